@@ -1,0 +1,1 @@
+"""crate_mini: CRATE, the white-box vision transformer, small enough to read."""

@@ -1,0 +1,157 @@
+r"""Coding rates: how many nats a set of vectors costs, up to a given precision.
+
+Tokens are rows here, ``Z`` is ``(..., n, d)``; the papers write them as columns. All rates are in nats.
+``eps_sq`` is :math:`\varepsilon^2`, the squared precision. (The authors' code calls the same number ``eps``.)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Rate = Float[Tensor, "*batch"]
+Tokens = Float[Tensor, "*batch n d"]
+Bases = Float[Tensor, "K d p"]
+
+
+def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
+    r"""Lossy coding rate of ``n`` tokens in ``d`` dimensions, in nats.
+
+    .. math:: R(Z) = \tfrac12 \log\det\!\Big(I + \frac{d}{n\varepsilon^2} Z^\top Z\Big)
+
+    (Yu et al. 2020, eq. 1; arXiv 2306.01129, eq. 7.) The smaller of the two Gram matrices is formed
+    (Sylvester: both determinants agree) and factorised by Cholesky in float64, where ``det`` would
+    overflow; where the device has no float64 (MPS), in float32.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``; leading dimensions are a batch.
+        eps_sq: :math:`\varepsilon^2 > 0`, the squared precision.
+
+    Returns:
+        ``(...)``, one rate for each set of tokens. Differentiable.
+
+    Raises:
+        ValueError: if ``Z`` has fewer than two dimensions, is empty or not finite, or ``eps_sq`` is not positive.
+    """
+    Z = _checked(Z, eps_sq)
+    n, d = Z.shape[-2:]
+    return _half_logdet_of_identity_plus(_small_gram(Z) * (d / (n * eps_sq)))
+
+
+def compression_rate(Z: Tokens, U: Bases, eps_sq: float) -> Rate:
+    r"""Coding rate of the tokens as seen by ``K`` subspaces, in nats.
+
+    .. math:: R^c(Z \mid U_{[K]}) = \sum_k R(Z U_k)
+        = \tfrac12 \sum_k \log\det\!\Big(I + \frac{p}{n\varepsilon^2} (Z U_k)^\top (Z U_k)\Big)
+
+    (arXiv 2306.01129, eq. 8.) The factor is ``p``, the dimension of a subspace, and not ``d``.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``.
+        U: bases as columns, ``(K, d, p)``. They need not be orthonormal; the equation is used as it stands.
+        eps_sq: :math:`\varepsilon^2 > 0`.
+
+    Raises:
+        ValueError: as :func:`coding_rate`, and if the ``d`` of ``U`` is not that of ``Z``.
+    """
+    return coding_rate(project(Z, U), eps_sq).sum(-1)
+
+
+def rate_reduction(Z: Tokens, U: Bases, eps_sq: float) -> Rate:
+    r"""What is gained by knowing the subspaces, in nats: :math:`\Delta R = R(Z) - R^c(Z \mid U_{[K]})`."""
+    return coding_rate(Z, eps_sq) - compression_rate(Z, U, eps_sq)
+
+
+def sparse_rate_reduction(
+    Z: Tokens, U: Bases, eps_sq: float, lam: float, *, norm: Literal["l0", "l1"] = "l0"
+) -> Rate:
+    r"""The objective a CRATE is unrolled from, to be maximised.
+
+    .. math:: R(Z) - R^c(Z \mid U_{[K]}) - \lambda \lVert Z \rVert_0
+
+    (arXiv 2306.01129, eq. 1 and 5.) With ``norm="l1"`` the count of non-zero entries is relaxed to their
+    absolute sum, the form that has a proximal step.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``.
+        U: bases, ``(K, d, p)``.
+        eps_sq: :math:`\varepsilon^2 > 0`.
+        lam: :math:`\lambda \ge 0`, nats per non-zero entry (or per unit of absolute sum).
+        norm: which norm counts.
+    """
+    if lam < 0:
+        raise ValueError(f"lam weighs the sparsity term and must not be negative, got {lam}")
+    if norm not in ("l0", "l1"):
+        raise ValueError(f"norm must be 'l0' or 'l1', got {norm!r}")
+    size = (Z != 0).to(Z.dtype) if norm == "l0" else Z.abs()
+    return rate_reduction(Z, U, eps_sq) - lam * size.sum((-2, -1))
+
+
+def coding_rate_gradient(Z: Tokens, eps_sq: float) -> Tokens:
+    r"""Gradient of the coding rate in closed form.
+
+    .. math:: \nabla_Z R = \alpha Z (I_d + \alpha Z^\top Z)^{-1}, \qquad \alpha = \frac{d}{n\varepsilon^2}
+
+    Shapes and errors as :func:`coding_rate`; the result has the shape of ``Z``.
+    """
+    n, d = _checked(Z, eps_sq).shape[-2:]
+    alpha = d / (n * eps_sq)
+    return _ridge(Z, alpha)
+
+
+def compression_rate_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
+    r"""Gradient of the compression rate in closed form.
+
+    .. math:: \nabla_Z R^c = \gamma \sum_k Z_k (I_p + \gamma Z_k^\top Z_k)^{-1} U_k^\top,
+        \qquad Z_k = Z U_k,\quad \gamma = \frac{p}{n\varepsilon^2}
+
+    This is arXiv 2306.01129, App. A.2, with the ``p x p`` inverse in place of the ``n x n`` one.
+    Shapes and errors as :func:`compression_rate`; the result has the shape of ``Z``.
+    """
+    Zk = project(_checked(Z, eps_sq), U)
+    n, p = Zk.shape[-2:]
+    return torch.einsum("...knp,kdp->...nd", _ridge(Zk, p / (n * eps_sq)), U)
+
+
+def project(Z: Tokens, U: Bases) -> Float[Tensor, "*batch K n p"]:
+    """Coordinates of every token in every subspace, ``Z U_k``: ``(..., n, d), (K, d, p) -> (..., K, n, p)``."""
+    if U.ndim != 3 or U.shape[1] != Z.shape[-1]:
+        raise ValueError(
+            f"U must be (K, d, p) with the d of the tokens, {Z.shape[-1]}; got shape {tuple(U.shape)}"
+        )
+    return torch.einsum("...nd,kdp->...knp", Z, U)
+
+
+def _ridge(Z: Tensor, alpha: float) -> Tensor:
+    """alpha Z (I + alpha Z'Z)^{-1}, by solving on the small side (push-through identity)."""
+    n, d = Z.shape[-2:]
+    gram = _small_gram(Z)
+    system = torch.eye(min(n, d), dtype=gram.dtype, device=Z.device) + alpha * gram
+    wide = alpha * Z.to(gram.dtype)
+    solved = torch.linalg.solve(system, wide) if n <= d else torch.linalg.solve(system, wide.mT).mT
+    return solved.to(Z.dtype)
+
+
+def _small_gram(Z: Tensor) -> Tensor:
+    """Z Z' or Z'Z, whichever is smaller, in the widest precision of the device."""
+    wide = Z.to(torch.float32 if Z.device.type == "mps" else torch.float64)
+    return wide @ wide.mT if Z.shape[-2] <= Z.shape[-1] else wide.mT @ wide
+
+
+def _half_logdet_of_identity_plus(gram: Tensor) -> Tensor:
+    # gram is positive semi-definite, so I + gram has all eigenvalues >= 1 and Cholesky cannot break down.
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    return torch.linalg.cholesky(eye + gram).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def _checked(Z: Tensor, eps_sq: float) -> Tensor:
+    if not eps_sq > 0:
+        raise ValueError(f"eps_sq is the squared precision and must be positive, got {eps_sq}")
+    if Z.ndim < 2 or 0 in Z.shape[-2:]:
+        raise ValueError(f"Z must be (..., n, d) with at least one token, got shape {tuple(Z.shape)}")
+    if not torch.isfinite(Z).all():
+        raise ValueError("Z holds NaN or infinite entries; a coding rate is defined for finite tokens only")
+    return Z

@@ -1,0 +1,72 @@
+r"""Sparsification: one proximal-gradient step on a LASSO becomes a layer with a ReLU (ISTA).
+
+Tokens are rows, ``(..., n, d)``; the dictionary ``D`` is ``(d, d)`` and codes a token ``y`` as ``y ~ D z``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+PROXIMAL_MAPS = ("relu", "soft")
+
+
+def ista_step(
+    Y: Float[Tensor, "*batch d"],
+    D: Float[Tensor, "d d"],
+    step: float = 0.1,
+    lam: float = 0.1,
+    *,
+    proximal: str = "relu",
+) -> Float[Tensor, "*batch d"]:
+    r"""One proximal-gradient step towards the sparse code of ``Y`` in the dictionary ``D``, from ``Y`` itself.
+
+    .. math:: z^+ = \mathrm{ReLU}\big(y + \eta D^\top (y - D y) - \eta\lambda \mathbf 1\big)
+
+    which descends :math:`\tfrac12\lVert y - D z\rVert^2 + \lambda \lVert z \rVert_1` over :math:`z \ge 0`
+    (arXiv 2306.01129, eq. 17) for every step :math:`\eta \le 1/\lVert D\rVert^2`. Two matrix products suffice,
+    :math:`D^\top (y - Dy)`; the released code forms :math:`D^\top D y` and :math:`D^\top y` apart, with three.
+
+    Args:
+        Y: tokens, ``(..., d)``.
+        D: dictionary, ``(d, d)``.
+        step: :math:`\eta`.
+        lam: :math:`\lambda`, the weight of the sparsity term.
+        proximal: ``"relu"`` for the non-negative LASSO, ``"soft"`` for soft thresholding without the sign
+            constraint (the variant "crate-sth" of arXiv 2308.16271, Fig. 13).
+
+    Raises:
+        ValueError: if ``proximal`` is not one of the two.
+    """
+    if proximal not in PROXIMAL_MAPS:
+        raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
+    residual = Y - F.linear(Y, D)
+    # addmm does the last product, its scaling and the addition in one pass over memory
+    moved = torch.addmm(Y.flatten(0, -2), residual.flatten(0, -2), D.to(residual.dtype), alpha=step).view_as(Y)
+    if proximal == "relu":
+        return F.relu(moved - step * lam)
+    return F.softshrink(moved, step * lam)
+
+
+class ISTA(nn.Module):
+    """:func:`ista_step` as a layer with a learned dictionary.
+
+    There is no skip connection around it: the code takes the place of the token. The dictionary starts
+    uniform in ``+-sqrt(6/d)``, as in the released code.
+    """
+
+    def __init__(self, dim: int, *, step: float = 0.1, lam: float = 0.1, proximal: str = "relu") -> None:
+        super().__init__()
+        if proximal not in PROXIMAL_MAPS:
+            raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
+        self.step, self.lam, self.proximal = step, lam, proximal
+        self.D = nn.Parameter(torch.empty(dim, dim))
+        nn.init.kaiming_uniform_(self.D)
+
+    def forward(self, Y: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        return ista_step(Y, self.D, self.step, self.lam, proximal=self.proximal)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.D.shape[0]}, step={self.step}, lam={self.lam}, proximal={self.proximal!r}"

@@ -1,0 +1,355 @@
+"""Training: a recipe, one loop, any device, exact resume.
+
+The randomness of epoch ``e`` comes from the seed and ``e`` alone. A run that was stopped, even killed, goes on
+from its last finished epoch and ends with the weights it would have had.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from crate_mini.checkpoints import CheckpointError, load_tensors, save_model, save_tensors, write_atomically
+from crate_mini.data.imageset import ImageSet
+from crate_mini.model import CRATE
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that, besides the model and the data, decides what a training ends with.
+
+    Attributes:
+        epochs, batch_size: passes over the data, images a step.
+        optimizer: ``"adamw"`` or ``"lion"``. Lion wants a learning rate some 3 to 10 times smaller and a weight
+            decay larger by as much.
+        lr, weight_decay: peak learning rate; decoupled decay, applied to matrices only.
+        warmup_epochs: linear warm-up; then a cosine down to zero. Both run step by step.
+        label_smoothing: share of the target spread over all classes.
+        crop_area: smallest and largest area of the random crop, as a share of the image. (1, 1): no crop.
+        flip: mirror half of the images.
+        clip_norm: largest gradient norm, or None.
+        precision: ``"auto"`` (bfloat16 on GPUs that have it, otherwise float32), ``"float32"``, ``"bfloat16"``.
+        compile: run the model through ``torch.compile``; about twice as fast on a CPU with a C++ compiler.
+        seed: of the order of images, the crops and the flips. The model's own initialisation comes before.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 2.0
+    label_smoothing: float = 0.1
+    crop_area: tuple[float, float] = (0.45, 1.0)
+    flip: bool = True
+    clip_norm: float | None = None
+    precision: str = "auto"
+    compile: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {tuple(OPTIMIZERS)}, got {self.optimizer!r}")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
+        if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
+            raise ValueError("epochs, batch_size and lr must be positive")
+        if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise ValueError(f"crop_area must be (smallest, largest) with 0 < smallest <= largest <= 1, got {self.crop_area}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Rebuild from ``dataclasses.asdict``, after JSON too. Raises ValueError on unknown names."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown settings {sorted(unknown)}; known are {sorted(f.name for f in fields(cls))}")
+        return cls(**values | ({"crop_area": tuple(values["crop_area"])} if "crop_area" in values else {}))
+
+
+class Lion(torch.optim.Optimizer):
+    r"""Evolved sign momentum (arXiv 2302.06675), with decoupled weight decay.
+
+    .. math:: \theta \leftarrow (1 - \eta\omega)\theta - \eta\,\mathrm{sign}(\beta_1 m + (1-\beta_1) g),
+        \qquad m \leftarrow \beta_2 m + (1-\beta_2) g
+    """
+
+    def __init__(self, params, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            (b1, b2), lr = group["betas"], group["lr"]
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            grads = [p.grad for p in params]
+            for p in params:
+                self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+            momenta = [self.state[p]["exp_avg"] for p in params]
+            direction = torch._foreach_lerp(grads, momenta, b1)
+            torch._foreach_sign_(direction)
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+            torch._foreach_add_(params, direction, alpha=-lr)
+            torch._foreach_lerp_(momenta, grads, 1 - b2)
+        return loss
+
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "lion": Lion}
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser. Weight decay acts on matrices; biases, norms, class token and positions go free."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return OPTIMIZERS[recipe.optimizer](groups, lr=recipe.lr)
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of step ``step`` (from 0): linear warm-up, then half a cosine down to zero."""
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    total = recipe.epochs * steps_per_epoch
+    if step < warmup:
+        return recipe.lr * (step + 1) / math.ceil(warmup)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def augment(
+    images: Shaped[Tensor, "b 3 h w"], recipe: Recipe, generator: torch.Generator
+) -> Float[Tensor, "b 3 h w"]:
+    """Random resized crop and flip of a whole batch at once, on the device it lies on; float in [0, 1].
+
+    Every image has its own box: area uniform in ``crop_area``, aspect ratio log-uniform in 3/4 to 4/3, position
+    uniform. Random numbers are drawn on the CPU, so a seed means the same boxes on every device.
+    """
+    b = len(images)
+    u = torch.rand(5, b, generator=generator).to(images.device)
+    low, high = recipe.crop_area
+    area = low + (high - low) * u[0]
+    ratio = torch.exp((2 * u[1] - 1) * math.log(4 / 3)).sqrt() if low < 1 else torch.ones_like(area)
+    width, height = (area.sqrt() * ratio).clamp(max=1), (area.sqrt() / ratio).clamp(max=1)
+    mirror = torch.where((u[4] < 0.5) & recipe.flip, -1.0, 1.0)
+    theta = torch.zeros(b, 2, 3, device=images.device)
+    theta[:, 0, 0], theta[:, 0, 2] = width * mirror, (2 * u[2] - 1) * (1 - width)
+    theta[:, 1, 1], theta[:, 1, 2] = height, (2 * u[3] - 1) * (1 - height)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: ImageSet, *, batch_size: int = 256, top: tuple[int, ...] = (1, 5)) -> dict[str, float]:
+    """Mean cross-entropy and top-k accuracies: ``{"loss": ..., "top1": ..., "top5": ...}``. Restores the mode."""
+    device, was_training = next(model.parameters()).device, model.training
+    model.eval()
+    loss, hits = 0.0, dict.fromkeys(top, 0)
+    for start in range(0, len(data), batch_size):
+        labels = data.labels[start : start + batch_size].to(device)
+        logits = model(data.images[start : start + batch_size].to(device)).float()
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        ranked = logits.topk(min(max(top), logits.shape[1])).indices == labels[:, None]
+        for k in top:
+            hits[k] += int(ranked[:, :k].sum())
+    model.train(was_training)
+    return {"loss": loss / len(data)} | {f"top{k}": hits[k] / len(data) for k in top}
+
+
+def default_device() -> torch.device:
+    """CUDA if there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def show_progress(progress: bool | None = None) -> bool:
+    """Whether to draw progress bars: as told, and otherwise everywhere but in the built book."""
+    return os.environ.get("CRATE_MINI_BOOK") != "1" if progress is None else progress
+
+
+@dataclass
+class Run:
+    """What a training leaves behind: one row of numbers for each epoch."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def minutes(self) -> float:
+        """Wall-clock minutes spent in finished epochs, evaluation included."""
+        return sum(row["seconds"] for row in self.history) / 60
+
+    def __getitem__(self, column: str) -> list[float]:
+        return [row[column] for row in self.history]
+
+
+def train(
+    model: CRATE,
+    train_set: ImageSet,
+    val_set: ImageSet,
+    recipe: Recipe | None = None,
+    *,
+    out: str | os.PathLike | None = None,
+    device: torch.device | str | None = None,
+    progress: bool | None = None,
+    on_epoch: Callable[[int, CRATE], None] | None = None,
+) -> Run:
+    """Train a model in place.
+
+    Args:
+        model: moved to the device and trained; left there, in evaluation mode.
+        train_set, val_set: held on the device as uint8 and augmented there.
+        recipe: how; the defaults of :class:`Recipe` if None.
+        out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end,
+            ``model.safetensors``. If it holds a state of the same recipe, training goes on from there.
+        device: by default the best there is.
+        progress: draw a progress bar; by default yes, except while the book is built.
+        on_epoch: called after every epoch with its number (1 for the first) and the model.
+
+    Returns:
+        The run's history: ``epoch, lr, train_loss, val_loss, val_top1, val_top5, seconds`` for each epoch.
+
+    Raises:
+        ValueError: labels outside the model's classes, or fewer images than one batch.
+        CheckpointError: ``out`` holds the state of another recipe or another model.
+        FloatingPointError: the loss became NaN or infinite; the last finished epoch is kept in ``out``.
+    """
+    recipe = recipe or Recipe()
+    device = torch.device(device) if device is not None else default_device()
+    _check_labels(model, train_set, val_set)
+    batch_size = min(recipe.batch_size, len(train_set))
+    steps = len(train_set) // batch_size
+    model.to(device)
+    images, labels, val_set = train_set.images.to(device), train_set.labels.to(device), val_set.to(device)
+    optimizer = make_optimizer(model, recipe)
+    run = _resume(Path(out), model, optimizer, recipe) if out is not None else Run()
+    forward = torch.compile(model) if recipe.compile else model
+    autocast = _autocast(device, recipe.precision)
+
+    bar = tqdm(
+        total=recipe.epochs * steps, initial=len(run.history) * steps, unit="step", disable=not show_progress(progress)
+    )
+    with bar:
+        for epoch in range(len(run.history), recipe.epochs):
+            began = time.perf_counter()
+            model.train()
+            total = torch.zeros((), device=device)
+            for i, (index, generator) in enumerate(_batches(len(train_set), batch_size, recipe.seed, epoch)):
+                lr = learning_rate(recipe, epoch * steps + i, steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                index = index.to(device)
+                batch = augment(images[index], recipe, generator)
+                with autocast():
+                    loss = F.cross_entropy(forward(batch), labels[index], label_smoothing=recipe.label_smoothing)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                if recipe.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+                optimizer.step()
+                total += loss.detach()
+                bar.update()
+            train_loss = total.item() / steps
+            if not math.isfinite(train_loss):
+                kept = f" The last finished epoch is kept in {out}." if out is not None and run.history else ""
+                raise FloatingPointError(
+                    f"the training loss is {train_loss} in epoch {epoch + 1} at learning rate {lr:.2e}; "
+                    f"lower the learning rate, warm up for longer or set clip_norm.{kept}"
+                )
+            metrics = evaluate(model, val_set)
+            row = {"epoch": epoch + 1, "lr": lr, "train_loss": train_loss}
+            row |= {f"val_{k}": v for k, v in metrics.items()} | {"seconds": time.perf_counter() - began}
+            run.history.append(row)
+            bar.set_postfix(loss=f"{train_loss:.3f}", top1=f"{metrics['top1']:.1%}")
+            if on_epoch is not None:
+                on_epoch(epoch + 1, model)
+            if out is not None:
+                _save_state(Path(out), model, optimizer, recipe, run)
+    model.eval()
+    if out is not None:
+        save_model(model, Path(out) / "model.safetensors", classes=train_set.classes)
+    return run
+
+
+def _batches(n: int, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, torch.Generator]]:
+    """Shuffled full batches of one epoch, with the generator that its augmentation draws from."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(n, generator=generator)
+    for start in range(0, n - batch_size + 1, batch_size):
+        yield order[start : start + batch_size], generator
+
+
+def _autocast(device: torch.device, precision: str) -> Callable:
+    bf16 = precision == "bfloat16" or (
+        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+def _check_labels(model: CRATE, *sets: ImageSet) -> None:
+    for data in sets:
+        if not len(data):
+            raise ValueError(f"the set {data.name!r} holds no images")
+        low, high = int(data.labels.min()), int(data.labels.max())
+        if low < 0 or high >= model.config.num_classes:
+            raise ValueError(
+                f"labels of {data.name!r} run from {low} to {high}, but the model has classes 0 to "
+                f"{model.config.num_classes - 1}"
+            )
+
+
+def _save_state(out: Path, model: CRATE, optimizer: torch.optim.Optimizer, recipe: Recipe, run: Run) -> None:
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for i, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+    metadata = {"recipe": asdict(recipe), "config": model.config.to_dict(), "history": run.history}
+    save_tensors(out / "state.safetensors", tensors, metadata)
+
+    def write_log(temporary: Path) -> None:
+        with open(temporary, "w", newline="", encoding="utf-8") as f:
+            writer = csv.DictWriter(f, fieldnames=list(run.history[0]))
+            writer.writeheader()
+            writer.writerows(run.history)
+
+    write_atomically(out / "log.csv", write_log)
+
+
+def _resume(out: Path, model: CRATE, optimizer: torch.optim.Optimizer, recipe: Recipe) -> Run:
+    state = out / "state.safetensors"
+    if not state.exists():
+        return Run()
+    tensors, metadata = load_tensors(state)
+    for what, ours in (("recipe", asdict(recipe)), ("config", model.config.to_dict())):
+        theirs, ours = metadata.get(what, {}), json.loads(json.dumps(ours))
+        if theirs != ours:
+            changed = {k: (theirs.get(k), v) for k, v in ours.items() if theirs.get(k) != v}
+            raise CheckpointError(
+                f"{state} was written with another {what} (there, here): {changed}. "
+                "Use the same one to go on, or another folder to start anew."
+            )
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, i, key = name.split(".", 2)
+            slots.setdefault(int(i), {})[key] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
+    return Run(metadata["history"])
