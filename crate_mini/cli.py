@@ -77,17 +77,16 @@ def _train(a: argparse.Namespace) -> None:
         a.model, image_size=a.image_size, patch_size=a.patch_size, num_classes=max(1, len(train_set.classes))
     )
     device = torch.device(a.device) if a.device else default_device()
-    print(f"{a.model}: {count_parameters(model):,} parameters; {len(train_set):,} images on {device}", flush=True)
-    run = train(model, train_set, val_set, recipe, out=a.out, device=device)
-    card = provenance(
+    card = provenance(  # taken before training: the commit that was run, not the one of the day it ended
         device,
         model=a.model,
         parameters=count_parameters(model),
         data={"train": train_set.name, "images": len(train_set), "held_out": val_set.name, "tier": train_set.tier},
         recipe=asdict(recipe),
-        minutes=round(run.minutes, 1),
-        held_out=evaluate(model, val_set),
     )
+    print(f"{a.model}: {count_parameters(model):,} parameters; {len(train_set):,} images on {device}", flush=True)
+    run = train(model, train_set, val_set, recipe, out=a.out, device=device)
+    card |= {"minutes": round(run.minutes, 1), "held_out": evaluate(model, val_set)}
     save_model(model, a.out / "model.safetensors", card, classes=train_set.classes)
     print(f"top-1 on {val_set.name}: {card['held_out']['top1']:.1%}; weights and card in {a.out}")
 
