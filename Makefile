@@ -1,0 +1,89 @@
+# Two commands do everything: `make book` and `make test`. Each makes its own environment in .venv.
+# Every step writes its stamp last, so an interrupted run is simply run again.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PAGES  ?=
+SHOTS  ?= _build/screenshots
+
+# Code that ruff reads; the notebooks are linted as they are.
+CODE := crate_mini tests tools benchmarks notebooks
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup book test fast lint format lock screenshots serve clean
+
+help:
+	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
+	@echo "make test         set up, lint, unit tests, the strict book build, every page in a real browser"
+	@echo "make fast         lint and unit tests only: the loop while writing code"
+	@echo "make lint         ruff on code and notebooks; no notebook with outputs"
+	@echo "make format       let ruff and nbstripout mend what make lint complains about"
+	@echo "make serve        serve the built book at http://localhost:8000"
+	@echo "make screenshots  wide and narrow, light and dark; PAGES='book/intro' for some, SHOTS=folder for where"
+	@echo "make lock         refresh requirements.lock from pyproject.toml (newest versions that agree)"
+	@echo "make clean        remove what was built; .venv stays (remove it by hand to start from nothing)"
+	@echo "Which Python: make book PYTHON=python3.12 (3.11 or newer; only used when .venv is made)"
+
+# ---- set-up ----------------------------------------------------------------------------------------------
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "crate-mini needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make book PYTHON=python3.12"; exit 1; }
+	@# A .venv that was cut off half-way has no working pip: only then is it cleared.
+	@if $(PY) -m pip --version >/dev/null 2>&1; then :; else $(PYTHON) -m venv --clear $(VENV); fi
+	$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.4"
+	@touch $@
+
+# uv is fast; where it cannot be used (a pip-only mirror, say), pip does the same more slowly.
+$(VENV)/.locked: $(VENV)/.created requirements.lock
+	$(PY) -m uv pip install --python $(PY) -r requirements.lock || $(PY) -m pip install -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(PY) -m uv pip install --python $(PY) --no-deps --editable . \
+	  || $(PY) -m pip install --no-deps --editable .
+	@touch $@
+
+setup: $(VENV)/.installed
+
+# ---- the two commands ------------------------------------------------------------------------------------
+
+book: setup
+	@$(PY) tools/build_book.py
+
+# One pytest run holds all of it, unit tests first; the book is built once, by the first test that needs it.
+test: lint
+	$(PY) -m pytest
+
+fast: lint
+	$(PY) -m pytest -m "not book"
+
+lint: setup
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
+	@$(PY) tools/notebooks.py check
+
+format: setup
+	$(PY) -m ruff check --fix $(CODE)
+	$(PY) -m ruff format $(CODE)
+	@$(PY) tools/notebooks.py mend
+
+# ---- helpers ---------------------------------------------------------------------------------------------
+
+lock: $(VENV)/.created
+	$(PY) -m uv pip compile --universal --python-version 3.11 --all-extras --upgrade --no-header \
+	  --quiet pyproject.toml --output-file requirements.lock
+	@echo "requirements.lock refreshed; make test says whether the book still builds with it"
+
+screenshots: setup
+	$(PY) tools/screenshots.py --out $(SHOTS) $(PAGES)
+
+serve: book
+	$(PY) -m http.server --directory _build/html --bind 127.0.0.1 8000
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache build *.egg-info
+	find crate_mini tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
