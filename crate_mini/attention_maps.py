@@ -1,0 +1,87 @@
+"""What the class token looks at: maps of every layer and head, and masks made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from crate_mini.model import CRATE
+from crate_mini.recorder import layer_numbers, record
+
+Maps = Float[Tensor, "*batch h w"]
+
+
+def cls_attention_maps(
+    model: CRATE, images: Shaped[Tensor, "b 3 H W"], layers: Sequence[int] | None = None, *, batch_size: int = 64
+) -> Float[Tensor, "b L K h w"]:
+    r"""Attention of the class token on the patches, for every head.
+
+    .. math:: A_k^l(i) = \frac{\exp(p^{-1/2}\langle U_k^\top z_i, U_k^\top z_{\mathrm{CLS}} \rangle)}
+        {\sum_j \exp(p^{-1/2}\langle U_k^\top z_j, U_k^\top z_{\mathrm{CLS}} \rangle)}
+
+    over the patches ``i`` only (arXiv 2308.16271, eq. 10, with the scale that the network uses and on the
+    normalised tokens that it uses); for a ViT with its queries and keys. Larger images give finer maps.
+
+    Args:
+        model: any model of :mod:`crate_mini.model`.
+        images: uint8 or float in [0, 1], sides multiples of the patch.
+        layers: layer numbers; all if None.
+        batch_size: images a forward pass.
+
+    Returns:
+        ``(b, layers, heads, h, w)`` on the CPU, float32; each map sums to 1.
+    """
+    layers = layer_numbers(model, layers)
+    h, w = (side // model.config.patch_size for side in images.shape[-2:])
+    parts = []
+    for start in range(0, len(images), batch_size):
+        rec = record(model, images[start : start + batch_size], "cls_attention", layers=layers)["cls_attention"]
+        maps = torch.stack([rec[i] for i in layers], 1)[..., 1:].float()
+        parts.append((maps / maps.sum(-1, keepdim=True)).cpu())
+    return rearrange(torch.cat(parts), "b l k (h w) -> b l k h w", h=h, w=w)
+
+
+def mass_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:
+    """The fewest patches that hold ``share`` of the attention: DINO's rule.
+
+    A sharp map gives a small mask, a flat one a large mask.
+    """
+    _check_share(share)
+    flat = maps.flatten(-2)
+    ranked, order = flat.sort(-1, descending=True)
+    # a patch belongs while the mass ranked before it has not reached the share
+    before = ranked.cumsum(-1) - ranked
+    keep = before < share * flat.sum(-1, keepdim=True)
+    return torch.zeros_like(keep).scatter(-1, order, keep).view(maps.shape)
+
+
+def patch_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:
+    """The ``share`` of patches that are attended to most: the rule of arXiv 2308.16271, App. B.3, as written.
+
+    Every mask has the same area, whatever the map. Ties go to the patch that comes first.
+    """
+    _check_share(share)
+    flat = maps.flatten(-2)
+    order = flat.argsort(dim=-1, descending=True, stable=True)[..., : round(share * flat.shape[-1])]
+    mask = torch.zeros_like(flat, dtype=torch.bool)
+    return mask.scatter(-1, order, torch.ones_like(order, dtype=torch.bool)).view(maps.shape)
+
+
+def upsample(maps: Shaped[Tensor, "*batch h w"], size: tuple[int, int], mode: str = "nearest") -> Shaped[Tensor, "*batch H W"]:
+    """Maps or masks at pixel resolution; boolean masks stay boolean (with ``mode="nearest"``)."""
+    if maps.dtype == torch.bool and mode != "nearest":
+        raise ValueError("boolean masks can only be enlarged with mode='nearest'")
+    flat = maps.reshape(-1, 1, *maps.shape[-2:]).float()
+    kwargs = {} if mode == "nearest" else {"align_corners": False}
+    large = F.interpolate(flat, size=size, mode=mode, **kwargs).view(*maps.shape[:-2], *size)
+    return large.to(maps.dtype) if maps.dtype == torch.bool else large
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie in (0, 1], got {share}")
