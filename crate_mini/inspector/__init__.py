@@ -1,0 +1,10 @@
+"""See what every attention head sees: in a notebook, in the rendered page, in one file; no kernel, no network.
+
+Python prepares the data (:mod:`~crate_mini.inspector.contract`), one plain JavaScript file shows it
+(``heads.js``, ``heads.css``), and :class:`HeadViewer` puts the two together.
+"""
+
+from crate_mini.inspector.contract import build_contract, dequantise, quantise
+from crate_mini.inspector.viewer import HeadViewer, inspect_images
+
+__all__ = ["HeadViewer", "build_contract", "dequantise", "inspect_images", "quantise"]

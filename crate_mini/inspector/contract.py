@@ -1,0 +1,300 @@
+r"""What passes from Python to the page: one JSON object, described here and nowhere else.
+
+::
+
+    {
+      "contract": "crate-mini/heads", "version": 1,
+      "images": [                           one entry an image
+        {"title": str,
+         "width": int, "height": int,       pixels of the picture in src, only its shape matters
+         "src": str,                        data URI, JPEG or PNG
+         "truth": null |                    the true mask, where there is one:
+           {"width": int, "height": int,    its own resolution
+            "runs": [value, count, ...]}}   row by row; values 0 background, 1 object, 255 not counted
+      ],
+      "models": [                           one entry a model, shown side by side
+        {"name": str,
+         "layers": [int, ...],              layer numbers, as the recorder counts them (from 0)
+         "heads": int,                      K
+         "maps": [                          one entry an image, in the order of "images"
+           {"grid": [h, w],                 patches
+            "low": [...], "high": [...],    L*K numbers, layer by layer; both null where a map is not finite
+            "values": str}]}                base64 of L*K*h*w bytes q, layer by layer, head by head, row by row
+      ],
+      "colours": str,                       base64 of 256 RGB triples
+      "start": {"image": int, "layer": [int, ...], "head": [int, ...],   positions, not numbers; one a model
+                "view": "overlay" | "heat" | "mask", "share": float}
+    }
+
+A byte stands for
+
+.. math:: x = \text{low} + (\text{high} - \text{low}) \, (q / 255)^2,
+
+so the finest steps are where most patches are, near the lowest value, and a map with one sharp peak keeps its
+body. The error is at most :math:`(\text{high} - \text{low}) / 255`, reached only at the peak.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+CONTRACT = "crate-mini/heads"
+VERSION = 1
+VIEWS = ("overlay", "heat", "mask")
+COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno", "plasma")
+"""Matplotlib's maps of even perceived steps; lightness alone orders them, so colour blindness hides nothing."""
+SHARES = (0.2, 0.9)
+MAX_SIDE = 640
+"""Larger pictures are shrunk to this many pixels; maps and true masks keep their own resolution."""
+
+
+def quantise(maps: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eight bits a value, with a scale of its own for every map.
+
+    Args:
+        maps: ``(..., h, w)``, floating point.
+
+    Returns:
+        ``q`` uint8 ``(..., h, w)``, and ``low`` and ``high`` float64 ``(...)``. A map with a value that is not
+        finite gets NaN for both and zeros for ``q``.
+    """
+    x = maps.detach().cpu().double().numpy()
+    broken = ~np.isfinite(x).all((-2, -1))
+    x = np.where(broken[..., None, None], 0.0, x)
+    low, high = (_six_digits(f(x, axis=(-2, -1))) for f in (np.min, np.max))
+    span = np.where(high > low, high - low, 1.0)
+    t = np.clip((x - low[..., None, None]) / span[..., None, None], 0, 1)
+    q = np.rint(255 * np.sqrt(t)).astype(np.uint8)
+    return q, np.where(broken, np.nan, low), np.where(broken, np.nan, high)
+
+
+def dequantise(q: np.ndarray, low: np.ndarray, high: np.ndarray) -> Tensor:
+    """What the page computes from :func:`quantise`'s result: float64 ``(..., h, w)``, NaN maps as NaN."""
+    t = (q / 255.0) ** 2
+    return torch.from_numpy(low[..., None, None] + (high - low)[..., None, None] * t)
+
+
+def build_contract(
+    images: Tensor | Sequence[Tensor],
+    maps: Tensor | Sequence[Tensor] | Mapping[str, Tensor | Sequence[Tensor]],
+    *,
+    titles: Sequence[str] | None = None,
+    masks: Tensor | Sequence[Tensor] | None = None,
+    layers: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+    image: int = 0,
+    layer: Mapping[str, int] | int | None = None,
+    head: Mapping[str, int] | int = 0,
+    view: str = "overlay",
+    share: float = 0.6,
+    colours: str = "viridis",
+) -> dict[str, Any]:
+    """The object described at the top of this module; arguments as for :class:`~crate_mini.inspector.HeadViewer`.
+
+    Raises:
+        ValueError: shapes, counts or values that do not fit, saying which and what was expected.
+        TypeError: images that are not uint8, maps that are not floating point.
+    """
+    pictures = _images(images)
+    models = maps if isinstance(maps, Mapping) else {"": maps}
+    if not models:
+        raise ValueError("no maps: give a tensor (images, layers, heads, h, w), or a dict of them by model name")
+    titles = _titles(titles, len(pictures))
+    truths = _masks(masks, pictures)
+    if view not in VIEWS:
+        raise ValueError(f"view must be one of {', '.join(VIEWS)}; got {view!r}")
+    if not SHARES[0] <= share <= SHARES[1]:
+        raise ValueError(f"share must lie between {SHARES[0]} and {SHARES[1]}, got {share}")
+    if not 0 <= image < len(pictures):
+        raise ValueError(f"image must be a position from 0 to {len(pictures) - 1}, got {image}")
+    entries, starts, heads = [], [], []
+    for name, given in models.items():
+        per_image = _maps(name, given, len(pictures))
+        depth, width = per_image[0].shape[:2]
+        numbers = _layer_numbers(name, _of(layers, name), depth)
+        entries.append(
+            {
+                "name": name,
+                "layers": numbers,
+                "heads": width,
+                "maps": [_encode_maps(m) for m in per_image],
+            }
+        )
+        wanted = _of(layer, name)
+        if wanted is not None and wanted not in numbers:
+            raise ValueError(f"{_called(name)}there is no layer {wanted}; layers are {_listed(numbers)}")
+        starts.append(max(0, depth - 2) if wanted is None else numbers.index(wanted))
+        first = _of(head, name) or 0
+        if not 0 <= first < width:
+            raise ValueError(f"{_called(name)}there is no head {first}; heads are 0 to {width - 1}")
+        heads.append(first)
+    return {
+        "contract": CONTRACT,
+        "version": VERSION,
+        "images": [
+            _encode_image(picture) | {"title": title, "truth": None if truth is None else _encode_mask(truth)}
+            for picture, title, truth in zip(pictures, titles, truths, strict=True)
+        ],
+        "models": entries,
+        "colours": _base64(colour_table(colours)),
+        "start": {"image": image, "layer": starts, "head": heads, "view": view, "share": share},
+    }
+
+
+def colour_table(name: str) -> np.ndarray:
+    """The 256 RGB bytes of one of :data:`COLOUR_MAPS`, ``(256, 3)``."""
+    if name not in COLOUR_MAPS:
+        raise ValueError(f"colours must be one of {', '.join(COLOUR_MAPS)}, which all readers can tell apart; got {name!r}")
+    return matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3]
+
+
+def decode_maps(entry: Mapping[str, Any], layers: int, heads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``q, low, high`` of one ``maps`` entry again, ``(L, K, h, w)`` and twice ``(L, K)``."""
+    q = np.frombuffer(base64.b64decode(entry["values"]), np.uint8).reshape(layers, heads, *entry["grid"])
+    low, high = (np.array(entry[k], dtype=float).reshape(layers, heads) for k in ("low", "high"))
+    return q, low, high
+
+
+# ---- checks ----------------------------------------------------------------------------------------------
+
+
+def _images(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    found = [torch.as_tensor(picture).detach().cpu() for picture in images]
+    if not found:
+        raise ValueError("no images: at least one is needed")
+    for i, picture in enumerate(found):
+        if picture.ndim != 3 or picture.shape[0] != 3 or not picture.numel():
+            raise ValueError(f"image {i} must have shape (3, height, width), got {tuple(picture.shape)}")
+        if picture.dtype != torch.uint8:
+            raise TypeError(f"images must be uint8 (0 to 255), image {i} is {picture.dtype}; from [0, 1]: (255 * x).byte()")
+    return found
+
+
+def _titles(titles: Sequence[str] | None, n: int) -> list[str]:
+    if titles is None:
+        return [f"image {i}" for i in range(n)]
+    if isinstance(titles, str) or len(titles) != n:
+        raise ValueError(f"{n} images need {n} titles, got {titles if isinstance(titles, str) else len(titles)!r}")
+    return [str(title) for title in titles]
+
+
+def _masks(masks: Tensor | Sequence[Tensor] | None, pictures: list[Tensor]) -> list[np.ndarray | None]:
+    if masks is None:
+        return [None] * len(pictures)
+    if len(masks) != len(pictures):
+        raise ValueError(f"{len(pictures)} images need {len(pictures)} masks, got {len(masks)}")
+    found = []
+    for i, (mask, picture) in enumerate(zip(masks, pictures, strict=True)):
+        if mask is None:  # a list may have masks for some images only
+            found.append(None)
+            continue
+        values = torch.as_tensor(mask).detach().cpu().to(torch.int64).numpy()
+        if values.shape != tuple(picture.shape[1:]):
+            raise ValueError(f"mask {i} must have its image's shape {tuple(picture.shape[1:])}, got {values.shape}")
+        if extra := sorted(set(np.unique(values).tolist()) - {0, 1, 255}):
+            raise ValueError(f"mask {i} may hold 0 (background), 1 (object) and 255 (not counted); found {extra[:5]}")
+        found.append(values.astype(np.uint8))
+    return found
+
+
+def _maps(name: str, maps: Tensor | Sequence[Tensor], n: int) -> list[Tensor]:
+    who = _called(name)
+    if isinstance(maps, Tensor) and maps.ndim != 5:
+        raise ValueError(f"{who}maps must be (images, layers, heads, h, w), got shape {tuple(maps.shape)}")
+    if len(maps) != n:
+        raise ValueError(f"{who}there are {n} images, but maps of {len(maps)}")
+    for i, m in enumerate(maps):
+        if m.ndim != 4 or not m.numel():
+            raise ValueError(f"{who}maps of image {i} must be (layers, heads, h, w), got shape {tuple(m.shape)}")
+        if m.shape[:2] != maps[0].shape[:2]:
+            raise ValueError(
+                f"{who}layers and heads must be the same for all images, got {tuple(maps[0].shape[:2])} for image 0 "
+                f"and {tuple(m.shape[:2])} for image {i}"
+            )
+        if not m.is_floating_point():
+            raise TypeError(f"{who}maps must be floating point, got {m.dtype}")
+        m = m.detach()
+        finite = m[m.flatten(-2).isfinite().all(-1)]  # maps that are not finite are shown as such, not refused
+        if (finite < 0).any():
+            raise ValueError(f"{who}attention cannot be negative, found {float(finite.min()):.3g} (image {i})")
+        sums = finite.double().sum((-2, -1))
+        if ((sums - 1).abs() > 0.01).any():
+            raise ValueError(
+                f"{who}every map must sum to 1 over its patches, found {float(sums[(sums - 1).abs().argmax()]):.4g} "
+                f"(image {i}); leave out the class token and divide by the sum"
+            )
+    return list(maps)
+
+
+def _layer_numbers(name: str, numbers: Sequence[int] | None, depth: int) -> list[int]:
+    if numbers is None:
+        return list(range(depth))
+    if len(numbers) != depth or len(set(numbers)) != depth:
+        raise ValueError(f"{_called(name)}{depth} layers need {depth} different numbers, got {list(numbers)}")
+    return [int(number) for number in numbers]
+
+
+def _of(setting: Any, name: str) -> Any:
+    return setting.get(name) if isinstance(setting, Mapping) else setting
+
+
+def _called(name: str) -> str:
+    return f"{name}: " if name else ""
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+# ---- encodings -------------------------------------------------------------------------------------------
+
+
+def _encode_maps(maps: Tensor) -> dict[str, Any]:
+    q, low, high = quantise(maps)
+    numbers = {
+        key: [None if math.isnan(x) else x for x in values.ravel().tolist()]
+        for key, values in (("low", low), ("high", high))
+    }
+    return {"grid": list(maps.shape[-2:]), **numbers, "values": _base64(q)}
+
+
+def _encode_image(picture: Tensor) -> dict[str, Any]:
+    image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    if max(image.size) > MAX_SIDE:
+        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    small = max(image.size) <= 96
+    kind, options = ("PNG", {"optimize": True}) if small else ("JPEG", {"quality": 85, "optimize": True})
+    return {"width": image.width, "height": image.height, "src": data_uri(image, kind, **options)}
+
+
+def _encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    flat = mask.ravel()
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    counts = np.diff(np.append(starts, flat.size))
+    runs = np.stack([flat[starts].astype(np.int64), counts], 1).ravel().tolist()
+    return {"width": mask.shape[1], "height": mask.shape[0], "runs": runs}
+
+
+def data_uri(image: Image.Image, kind: str, **options: Any) -> str:
+    """The picture as text that an ``img`` can show: ``data:image/...;base64,...``."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, np.uint8).tobytes()).decode()
+
+
+def _six_digits(values: np.ndarray) -> np.ndarray:
+    """Shorter JSON; values are measured against the rounded ends, so nothing drifts."""
+    return np.array([float(f"{x:.6g}") for x in np.ravel(values)]).reshape(np.shape(values))

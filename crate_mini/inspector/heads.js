@@ -1,0 +1,601 @@
+// The head viewer. Plain functions: Python wraps them in a scope of their own and calls mountHeadViewers(id).
+// The data they read is described in contract.py.
+
+"use strict";
+
+const CONTRACT = "crate-mini/heads";
+const VERSION = 1;
+const LARGE = 640; // pixels on the longer side of the large picture, at least
+const SMALL = 200; // and of one head's tile
+const IGNORE = 255;
+
+// ---- numbers: no page needed -----------------------------------------------------------------------------
+
+function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+}
+
+// One head's map: `t` from 0 (its lowest value) to 1 (its highest), `x` the attention itself. Null: not finite.
+function headMap(model, image, layer, head) {
+  const entry = model.maps[image];
+  entry.bytes ??= bytesOf(entry.values);
+  const [h, w] = entry.grid;
+  const index = layer * model.heads + head;
+  const low = entry.low[index];
+  const high = entry.high[index];
+  if (low === null) return null;
+  const t = new Float64Array(h * w);
+  const x = new Float64Array(h * w);
+  for (let i = 0; i < h * w; i++) {
+    t[i] = (entry.bytes[index * h * w + i] / 255) ** 2;
+    x[i] = low + (high - low) * t[i];
+  }
+  return { h, w, t, x, low, high };
+}
+
+// The fewest patches that hold `share` of the attention (DINO's rule). Of equals, the first comes first.
+function massMask({ x }, share) {
+  const order = Array.from(x.keys()).sort((a, b) => x[b] - x[a] || a - b);
+  const total = order.reduce((sum, i) => sum + x[i], 0);
+  const mask = new Uint8Array(x.length);
+  let held = 0;
+  for (const i of order) {
+    if (held >= share * total) break;
+    mask[i] = 1;
+    held += x[i];
+  }
+  return mask;
+}
+
+function decodeTruth({ width, height, runs }) {
+  const pixels = new Uint8Array(width * height);
+  for (let i = 0, at = 0; i < runs.length; i += 2) {
+    pixels.fill(runs[i], at, at + runs[i + 1]);
+    at += runs[i + 1];
+  }
+  return { width, height, pixels };
+}
+
+// Pixels of the object, and pixels that count, under each patch (nearest neighbour: a pixel has one patch).
+function countPatches(truth, h, w) {
+  const object = new Float64Array(h * w);
+  const counted = new Float64Array(h * w);
+  for (let y = 0, i = 0; y < truth.height; y++) {
+    const row = Math.floor((y * h) / truth.height) * w;
+    for (let x = 0; x < truth.width; x++, i++) {
+      if (truth.pixels[i] === IGNORE) continue;
+      const patch = row + Math.floor((x * w) / truth.width);
+      counted[patch]++;
+      if (truth.pixels[i] === 1) object[patch]++;
+    }
+  }
+  return { object, counted, total: object.reduce((a, b) => a + b, 0) };
+}
+
+function iou(mask, { object, counted, total }) {
+  let both = 0;
+  let predicted = 0;
+  mask.forEach((on, i) => {
+    if (on) {
+      both += object[i];
+      predicted += counted[i];
+    }
+  });
+  return both / (predicted + total - both); // NaN where neither has a pixel
+}
+
+// Bicubic enlargement along one axis, as PyTorch's interpolate(mode="bicubic", align_corners=False) has it.
+function cubicTaps(n, N) {
+  const a = -0.75;
+  const near = (d) => ((a + 2) * d - (a + 3)) * d * d + 1;
+  const far = (d) => ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
+  const index = new Int32Array(4 * N);
+  const weight = new Float64Array(4 * N);
+  for (let i = 0; i < N; i++) {
+    const s = ((i + 0.5) * n) / N - 0.5;
+    const base = Math.floor(s);
+    const f = s - base;
+    [far(f + 1), near(f), near(1 - f), far(2 - f)].forEach((value, k) => {
+      index[4 * i + k] = Math.min(n - 1, Math.max(0, base - 1 + k));
+      weight[4 * i + k] = value;
+    });
+  }
+  return { index, weight };
+}
+
+function enlarge(t, h, w, H, W, smooth) {
+  const out = new Float64Array(H * W);
+  if (!smooth) {
+    for (let y = 0, i = 0; y < H; y++) {
+      for (let x = 0; x < W; x++) out[i++] = t[Math.floor((y * h) / H) * w + Math.floor((x * w) / W)];
+    }
+    return out;
+  }
+  const across = cubicTaps(w, W);
+  const down = cubicTaps(h, H);
+  const rows = new Float64Array(h * W);
+  for (let y = 0; y < h; y++) {
+    for (let x = 0; x < W; x++) {
+      let sum = 0;
+      for (let k = 4 * x; k < 4 * x + 4; k++) sum += across.weight[k] * t[y * w + across.index[k]];
+      rows[y * W + x] = sum;
+    }
+  }
+  for (let y = 0; y < H; y++) {
+    for (let k = 4 * y; k < 4 * y + 4; k++) {
+      const weight = down.weight[k];
+      const from = down.index[k] * W;
+      for (let x = 0; x < W; x++) out[y * W + x] += weight * rows[from + x];
+    }
+  }
+  return out;
+}
+
+// ---- pictures --------------------------------------------------------------------------------------------
+
+// A size that is a whole multiple of the grid, so that patches have sharp, equal edges.
+function setSize(canvas, h, w, side) {
+  const scale = Math.ceil(side / Math.max(h, w));
+  const [W, H] = [w * scale, h * scale];
+  if (canvas.width !== W || canvas.height !== H) Object.assign(canvas, { width: W, height: H });
+  return scale;
+}
+
+function paintHead(canvas, side, photo, map, grid, settings) {
+  const [h, w] = grid;
+  const scale = setSize(canvas, h, w, side);
+  const pen = canvas.getContext("2d");
+  if (map === null) return paintBroken(canvas, pen);
+  if (settings.view === "mask") return paintMask(canvas, pen, photo, map, scale, settings.mask);
+  if (settings.view === "overlay") paintGrey(canvas, pen, photo);
+  pen.drawImage(heatLayer(canvas.width, canvas.height, map, settings), 0, 0);
+}
+
+function heatLayer(W, H, map, { view, smooth, colours }) {
+  const t = enlarge(map.t, map.h, map.w, H, W, smooth);
+  const picture = new ImageData(W, H);
+  for (let i = 0; i < t.length; i++) {
+    const value = Math.min(1, Math.max(0, t[i]));
+    const c = 3 * Math.round(255 * value);
+    picture.data[4 * i] = colours[c];
+    picture.data[4 * i + 1] = colours[c + 1];
+    picture.data[4 * i + 2] = colours[c + 2];
+    // Over a photo, what is attended to shows its colour and the rest stays a photo.
+    picture.data[4 * i + 3] = view === "heat" ? 255 : Math.round(255 * (0.35 + 0.4 * value));
+  }
+  const layer = document.createElement("canvas");
+  layer.width = W;
+  layer.height = H;
+  layer.getContext("2d").putImageData(picture, 0, 0);
+  return layer;
+}
+
+function paintGrey(canvas, pen, photo) {
+  pen.globalCompositeOperation = "source-over";
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(photo, 0, 0, canvas.width, canvas.height);
+  pen.globalCompositeOperation = "saturation";
+  pen.fillStyle = "hsl(0 0% 50%)";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.globalCompositeOperation = "source-over";
+}
+
+function paintMask(canvas, pen, photo, { h, w }, scale, mask) {
+  paintGrey(canvas, pen, photo);
+  pen.fillStyle = "rgb(12 14 20 / 0.72)";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.save();
+  const inside = new Path2D();
+  mask.forEach((on, i) => on && inside.rect((i % w) * scale, Math.floor(i / w) * scale, scale, scale));
+  pen.clip(inside);
+  pen.drawImage(photo, 0, 0, canvas.width, canvas.height);
+  pen.restore();
+  strokeOutline(canvas, pen, outline(mask, h, w), h, w, ["#fff"], []);
+}
+
+function paintBroken(canvas, pen) {
+  const { width: W, height: H } = canvas;
+  pen.fillStyle = "#8a8f98";
+  pen.fillRect(0, 0, W, H);
+  pen.strokeStyle = "#6c717b";
+  pen.lineWidth = W / 40;
+  pen.beginPath();
+  for (let x = -H; x < W; x += W / 14) {
+    pen.moveTo(x, H);
+    pen.lineTo(x + H, 0);
+  }
+  pen.stroke();
+  pen.font = `600 ${Math.round(W / 6)}px system-ui, sans-serif`;
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  pen.fillStyle = "#16181d";
+  pen.fillText("NaN", W / 2, H / 2);
+}
+
+// The edge between 1 and everything else, as a path in pixels of the mask.
+function outline(mask, h, w) {
+  const on = (y, x) => y >= 0 && x >= 0 && y < h && x < w && mask[y * w + x] === 1;
+  const path = new Path2D();
+  const trace = (n, m, differ, line) => {
+    for (let i = 0; i <= n; i++) {
+      for (let j = 0; j < m; j++) {
+        if (!differ(i, j)) continue;
+        const start = j;
+        while (j < m && differ(i, j)) j++;
+        line(i, start, j);
+      }
+    }
+  };
+  trace(h, w, (y, x) => on(y - 1, x) !== on(y, x), (y, a, b) => { path.moveTo(a, y); path.lineTo(b, y); });
+  trace(w, h, (x, y) => on(y, x - 1) !== on(y, x), (x, a, b) => { path.moveTo(x, a); path.lineTo(x, b); });
+  return path;
+}
+
+function strokeOutline(canvas, pen, path, h, w, colours, widths) {
+  const scaled = new Path2D();
+  scaled.addPath(path, new DOMMatrix([canvas.width / w, 0, 0, canvas.height / h, 0, 0]));
+  const unit = Math.max(canvas.width, canvas.height) / 200;
+  colours.forEach((colour, i) => {
+    pen.strokeStyle = colour;
+    pen.lineWidth = unit * (widths[i] ?? 1);
+    pen.lineCap = "square";
+    pen.stroke(scaled);
+  });
+}
+
+// ---- the page --------------------------------------------------------------------------------------------
+
+function el(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function percent(value) {
+  const p = 100 * value;
+  return `${p >= 10 ? p.toFixed(0) : p >= 1 ? p.toFixed(1) : p.toPrecision(1)} %`;
+}
+
+function show(node, text) {
+  if (node.textContent !== text) node.textContent = text; // screen readers hear changes only
+}
+
+// Labelled radio buttons: one choice, arrow keys move it, and every reader knows what they are.
+function choice(name, legend, options, current, onPick) {
+  return el(
+    "fieldset",
+    { class: "ch-choice" },
+    el("legend", { class: "ch-hidden" }, legend),
+    ...options.map(([value, label]) =>
+      el(
+        "label",
+        {},
+        el("input", { type: "radio", name, value, checked: value === current, onchange: () => onPick(value) }),
+        el("span", {}, label),
+      ),
+    ),
+  );
+}
+
+class HeadViewer {
+  constructor(root, data, serial) {
+    this.root = root;
+    this.data = data;
+    this.prefix = `${root.id}-${serial}`;
+    this.colours = bytesOf(data.colours);
+    this.state = {
+      image: data.start.image,
+      view: data.start.view,
+      share: data.start.share,
+      smooth: true,
+      truth: true,
+      together: data.models.length > 1,
+      layer: [...data.start.layer],
+      head: [...data.start.head],
+      preview: data.models.map(() => null),
+    };
+    this.photos = data.images.map(({ src }) => {
+      const photo = new Image();
+      photo.src = src;
+      return photo;
+    });
+    this.truths = data.images.map(({ truth }) => {
+      if (!truth) return null;
+      const decoded = decodeTruth(truth);
+      decoded.path = outline(decoded.pixels, decoded.height, decoded.width);
+      decoded.counts = new Map();
+      return decoded;
+    });
+    this.build();
+  }
+
+  async start() {
+    await Promise.all(this.photos.map((photo) => photo.decode()));
+    this.thumbs?.forEach((canvas, i) => {
+      const photo = this.photos[i];
+      const side = Math.min(photo.naturalWidth, photo.naturalHeight);
+      canvas.getContext("2d").drawImage(
+        photo, (photo.naturalWidth - side) / 2, (photo.naturalHeight - side) / 2, side, side, 0, 0, 112, 112,
+      );
+    });
+    this.draw();
+  }
+
+  // -- building, once --
+
+  build() {
+    const { data, state } = this;
+    const names = data.images.map(({ title }) => title);
+    this.body = el("div", { class: "ch-body", role: "group", "aria-label": "What each attention head attends to" });
+    this.body.append(this.buildToolbar());
+    if (data.images.length > 1) {
+      this.thumbs = names.map(() => el("canvas", { width: 112, height: 112, "aria-hidden": "true" }));
+      this.body.append(
+        el(
+          "fieldset",
+          { class: "ch-thumbs" },
+          el("legend", { class: "ch-hidden" }, "Image"),
+          ...names.map((title, i) =>
+            el(
+              "label",
+              { title },
+              el("input", {
+                type: "radio",
+                name: `${this.prefix}-image`,
+                checked: i === state.image,
+                "aria-label": title,
+                onchange: () => this.set({ image: i }),
+              }),
+              this.thumbs[i],
+            ),
+          ),
+        ),
+      );
+    }
+    this.panels = data.models.map((model, m) => this.buildPanel(model, m));
+    this.body.append(
+      el("div", { class: `ch-panels${data.models.length === 1 ? " ch-single" : ""}` }, ...this.panels.map((p) => p.box)),
+    );
+  }
+
+  buildToolbar() {
+    const { data, state, prefix } = this;
+    const views = [["overlay", "Overlay"], ["heat", "Heat map"], ["mask", "Mask"]];
+    const details = [["smooth", "Smooth"], ["patches", "Patches"]];
+    this.detail = choice(`${prefix}-detail`, "Detail", details, "smooth", (v) => this.set({ smooth: v === "smooth" }));
+    this.shareText = el("output");
+    this.shareInput = el("input", {
+      type: "range", min: 20, max: 90, step: 5, value: Math.round(100 * state.share),
+      "aria-label": "Share of the attention that the mask holds",
+      oninput: (event) => this.set({ share: event.target.value / 100 }),
+    });
+    this.share = el("label", { class: "ch-slider" }, el("span", {}, "holds"), this.shareInput, this.shareText);
+    const bar = el(
+      "div",
+      { class: "ch-toolbar" },
+      choice(`${prefix}-view`, "View", views, state.view, (view) => this.set({ view })),
+      this.detail,
+      this.share,
+    );
+    const tick = (key, label) =>
+      el(
+        "label",
+        { class: "ch-tick" },
+        el("input", { type: "checkbox", checked: state[key], onchange: (e) => this.set({ [key]: e.target.checked }) }),
+        label,
+      );
+    if (this.truths.some(Boolean)) bar.append(tick("truth", "true outline"));
+    if (data.models.length > 1) bar.append(tick("together", "move layers together"));
+    return bar;
+  }
+
+  buildPanel(model, m) {
+    const { state } = this;
+    const last = model.layers.length - 1;
+    const who = model.name ? `${model.name}, ` : "";
+    const panel = {
+      layer: el("input", {
+        type: "range", min: 0, max: last, step: 1, value: state.layer[m], "aria-label": `${who}layer`,
+        disabled: last === 0,
+        oninput: (event) => this.moveLayer(m, Number(event.target.value)),
+      }),
+      layerText: el("output", { "aria-hidden": "true" }),
+      large: el("canvas", { role: "img" }),
+      facts: el("p", { class: "ch-facts", "aria-live": "polite" }),
+      scale: el("div", { class: "ch-scale", "aria-hidden": "true" }, el("span"), el("i"), el("span")),
+      tiles: [],
+    };
+    const stops = Array.from({ length: 9 }, (_, i) => {
+      const c = 3 * Math.round((255 * i) / 8);
+      return `rgb(${this.colours[c]} ${this.colours[c + 1]} ${this.colours[c + 2]})`;
+    });
+    panel.scale.querySelector("i").style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+    for (let k = 0; k < model.heads; k++) {
+      const canvas = el("canvas", { "aria-hidden": "true" });
+      const label = el("span", {}, `head ${k}`);
+      const score = el("span", { class: "ch-score" });
+      const button = el(
+        "button",
+        {
+          type: "button",
+          onclick: () => this.lock(m, k),
+          onfocus: () => this.preview(m, k),
+          onblur: () => this.preview(m, null),
+          onpointerenter: (event) => event.pointerType === "mouse" && this.preview(m, k),
+          onpointerleave: (event) => event.pointerType === "mouse" && this.preview(m, null),
+        },
+        canvas,
+        el("span", { class: "ch-label" }, label, score),
+      );
+      panel.tiles.push({ button, canvas, score });
+    }
+    panel.grid = el(
+      "div",
+      { class: "ch-tiles", role: "group", "aria-label": `${who}heads`, onkeydown: (event) => this.moveFocus(event, m) },
+      ...panel.tiles.map((tile) => tile.button),
+    );
+    panel.box = el(
+      "section",
+      { class: "ch-panel", "aria-label": model.name || "model" },
+      el(
+        "div",
+        { class: "ch-head" },
+        model.name ? el("strong", { class: "ch-name" }, model.name) : "",
+        el("label", { class: "ch-slider" }, el("span", {}, "layer"), panel.layer, panel.layerText),
+      ),
+      el("div", { class: "ch-look" }, el("div", { class: "ch-large" }, panel.large), panel.scale, panel.facts),
+      panel.grid,
+    );
+    return panel;
+  }
+
+  // -- what the reader does --
+
+  set(change) {
+    Object.assign(this.state, change);
+    this.schedule();
+  }
+
+  moveLayer(m, position) {
+    const { layer, together } = this.state;
+    layer[m] = position;
+    if (together) {
+      const depth = position / Math.max(1, this.data.models[m].layers.length - 1);
+      this.data.models.forEach((other, o) => {
+        if (o !== m) layer[o] = Math.round(depth * (other.layers.length - 1));
+      });
+    }
+    this.schedule();
+  }
+
+  preview(m, k) {
+    this.state.preview[m] = k;
+    this.schedule();
+  }
+
+  lock(m, k) {
+    this.state.head[m] = k;
+    this.schedule();
+  }
+
+  moveFocus(event, m) {
+    const { tiles } = this.panels[m];
+    const at = tiles.findIndex(({ button }) => button === document.activeElement || button.matches(":focus"));
+    const columns = tiles.filter(({ button }) => button.offsetTop === tiles[0].button.offsetTop).length;
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    const to = step ? at + step : { Home: 0, End: tiles.length - 1 }[event.key];
+    if (at < 0 || to === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    tiles[to]?.button.focus();
+  }
+
+  // -- drawing --
+
+  schedule() {
+    this.pending ??= requestAnimationFrame(() => {
+      this.pending = undefined;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { data, state } = this;
+    const masking = state.view === "mask";
+    this.detail.hidden = masking;
+    this.share.hidden = !masking;
+    show(this.shareText, `${Math.round(100 * state.share)} %`);
+    data.models.forEach((model, m) => this.drawPanel(model, m, masking));
+    const { image, view, smooth, share, layer, head, preview } = state;
+    this.root.dataset.shown = JSON.stringify({ image, view, smooth, share, layer, head, preview });
+  }
+
+  drawPanel(model, m, masking) {
+    const { data, state, colours } = this;
+    const panel = this.panels[m];
+    const { image } = state;
+    const layer = state.layer[m];
+    const number = model.layers[layer];
+    const shown = state.preview[m] ?? state.head[m];
+    const photo = this.photos[image];
+    const grid = model.maps[image].grid;
+    const truth = this.truths[image];
+    const key = grid.join();
+    if (truth && !truth.counts.has(key)) truth.counts.set(key, countPatches(truth, ...grid));
+
+    panel.layer.value = layer;
+    panel.layer.setAttribute("aria-valuetext", `layer ${number}`);
+    show(panel.layerText, `${number} of ${model.layers[0]}–${model.layers.at(-1)}`);
+
+    panel.tiles.forEach(({ button, canvas, score }, k) => {
+      const map = headMap(model, image, layer, k);
+      const settings = { view: state.view, smooth: state.smooth, colours };
+      if (masking && map) settings.mask = massMask(map, state.share);
+      const hit = settings.mask && truth ? iou(settings.mask, truth.counts.get(key)) : null;
+      const outlineTruth = (target) => {
+        if (truth && state.truth && map) {
+          const pen = target.getContext("2d");
+          strokeOutline(target, pen, truth.path, truth.height, truth.width, ["#0008", "#ff8c42"], [1.8, 0.9]);
+        }
+      };
+      paintHead(canvas, SMALL, photo, map, grid, settings);
+      outlineTruth(canvas);
+      show(score, hit === null || Number.isNaN(hit) ? "" : hit.toFixed(2));
+      button.setAttribute("aria-pressed", String(k === state.head[m]));
+      button.classList.toggle("ch-shown", k === shown);
+      button.tabIndex = k === state.head[m] ? 0 : -1;
+      button.setAttribute("aria-label", `head ${k}${map ? "" : ", not a number"}${score.textContent && `, IoU ${score.textContent}`}`);
+      if (k !== shown) return;
+      paintHead(panel.large, LARGE, photo, map, grid, settings);
+      outlineTruth(panel.large);
+      const who = model.name ? `${model.name}, ` : "";
+      panel.large.setAttribute(
+        "aria-label", `${data.images[image].title}: ${who}layer ${number}, head ${k}, ${state.view}`,
+      );
+      show(panel.facts, this.factsOf(map, k, settings.mask, hit));
+      panel.scale.hidden = masking || map === null;
+      if (map) {
+        const [low, high] = panel.scale.querySelectorAll("span");
+        show(low, percent(map.low));
+        show(high, percent(map.high));
+      }
+    });
+  }
+
+  factsOf(map, head, mask, hit) {
+    if (map === null) return `Head ${head}: the model gave values that are not numbers (NaN) here.`;
+    if (!mask) {
+      const times = map.high * map.x.length;
+      return `Head ${head}. Its strongest patch gets ${times.toFixed(times < 10 ? 1 : 0)} times an even share.`;
+    }
+    const area = mask.reduce((a, b) => a + b, 0) / mask.length;
+    const score = hit === null ? "" : Number.isNaN(hit) ? " No object here." : ` IoU with the object: ${hit.toFixed(2)}.`;
+    return `Head ${head}. ${Math.round(100 * this.state.share)} % of its attention lies on ${percent(area)} of the image.${score}`;
+  }
+}
+
+// Every root with this id that has no viewer yet: a notebook may show one output in two places.
+function mountHeadViewers(id) {
+  document.querySelectorAll(`[id="${id}"]:not([data-mounted])`).forEach((root, serial) => {
+    root.dataset.mounted = "";
+    const fallback = root.querySelector(".ch-fallback");
+    const fail = (error) => {
+      fallback.append(el("p", { role: "alert" }, `The head viewer could not start: ${error.message}`));
+    };
+    try {
+      const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
+      if (data.contract !== CONTRACT || data.version !== VERSION) {
+        throw new Error(`this script reads ${CONTRACT} ${VERSION}, the data are ${data.contract} ${data.version}`);
+      }
+      const viewer = new HeadViewer(root, data, serial);
+      viewer.start().then(() => fallback.replaceWith(viewer.body), fail);
+    } catch (error) {
+      fail(error);
+    }
+  });
+}

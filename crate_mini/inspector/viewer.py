@@ -1,0 +1,200 @@
+"""The head viewer: a picture of every head that a reader can leaf through, with no kernel behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from crate_mini.attention_maps import cls_attention_maps
+from crate_mini.inspector.contract import build_contract, colour_table, data_uri, decode_maps
+
+_serial = itertools.count()
+
+
+class HeadViewer:
+    """Class-token attention of every head and layer on a few images, as one piece of HTML.
+
+    Show it by making it the last line of a notebook cell: the output carries its own script and data, so it works
+    in JupyterLab, VS Code and Colab, in the rendered book with the network off, and in a file of its own.
+
+    Args:
+        images: uint8 ``(B, 3, H, W)``, or a list of ``(3, H, W)`` whose sizes may differ.
+        maps: attention on the patches, each map summing to 1: ``(B, L, K, h, w)``, or a list of ``(L, K, h, w)``;
+            or a dict of them by model name, shown side by side. Layers, heads and grids may differ between models.
+            A map with a value that is not finite is shown as such.
+        titles: one for each image.
+        masks: true masks ``(B, H, W)`` with 0 background, 1 object, 255 not counted; or a list, None where unknown.
+            With them the viewer draws the outline and gives the IoU of the mask on show.
+        layers: the numbers of the layers in ``maps``, if not 0 to L-1; by model name where they differ.
+        image, layer, head, view, share: what is seen first. ``layer`` is a layer's number (last but one if None),
+            by model name where they differ, as may ``head``; ``view`` is ``"overlay"``, ``"heat"`` or ``"mask"``;
+            ``share`` is how much of the attention a mask holds (the fewest patches that do: DINO's rule).
+        colours: a perceptual colour map of matplotlib: viridis, cividis, magma, inferno, plasma.
+
+    Values are kept in eight bits, see :mod:`crate_mini.inspector.contract` for the bound on the error.
+
+    Raises:
+        ValueError: shapes, counts or values that do not fit.
+        TypeError: images that are not uint8, maps that are not floating point.
+    """
+
+    def __init__(
+        self,
+        images: Tensor | Sequence[Tensor],
+        maps: Tensor | Sequence[Tensor] | Mapping[str, Tensor | Sequence[Tensor]],
+        *,
+        titles: Sequence[str] | None = None,
+        masks: Tensor | Sequence[Tensor | None] | None = None,
+        layers: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+        image: int = 0,
+        layer: Mapping[str, int] | int | None = None,
+        head: Mapping[str, int] | int = 0,
+        view: str = "overlay",
+        share: float = 0.6,
+        colours: str = "viridis",
+    ) -> None:
+        self.contract = build_contract(
+            images, maps, titles=titles, masks=masks, layers=layers, image=image, layer=layer, head=head,
+            view=view, share=share, colours=colours,
+        )  # fmt: skip
+        # Escaped so that no title can close the script element it stands in.
+        self._json = json.dumps(self.contract, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+        # The same notebook gives the same page; two viewers of the same data still differ.
+        digest = hashlib.sha256(self._json.encode()).hexdigest()[:8]
+        self.id = f"crate-heads-{digest}-{next(_serial)}"
+        self._preview = _preview(self.contract, colours)
+
+    def __repr__(self) -> str:
+        models = "; ".join(
+            f"{m['name'] or 'model'}: {len(m['layers'])} layers, {m['heads']} heads" for m in self.contract["models"]
+        )
+        return f"HeadViewer({len(self.contract['images'])} images; {models})"
+
+    def _repr_html_(self) -> str:
+        """The viewer for a page that has other things on it too."""
+        first = self.contract["start"]["image"]
+        alt = html.escape(f"{self.contract['images'][first]['title']}, and what each head attends to", quote=True)
+        return (
+            f'<div class="crate-heads tex2jax_ignore mathjax_ignore" id="{self.id}"'
+            ' data-lm-suppress-shortcuts="true">'
+            f"<style>{_asset('heads.css')}</style>"
+            f'<div class="ch-fallback"><img src="{self._preview}" alt="{alt}">'
+            "<p>A still of the head viewer: the image, then every head of one layer. To leaf through all layers, "
+            "open this page where scripts may run, or trust this notebook and run the cell.</p></div>"
+            f'<script type="application/json">{self._json}</script>'
+            # The file is plain functions; wrapped, they neither leak nor clash with another viewer on the page.
+            f"<script>(() => {{\n{_asset('heads.js')}\nmountHeadViewers({json.dumps(self.id)});\n}})();</script>"
+            "</div>"
+        )
+
+    def to_html(self, title: str = "What each head attends to") -> str:
+        """A whole page that needs nothing else: no network, no server, no folder of assets."""
+        title = html.escape(title)
+        return (
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            # Nothing can be fetched or sent, not even by mistake: a photo in here stays in here.
+            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+            "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<title>{title}</title>\n<link rel="icon" href="data:,">\n<style>{_PAGE_STYLE}</style>\n</head>\n'
+            f"<body>\n<main>\n<h1>{title}</h1>\n{self._repr_html_()}\n</main>\n</body>\n</html>\n"
+        )
+
+    def save(self, path: str | os.PathLike, title: str = "What each head attends to") -> Path:
+        """Write :meth:`to_html` to ``path``, whole or not at all.
+
+        Raises:
+            FileNotFoundError: the folder does not exist.
+        """
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; create it first")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(self.to_html(title))
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(name, 0o666 & ~umask)  # mkstemp's files are private, a page is for showing
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return path
+
+
+def inspect_images(
+    models: nn.Module | Mapping[str, nn.Module],
+    images: Tensor | Sequence[Tensor],
+    *,
+    layers: Sequence[int] | None = None,
+    **settings: Any,
+) -> HeadViewer:
+    """Run models on images and view all their heads.
+
+    Args:
+        models: one of :mod:`crate_mini.model`'s models, or several by name.
+        images: ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of any sizes, uint8 or float in [0, 1]; sides must be
+            multiples of every model's patch.
+        layers: numbers of the layers to show, negative ones counted from the end; all if None.
+        settings: anything else :class:`HeadViewer` takes.
+    """
+    models = models if isinstance(models, Mapping) else {"": models}
+    pictures = [torch.as_tensor(picture) for picture in images]
+    maps, numbers = {}, {}
+    for name, model in models.items():
+        with torch.no_grad():
+            maps[name] = [cls_attention_maps(model, picture[None], layers)[0] for picture in pictures]
+        if layers is not None:
+            numbers[name] = [i % len(model.blocks) for i in layers]
+    shown = [p if p.dtype == torch.uint8 else (p.clamp(0, 1) * 255).round().byte() for p in pictures]
+    return HeadViewer(shown, maps, layers=numbers or None, **settings)
+
+
+@cache
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _preview(contract: dict[str, Any], colours: str, side: int = 96) -> str:
+    """A still for readers without scripts: a row for each model, the image, then every head of the first layer seen."""
+    from base64 import b64decode
+    from io import BytesIO
+
+    start, table = contract["start"], colour_table(colours)
+    source = contract["images"][start["image"]]["src"].split(",", 1)[1]
+    photo = Image.open(BytesIO(b64decode(source))).convert("RGB").resize((side, side))
+    gap = 4
+    columns = 1 + max(m["heads"] for m in contract["models"])
+    sheet = Image.new("RGB", (columns * (side + gap) - gap, len(contract["models"]) * (side + gap) - gap), "white")
+    for row, (model, layer) in enumerate(zip(contract["models"], start["layer"], strict=True)):
+        q, low, _ = decode_maps(model["maps"][start["image"]], len(model["layers"]), model["heads"])
+        sheet.paste(photo, (0, row * (side + gap)))
+        for k in range(model["heads"]):
+            shade = np.rint(255 * (q[layer, k] / 255.0) ** 2).astype(int)
+            pixels = np.full((*shade.shape, 3), 160) if np.isnan(low[layer, k]) else table[shade]
+            tile = Image.fromarray(pixels.astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
+            sheet.paste(tile, ((k + 1) * (side + gap), row * (side + gap)))
+    return data_uri(sheet, "JPEG", quality=70, optimize=True)
+
+
+_PAGE_STYLE = (
+    ":root{color-scheme:light dark}"
+    "body{margin:0;font-family:system-ui,sans-serif;line-height:1.5;background:Canvas;color:CanvasText}"
+    "main{max-width:60rem;margin:0 auto;padding:1.5rem 1rem 3rem;box-sizing:border-box}"
+    "h1{font-size:1.25rem;font-weight:600;margin:0 0 1rem}"
+)
