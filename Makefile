@@ -64,12 +64,12 @@ fast: lint
 lint: setup
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
-	@$(PY) tools/notebooks.py check
+	@$(PY) tools/notebook_form.py check
 
 format: setup
 	$(PY) -m ruff check --fix $(CODE)
 	$(PY) -m ruff format $(CODE)
-	@$(PY) tools/notebooks.py mend
+	@$(PY) tools/notebook_form.py mend
 
 # ---- helpers ---------------------------------------------------------------------------------------------
 

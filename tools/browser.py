@@ -1,4 +1,4 @@
-"""Chromium for the tests and the screenshots: found on this machine, started once, cut off from the network."""
+"""Chromium for tests and screenshots: found on this machine, started once, cut off from the network."""
 
 from __future__ import annotations
 

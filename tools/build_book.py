@@ -5,9 +5,9 @@ Two questions decide how much work there is, and both are answered by hashes, no
 1. *Can the executed notebooks be kept?* jupyter-cache keys on the cells alone, so a change inside the package
    would be served stale. What a result depends on besides its cells (the package with weights and scripts,
    measured results, installed versions, local data) is hashed into the execution key; another key, no cache.
-2. *Can the rendered pages be kept?* Sphinx re-reads changed pages only. That leaves stale side bars, and it lets
-   a build that failed on a warning pass the second time. So pages are kept only if nothing at all changed since
-   a build that succeeded; otherwise every page is rendered again, which takes seconds.
+2. *Can the rendered pages be kept?* Sphinx re-reads changed pages only. That leaves stale side bars, and lets
+   a build that failed on a warning pass the second time. So pages are kept only if nothing changed since a
+   build that succeeded; otherwise every page is rendered again, which takes seconds.
 """
 
 from __future__ import annotations

@@ -35,8 +35,9 @@ def svg() -> str:
     """The whole file."""
     rows = MAP.split("\n")
     side = len(rows) * (PATCH + GAP) - GAP
+    size = f'width="{side}" height="{side}" viewBox="0 0 {side} {side}"'
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{side}" height="{side}" viewBox="0 0 {side} {side}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
         "<title>CRATE, step by step</title>",
     ]
     for y, row in enumerate(rows):

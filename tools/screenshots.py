@@ -2,8 +2,8 @@
 
     python tools/screenshots.py --out _build/screenshots book/intro notebooks/05_crate
 
-Without page names, all pages of the table of contents. A page is cut into pieces of ``--height`` pixels, so that
-each picture can be looked at.
+Without page names, all pages of the table of contents. A page is cut into pieces of ``--height`` pixels, so
+that each picture can be looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ CHOOSE_THEME = """theme => {
 }"""
 
 
-def photograph(pages: list[str], out: Path, *, widths: list[str], themes: list[str], height: int) -> list[Path]:
+def photograph(
+    pages: list[str], out: Path, *, widths: list[str], themes: list[str], height: int
+) -> list[Path]:
     """Write the pictures and return their paths.
 
     Raises:
@@ -31,7 +33,9 @@ def photograph(pages: list[str], out: Path, *, widths: list[str], themes: list[s
     """
     for page in pages:
         if not (HTML / f"{page}.html").exists():
-            raise FileNotFoundError(f"{page}.html is not in the built book: run `make book`, or mend the name")
+            raise FileNotFoundError(
+                f"{page}.html is not in the built book: run `make book`, or mend the name"
+            )
     out.mkdir(parents=True, exist_ok=True)
     written = []
     with chromium() as browser:
@@ -49,7 +53,12 @@ def photograph(pages: list[str], out: Path, *, widths: list[str], themes: list[s
                         name = f"{page.replace('/', '-')}-{width}-{theme}"
                         for index, top in enumerate(range(0, max(total, 1), height)):
                             path = out / f"{name}-{index}.png"
-                            clip = {"x": 0, "y": top, "width": WIDTHS[width], "height": min(height, total - top)}
+                            clip = {
+                                "x": 0,
+                                "y": top,
+                                "width": WIDTHS[width],
+                                "height": min(height, total - top),
+                            }
                             tab.screenshot(path=path, clip=clip, full_page=True)
                             written.append(path)
     return written
@@ -59,7 +68,9 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="*", help="such as book/intro; all pages if none is named")
-    parser.add_argument("--out", type=Path, default=HTML.parent / "screenshots", help="folder for the pictures")
+    parser.add_argument(
+        "--out", type=Path, default=HTML.parent / "screenshots", help="folder for the pictures"
+    )
     parser.add_argument("--width", choices=WIDTHS, action="append", help="default: both")
     parser.add_argument("--theme", choices=THEMES, action="append", help="default: both")
     parser.add_argument("--height", type=int, default=2000, help="pixels of page in one picture")

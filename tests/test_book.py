@@ -1,0 +1,339 @@
+"""The built book: whole, current, readable with the network off, in a real browser, wide and narrow.
+
+The strict build behind ``built_book`` executes every notebook; that it succeeds is the first test here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import build_book
+import nbformat
+import notebook_form
+import pytest
+import yaml
+from browser import SETTLED, offline_context
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*build_book.toc_entries(), "index", "search", "genindex"]
+WIDTHS = (1280, 360)
+THEMES = ("light", "dark")
+
+
+# ---- the files -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def soups(built_book) -> dict[str, BeautifulSoup]:
+    """Every page of the book, parsed."""
+    pages = {page: (built_book / f"{page}.html").read_text(encoding="utf-8") for page in PAGES}
+    return {page: BeautifulSoup(text, "html.parser") for page, text in pages.items()}
+
+
+def test_every_notebook_was_executed(built_book):
+    times = build_book.run_times()
+    for path in build_book.notebooks():
+        assert times[path][0] > 0, path.name
+    rows = json.loads((build_book.BUILD / "run-times.json").read_text(encoding="utf-8"))
+    assert [row["notebook"] for row in rows] == [path.name for path in build_book.notebooks()]
+
+
+def test_no_notebook_takes_more_than_its_share(built_book):
+    """CI executes the whole book on two cores; a training that takes longer belongs in a script."""
+    slow = {path.name: seconds for path, (seconds, _) in build_book.run_times().items() if seconds > 300}
+    assert not slow
+
+
+def test_no_warning_and_no_progress_bar_on_a_page(built_book):
+    """Nothing that a notebook wrote to standard error reaches the reader."""
+    from jupyter_cache import get_cache
+
+    cache = get_cache(str(build_book.CACHE))
+    for record in cache.list_cache_records():
+        for cell in cache.get_cache_bundle(record.pk).nb.cells:
+            for output in cell.get("outputs", ()):
+                assert output.get("name") != "stderr", f"{Path(record.uri).name}: {output.text[:300]}"
+
+
+def test_pages_load_nothing_from_elsewhere(soups):
+    """What the browser test sees when it opens a page; this one also sees what a click would load."""
+    for page, soup in soups.items():
+        loaded = [
+            tag.get("src")
+            for tag in soup.select("script[src], img[src], iframe[src], source[src], video[src]")
+        ]
+        loaded += [
+            tag.get("href") for tag in soup.select("link[href]") if "canonical" not in (tag.get("rel") or ())
+        ]
+        assert not [
+            url for url in loaded if urlsplit(url).scheme in ("http", "https") or url.startswith("//")
+        ], page
+
+
+def test_no_dead_widget_and_no_bare_object(soups):
+    for page, soup in soups.items():
+        assert not soup.select('script[type^="application/vnd.jupyter.widget"]'), f"{page}: needs a kernel"
+        for output in soup.select(".cell_output"):
+            text = output.get_text()
+            for leftover in ("<Figure size", "<matplotlib.", "Traceback (most recent", "object at 0x"):
+                assert leftover not in text, f"{page}: {leftover!r} in an output"
+
+
+def test_links_between_pages_resolve(soups, built_book):
+    anchors = {}
+    for page, soup in soups.items():
+        anchors[built_book / f"{page}.html"] = {tag["id"] for tag in soup.select("[id]")}
+    for page, soup in soups.items():
+        for link in soup.select("a[href]"):
+            parts = urlsplit(link["href"])
+            if parts.scheme or parts.netloc:
+                continue
+            here = built_book / f"{page}.html"
+            target = (here.parent / unquote(parts.path)).resolve() if parts.path else here
+            assert target.exists(), f"{page}: {link['href']}"
+            if parts.fragment and target in anchors:
+                assert unquote(parts.fragment) in anchors[target], f"{page}: no place called {link['href']}"
+
+
+def test_images_say_what_they_show(soups):
+    """Figures of the pages need words for those who cannot see them; outputs of cells are exempt."""
+    for page, soup in soups.items():
+        for image in soup.select("article img"):
+            if not image.find_parent(class_="cell_output"):
+                assert image.get("alt"), f"{page}: {image.get('src')}"
+
+
+def test_colab_buttons_open_the_notebooks(soups):
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    base = config["repository"]["url"].replace(
+        "https://github.com/", "https://colab.research.google.com/github/"
+    )
+    for path in build_book.notebooks():
+        name = path.relative_to(ROOT).as_posix()
+        links = {link["href"] for link in soups[name.removesuffix(".ipynb")].select("a[href]")}
+        assert f"{base}/blob/{config['repository']['branch']}/{name}" in links
+
+
+# ---- in a browser ----------------------------------------------------------------------------------------
+
+INSPECT = """() => {
+  const seen = element => {
+    const box = element.getBoundingClientRect();
+    return box.width > 0 && box.height > 0 && getComputedStyle(element).visibility !== 'hidden';
+  };
+  const root = document.documentElement, all = what => [...document.querySelectorAll(what)];
+  const wide = [];
+  if (root.scrollWidth > root.clientWidth) {
+    for (const element of all('main *')) {
+      const right = element.getBoundingClientRect().right;
+      if (right > root.clientWidth + 1 && seen(element))
+        wide.push(element.tagName + '.' + element.className + ' ' + right);
+    }
+  }
+  return {
+    overflow: root.scrollWidth - root.clientWidth,
+    wide: wide.slice(0, 8),
+    missing: [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.getAttribute('src')),
+    unset: all('.math').filter(m => !m.querySelector('mjx-container')).map(m => m.textContent),
+    faulty: all('mjx-merror, [data-mjx-error]').map(m => m.textContent),
+    formulas: all('mjx-container').length,
+  };
+}"""
+
+
+def open_page(context, path: Path, errors: list[str]):
+    """A tab with the page, settled; what the page complains about is appended to ``errors``."""
+    tab = context.new_page()
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("requestfailed", lambda request: errors.append(f"failed: {request.url}"))
+    tab.goto(path.as_uri())
+    tab.wait_for_load_state("load")
+    tab.evaluate(SETTLED)
+    return tab
+
+
+def test_index_leads_to_the_first_page(built_book, browser):
+    with offline_context(browser, []) as context:
+        tab = context.new_page()
+        tab.goto((built_book / "index.html").as_uri())
+        tab.wait_for_url(f"**/{build_book.toc_entries()[0]}.html", timeout=10_000)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "index"])
+def test_page_in_a_browser(built_book, browser, page):
+    refused, errors = [], []
+    with offline_context(browser, refused, viewport={"width": WIDTHS[0], "height": 900}) as context:
+        tab = open_page(context, built_book / f"{page}.html", errors)
+        for width in WIDTHS:
+            tab.set_viewport_size({"width": width, "height": 800})
+            tab.evaluate(SETTLED)
+            state = tab.evaluate(INSPECT)
+            assert state["missing"] == []
+            assert state["unset"] == []
+            assert state["faulty"] == []
+            assert state["overflow"] <= 0, f"{width} pixels wide, and these stick out: {state['wide']}"
+    assert refused == [], "the page asked for something outside itself"
+    assert errors == []
+
+
+CONTRAST = """() => {
+  // WCAG contrast of every visible piece of text in the article against the nearest painted background.
+  const parse = c => { const n = c.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+  const linear = v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
+  const light = c => .2126 * linear(c[0]) + .7152 * linear(c[1]) + .0722 * linear(c[2]);
+  const over = (top, base) => [0, 1, 2].map(i => top[i] * top[3] + base[i] * (1 - top[3])).concat(1);
+  const ground = element => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((base, layer) => over(layer, base), [255, 255, 255, 1]);
+  };
+  const weak = new Map();
+  const walker = document.createTreeWalker(document.querySelector('article'), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const drawn = 'svg, mjx-container, script, style, .onlyprint';
+    if (!walker.currentNode.textContent.trim() || element.closest(drawn)) continue;
+    const box = element.getBoundingClientRect(), style = getComputedStyle(element);
+    if (!box.width || !box.height || style.visibility === 'hidden' || style.opacity === '0') continue;
+    const base = ground(element), ink = over(parse(style.color), base);
+    const [a, b] = [light(ink.slice(0, 3)), light(base.slice(0, 3))].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    const name = element.tagName + '.' + element.className + ' ' + style.color;
+    if (ratio < 4.5) weak.set(name, ratio.toFixed(2));
+  }
+  return [...weak].map(entry => entry.join(' '));
+}"""
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_text_can_be_read_in_both_themes(built_book, browser, theme):
+    """Contrast of at least 4.5 to 1 for all text of all pages."""
+    weak = {}
+    with offline_context(browser, [], viewport={"width": 1280, "height": 900}, color_scheme=theme) as context:
+        for page in build_book.toc_entries():
+            tab = open_page(context, built_book / f"{page}.html", [])
+            assert tab.evaluate("document.documentElement.dataset.theme") == theme
+            if found := tab.evaluate(CONTRAST):
+                weak[page] = found
+            tab.close()
+    assert weak == {}
+
+
+def test_formulas_are_set(built_book, browser):
+    with offline_context(browser, [], viewport={"width": 1280, "height": 900}) as context:
+        tab = open_page(context, built_book / "book" / "notation.html", [])
+        assert tab.evaluate(INSPECT)["formulas"] > 40
+
+
+def test_search_finds_from_disk(built_book, browser):
+    refused, errors = [], []
+    with offline_context(browser, refused, viewport={"width": 1280, "height": 900}) as context:
+        tab = context.new_page()
+        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        tab.goto((built_book / "search.html").as_uri() + "?q=coding+rate")
+        tab.wait_for_selector("#search-results ul.search li a", timeout=15_000)
+        assert "glossary" in " ".join(
+            link.get_attribute("href") for link in tab.query_selector_all("#search-results li a")
+        )
+    assert refused == []
+    assert errors == []
+
+
+def test_the_guard_sees_outside_requests_and_errors(browser, tmp_path):
+    """The browser test can fail: a page that fetches, throws, misses an image and is too wide is caught."""
+    page = tmp_path / "bad.html"
+    page.write_text(
+        "<main><img src='https://example.org/a.png'><img src='gone.png'><p class='math'>\\(x\\)</p>"
+        "<div style='width:2000px;height:9px'></div><script>throw new Error('thrown')</script></main>"
+    )
+    refused, errors = [], []
+    with offline_context(browser, refused, viewport={"width": 360, "height": 800}) as context:
+        tab = open_page(context, page, errors)
+        state = tab.evaluate(INSPECT)
+    assert refused == ["https://example.org/a.png"]
+    assert any("thrown" in error for error in errors)
+    assert "gone.png" in state["missing"]
+    assert state["unset"] == ["\\(x\\)"]
+    assert state["overflow"] > 1000
+
+
+# ---- the build itself, on a book of one page and one notebook --------------------------------------------
+
+
+@pytest.fixture
+def tiny_book(tmp_path) -> Path:
+    """A copy of the build tools with a book small enough to build several times over."""
+    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "book" / "_assets", tmp_path / "book" / "_assets")
+    for name in ("_config.yml", "requirements.lock", "book/references.bib"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/intro\nchapters:\n- file: notebooks/one\n"
+    )
+    (tmp_path / "book" / "intro.md").write_text("# Intro\n\n$x^2$\n")
+    (tmp_path / "crate_mini").mkdir()
+    (tmp_path / "crate_mini" / "value.txt").write_text("first")
+    (tmp_path / "notebooks").mkdir()
+    book = nbformat.v4.new_notebook(metadata={"kernelspec": notebook_form.KERNEL})
+    book.cells = [
+        nbformat.v4.new_markdown_cell("# One"),
+        nbformat.v4.new_code_cell(
+            "import os, pathlib\n"
+            "assert os.environ['CRATE_MINI_BOOK'] == '1'\n"
+            "value = pathlib.Path('../crate_mini/value.txt').read_text()\n"
+            "assert value != 'broken', 'value is broken'\n"
+            "print('the value is', value)"
+        ),
+    ]
+    nbformat.write(book, tmp_path / "notebooks" / "one.ipynb")
+    return tmp_path
+
+
+def build_tiny(folder: Path) -> tuple[int, str]:
+    """Exit status and log of a build, errors first, as the report comes last."""
+    command = [sys.executable, str(folder / "tools" / "build_book.py")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    return done.returncode, done.stderr + done.stdout
+
+
+@pytest.mark.book
+def test_build_is_never_stale_and_never_forgives(tiny_book):
+    page = tiny_book / "_build" / "html" / "notebooks" / "one.html"
+    value, intro = tiny_book / "crate_mini" / "value.txt", tiny_book / "book" / "intro.md"
+
+    status, log = build_tiny(tiny_book)
+    assert status == 0, log
+    assert "the value is first" in page.read_text()
+    assert log.rstrip().endswith(str(tiny_book / "_build" / "html" / "index.html"))
+
+    status, log = build_tiny(tiny_book)
+    assert (status, "Nothing changed" in log) == (0, True)
+
+    value.write_text("second")  # inside the package: results must be made again
+    status, log = build_tiny(tiny_book)
+    assert status == 0, log
+    assert "the value is second" in page.read_text()
+
+    intro.write_text("# Intro\n\nThere is no {doc}`such-page`.\n")  # a warning, twice: strict both times
+    for _ in range(2):
+        status, log = build_tiny(tiny_book)
+        assert status != 0
+        assert "such-page" in log
+
+    intro.write_text("# Intro, mended\n")
+    status, log = build_tiny(tiny_book)
+    assert status == 0, log
+    assert "kept: nothing it depends on changed" in log  # the notebook was not executed again for that
+    assert "Intro, mended" in page.read_text(), "the side bar of the other page is stale"
+
+    value.write_text("broken")
+    status, log = build_tiny(tiny_book)
+    assert status != 0
+    assert "value is broken" in log
