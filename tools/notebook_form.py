@@ -1,7 +1,7 @@
 """What every notebook of the book has in common, checked and mended.
 
-``python tools/notebook_form.py check`` fails if a notebook holds outputs, or lacks its title or its set-up cell.
-``python tools/notebook_form.py mend`` strips the outputs and writes the set-up cell, and leaves the rest alone.
+``notebook_form.py check`` fails if a notebook holds outputs, or lacks its title or its set-up cell.
+``notebook_form.py mend`` strips the outputs and writes the set-up cell, and leaves the rest alone.
 """
 
 from __future__ import annotations
