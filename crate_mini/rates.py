@@ -24,7 +24,8 @@ def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
 
     (Yu et al. 2020, eq. 1; arXiv 2306.01129, eq. 7.) The smaller of the two Gram matrices is formed
     (Sylvester: both determinants agree) and factorised by Cholesky in float64, where ``det`` would
-    overflow; where the device has no float64 (MPS), in float32.
+    overflow; where the device has no float64 (MPS), in float32. Tokens so large beside the precision that the
+    identity is lost in rounding go through singular values instead.
 
     Args:
         Z: tokens as rows, ``(..., n, d)``; leading dimensions are a batch.
@@ -38,7 +39,12 @@ def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
     """
     Z = _checked(Z, eps_sq)
     n, d = Z.shape[-2:]
-    return _half_logdet_of_identity_plus(_small_gram(Z) * (d / (n * eps_sq)))
+    alpha = d / (n * eps_sq)
+    gram = _small_gram(Z)
+    factor, failed = torch.linalg.cholesky_ex(torch.eye(min(n, d), dtype=gram.dtype, device=Z.device) + alpha * gram)
+    if failed.any():
+        return 0.5 * (alpha * torch.linalg.svdvals(Z.to(gram.dtype)).square()).log1p().sum(-1)
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def compression_rate(Z: Tokens, U: Bases, eps_sq: float) -> Rate:
@@ -86,8 +92,10 @@ def sparse_rate_reduction(
         raise ValueError(f"lam weighs the sparsity term and must not be negative, got {lam}")
     if norm not in ("l0", "l1"):
         raise ValueError(f"norm must be 'l0' or 'l1', got {norm!r}")
-    size = (Z != 0).to(Z.dtype) if norm == "l0" else Z.abs()
-    return rate_reduction(Z, U, eps_sq) - lam * size.sum((-2, -1))
+    gain = rate_reduction(Z, U, eps_sq)
+    # summed in the precision of the rates: half precision cannot even count the entries of one image
+    size = Z != 0 if norm == "l0" else Z.abs()
+    return gain - lam * size.sum((-2, -1), dtype=gain.dtype)
 
 
 def coding_rate_gradient(Z: Tokens, eps_sq: float) -> Tokens:
@@ -113,7 +121,7 @@ def compression_rate_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
     """
     Zk = project(_checked(Z, eps_sq), U)
     n, p = Zk.shape[-2:]
-    return torch.einsum("...knp,kdp->...nd", _ridge(Zk, p / (n * eps_sq)), U)
+    return torch.einsum("...knp,kdp->...nd", _ridge(Zk, p / (n * eps_sq)), U.to(Zk.dtype)).to(Z.dtype)
 
 
 def project(Z: Tokens, U: Bases) -> Float[Tensor, "*batch K n p"]:
@@ -122,7 +130,8 @@ def project(Z: Tokens, U: Bases) -> Float[Tensor, "*batch K n p"]:
         raise ValueError(
             f"U must be (K, d, p) with the d of the tokens, {Z.shape[-1]}; got shape {tuple(U.shape)}"
         )
-    return torch.einsum("...nd,kdp->...knp", Z, U)
+    dtype = torch.promote_types(Z.dtype, U.dtype)
+    return torch.einsum("...nd,kdp->...knp", Z.to(dtype), U.to(dtype))
 
 
 def _ridge(Z: Tensor, alpha: float) -> Tensor:
@@ -139,12 +148,6 @@ def _small_gram(Z: Tensor) -> Tensor:
     """Z Z' or Z'Z, whichever is smaller, in the widest precision of the device."""
     wide = Z.to(torch.float32 if Z.device.type == "mps" else torch.float64)
     return wide @ wide.mT if Z.shape[-2] <= Z.shape[-1] else wide.mT @ wide
-
-
-def _half_logdet_of_identity_plus(gram: Tensor) -> Tensor:
-    # gram is positive semi-definite, so I + gram has all eigenvalues >= 1 and Cholesky cannot break down.
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    return torch.linalg.cholesky(eye + gram).diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def _checked(Z: Tensor, eps_sq: float) -> Tensor:
