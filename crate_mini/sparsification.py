@@ -44,7 +44,8 @@ def ista_step(
         raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
     residual = Y - F.linear(Y, D)
     # addmm does the last product, its scaling and the addition in one pass over memory
-    moved = torch.addmm(Y.flatten(0, -2), residual.flatten(0, -2), D.to(residual.dtype), alpha=step).view_as(Y)
+    d = Y.shape[-1]
+    moved = torch.addmm(Y.reshape(-1, d), residual.reshape(-1, d), D.to(residual.dtype), alpha=step).view(Y.shape)
     if proximal == "relu":
         return F.relu(moved - step * lam)
     return F.softshrink(moved, step * lam)
