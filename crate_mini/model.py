@@ -71,6 +71,8 @@ class CRATEConfig:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        if self.head_dim is not None and self.head_dim < 1:
+            raise ValueError(f"head_dim must be a positive integer or None, got {self.head_dim!r}")
         if self.head_dim is None and self.dim % self.heads:
             raise ValueError(f"dim {self.dim} does not divide into {self.heads} heads; give head_dim")
         for name, known in (("attention", ATTENTIONS), ("feed", FEEDS), ("proximal", PROXIMAL_MAPS)):
@@ -201,7 +203,8 @@ class CRATE(nn.Module):
     def tokens(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         """The tokens that enter the first layer: class token first, then the patches row by row."""
         check_images(images, self.config.patch_size, check_range=not self.training)
-        images = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
+        scale = 255 if images.dtype == torch.uint8 else 1
+        images = images.to(self.mean.dtype) / scale
         Z = self.embed((images - self.mean) / self.std)
         Z = torch.cat([self.cls_token.expand(len(Z), -1, -1), Z], dim=1)
         return Z + self._position(images.shape[-2] // self.config.patch_size, images.shape[-1] // self.config.patch_size)
@@ -303,8 +306,9 @@ def create_model(
         raise ValueError(f"unknown model {name!r}; known are {', '.join(model_names())}")
     dim, heads, depth, own_patch = sizes[match[2]]
     settings = dict(
-        dim=dim, heads=heads, depth=depth, patch_size=patch_size or own_patch, num_classes=num_classes,
-        image_size=image_size or (64 if match[2] in ("nano", "mini") else 224), **operators,
+        dim=dim, heads=heads, depth=depth, num_classes=num_classes,
+        patch_size=own_patch if patch_size is None else patch_size,
+        image_size=(64 if match[2] in ("nano", "mini") else 224) if image_size is None else image_size, **operators,
     )  # fmt: skip
     return CRATE(CRATEConfig.from_dict(settings | overrides))
 
