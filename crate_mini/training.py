@@ -104,7 +104,8 @@ class Lion(torch.optim.Optimizer):
                 continue
             grads = [p.grad for p in params]
             for p in params:
-                self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+                if not self.state[p]:
+                    self.state[p]["exp_avg"] = torch.zeros_like(p)
             momenta = [self.state[p]["exp_avg"] for p in params]
             direction = torch._foreach_lerp(grads, momenta, b1)
             torch._foreach_sign_(direction)
@@ -228,7 +229,7 @@ def train(
         The run's history: ``epoch, lr, train_loss, val_loss, val_top1, val_top5, seconds`` for each epoch.
 
     Raises:
-        ValueError: labels outside the model's classes, or fewer images than one batch.
+        ValueError: labels outside the model's classes, or a set without images.
         CheckpointError: ``out`` holds the state of another recipe or another model.
         FloatingPointError: the loss became NaN or infinite; the last finished epoch is kept in ``out``.
     """
