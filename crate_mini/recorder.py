@@ -22,6 +22,7 @@ RECORDABLE = {
     "tokens_in": "Z^l, tokens that enter the layer (b, n, d)",
     "attention_in": "LN(Z^l), what attention sees (b, n, d)",
     "projections": "U_k* LN(Z^l), coordinates in each subspace; of the ViT's attention, its keys (b, K, n, p)",
+    "cls_scores": "what cls_attention is the softmax of: p^{-1/2} <q_cls, k_i> (b, K, n)",
     "cls_attention": "attention of the class token on all tokens, itself first; rows sum to 1 (b, K, n)",
     "tokens_mid": "Z^{l+1/2}, tokens between the operators (b, n, d)",
     "feed_in": "LN(Z^{l+1/2}), what ISTA (or the MLP) sees (b, n, d)",
@@ -78,7 +79,7 @@ def record(
                     module, hook = places[name]
                     stack.callback(hook(module, keep(name, layer)).remove)
                 else:
-                    compute = {"projections": _keys, "cls_attention": _cls_attention}[name]
+                    compute = {"projections": _keys, "cls_scores": _cls_scores, "cls_attention": _cls_attention}[name]
                     collect = keep(name, layer, lambda t, a=block.attention, f=compute: f(a, t))
                     stack.callback(_on_output(block.attention.project, collect).remove)
         with torch.set_grad_enabled(grad):
@@ -111,7 +112,10 @@ def _keys(attention: nn.Module, projected: Tensor) -> Float[Tensor, "b K n p"]:
     return attention.queries_keys(projected)[1]
 
 
-def _cls_attention(attention: nn.Module, projected: Tensor) -> Float[Tensor, "b K n"]:
+def _cls_scores(attention: nn.Module, projected: Tensor) -> Float[Tensor, "b K n"]:
     queries, keys = attention.queries_keys(projected)
-    scores = queries[:, :, :1] @ keys.mT / keys.shape[-1] ** 0.5
-    return rearrange(scores.softmax(-1), "b k 1 n -> b k n")
+    return rearrange(queries[:, :, :1] @ keys.mT / keys.shape[-1] ** 0.5, "b k 1 n -> b k n")
+
+
+def _cls_attention(attention: nn.Module, projected: Tensor) -> Float[Tensor, "b K n"]:
+    return _cls_scores(attention, projected).softmax(-1)
