@@ -40,9 +40,10 @@ def cls_attention_maps(
     h, w = (side // model.config.patch_size for side in images.shape[-2:])
     parts = []
     for start in range(0, len(images), batch_size):
-        rec = record(model, images[start : start + batch_size], "cls_attention", layers=layers)["cls_attention"]
-        maps = torch.stack([rec[i] for i in layers], 1)[..., 1:].float()
-        parts.append((maps / maps.sum(-1, keepdim=True)).cpu())
+        rec = record(model, images[start : start + batch_size], "cls_scores", layers=layers)["cls_scores"]
+        # Softmax over the patches alone. Attention over all tokens, renormalised, would be the same but for
+        # rounding: where the class token looks at itself almost only, float32 leaves 0/0 for the patches.
+        parts.append(torch.stack([rec[i] for i in layers], 1)[..., 1:].float().softmax(-1).cpu())
     return rearrange(torch.cat(parts), "b l k (h w) -> b l k h w", h=h, w=w)
 
 
@@ -52,22 +53,23 @@ def mass_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:
     A sharp map gives a small mask, a flat one a large mask.
     """
     _check_share(share)
-    flat = maps.flatten(-2)
-    ranked, order = flat.sort(-1, descending=True)
+    # in float64, where rounding does not add a patch to a share that is reached exactly
+    flat = maps.flatten(-2).to("cpu", torch.float64)
+    ranked, order = flat.sort(dim=-1, descending=True, stable=True)
     # a patch belongs while the mass ranked before it has not reached the share
     before = ranked.cumsum(-1) - ranked
     keep = before < share * flat.sum(-1, keepdim=True)
-    return torch.zeros_like(keep).scatter(-1, order, keep).view(maps.shape)
+    return torch.zeros_like(keep).scatter(-1, order, keep).view(maps.shape).to(maps.device)
 
 
 def patch_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:
     """The ``share`` of patches that are attended to most: the rule of arXiv 2308.16271, App. B.3, as written.
 
-    Every mask has the same area, whatever the map. Ties go to the patch that comes first.
+    Every mask has the same area, whatever the map, and at least one patch. Ties go to the patch that comes first.
     """
     _check_share(share)
     flat = maps.flatten(-2)
-    order = flat.argsort(dim=-1, descending=True, stable=True)[..., : round(share * flat.shape[-1])]
+    order = flat.argsort(dim=-1, descending=True, stable=True)[..., : max(1, round(share * flat.shape[-1]))]
     mask = torch.zeros_like(flat, dtype=torch.bool)
     return mask.scatter(-1, order, torch.ones_like(order, dtype=torch.bool)).view(maps.shape)
 
