@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -82,7 +83,8 @@ def save_model(
         model: what to save.
         path: a file name that ends in ``.safetensors``.
         card: how the weights came about: data, recipe, command, commit, seed, device, minutes, accuracy.
-            The SHA-256 of the weights and the configuration are added.
+            The SHA-256 of the weights and the configuration are added. Without a card, one that lies there from
+            earlier weights is removed: it would not be true of these.
         classes: class names, in the order of the logits.
         dtype: store in this type, for example ``torch.float16`` to halve the file; loading gives float32 again.
     """
@@ -91,6 +93,7 @@ def save_model(
         raise ValueError(f"weights are written as .safetensors, got {path.name!r}")
     tensors = {k: v if dtype is None else v.to(dtype) for k, v in model.state_dict().items()}
     save_tensors(path, tensors, {"config": model.config.to_dict(), "classes": list(classes)})
+    path.with_suffix(".json").unlink(missing_ok=True)
     if card is not None:
         full = {**card, "config": model.config.to_dict(), "classes": list(classes), "sha256": _sha256(path)}
         text = json.dumps(full, indent=2) + "\n"
@@ -110,7 +113,10 @@ def load_model(path: str | os.PathLike, *, device: torch.device | str = "cpu") -
     path = Path(path)
     card = path.with_suffix(".json")
     if path.is_file() and card.is_file():
-        expected = json.loads(card.read_text(encoding="utf-8")).get("sha256")
+        try:
+            expected = json.loads(card.read_text(encoding="utf-8")).get("sha256")
+        except (ValueError, AttributeError) as error:
+            raise CheckpointError(f"{card} is not a card of ours ({error}); get it again, or delete it") from error
         if expected and expected != _sha256(path):
             raise CheckpointError(
                 f"{path} does not match the checksum in {card.name}: it was altered or only partly copied. "
@@ -176,6 +182,9 @@ def from_official(
     if missing := [k for k in essential if k not in tensors]:
         raise CheckpointError(f"not a state dict of the official CRATE: {', '.join(missing)} not in it")
 
+    for name, ndim in zip(essential, (3, 2, 2), strict=True):
+        if tensors[name].ndim != ndim:
+            raise CheckpointError(f"{name} has shape {tuple(tensors[name].shape)}, expected {ndim} dimensions")
     dim, pixels = tensors["to_patch_embedding.2.weight"].shape
     patch = round((pixels / 3) ** 0.5)
     grid = round((tensors["pos_embedding"].shape[1] - 1) ** 0.5)
@@ -186,7 +195,7 @@ def from_official(
     if heads is None and dim not in _PUBLISHED_HEADS:
         raise CheckpointError(f"no published CRATE has width {dim}; say how many heads this one has: heads=...")
     heads = heads or _PUBLISHED_HEADS[dim]
-    depth = 1 + max((int(k.split(".")[2]) for k in tensors if k.startswith("transformer.layers.")), default=-1)
+    depth = 1 + max((int(m[1]) for k in tensors if (m := re.match(r"transformer\.layers\.(\d+)\.", k))), default=-1)
     if depth == 0:
         raise CheckpointError("not a state dict of the official CRATE: it has no transformer.layers")
     inner = tensors.get("transformer.layers.0.0.fn.qkv.weight", torch.empty(dim, dim)).shape[0]
@@ -197,6 +206,11 @@ def from_official(
         )  # fmt: skip
     )
     names = _official_names(depth)
+    if heads == 1 and inner == dim:  # there the official code has no output map, which is the identity
+        for i in range(depth):
+            out = f"transformer.layers.{i}.0.fn.to_out.0"
+            if f"{out}.weight" not in tensors and f"{out}.bias" not in tensors:
+                tensors |= {f"{out}.weight": torch.eye(dim), f"{out}.bias": torch.zeros(dim)}
     ours = model.state_dict()
     problems = [f"{k} is missing" for k in names if k not in tensors]
     problems += [f"{k} is not part of a CRATE of depth {depth}" for k in tensors if k not in names]
