@@ -8,7 +8,7 @@ PAGES  ?=
 SHOTS  ?= _build/screenshots
 
 # Code that ruff reads; the notebooks are linted as they are.
-CODE := crate_mini tests tools benchmarks notebooks
+CODE := $(wildcard crate_mini tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
