@@ -1,19 +1,19 @@
 """The embedded data set: a generator of animals made of parts, with exact object and part masks.
 
 Ten species on cluttered backgrounds, drawn by arithmetic: no file, no download, no licence. The parts decide
-the class and nothing else does. A unicorn is a horse with a horn, a pegasus a horse with wings, a giraffe a horse
-with a long neck, a rabbit and a cat differ in ears and tail. Colour, coat pattern, size, place, pose, light,
-background, clutter and camera are drawn without looking at the class.
+the class and nothing else does. A unicorn is a horse with a horn, a pegasus a horse with wings, a giraffe a
+horse with a long neck, a rabbit and a cat differ in ears and tail. Colour, coat pattern, size, place, pose,
+light, background, clutter and camera are drawn without looking at the class.
 
 How an image comes about (each step draws from a random stream of its own):
 
-1. *Skeleton.* The species gives a list of tapered capsules with random proportions and joint angles, each owned by
-   a part; the list is mirrored for half of the images, foreshortened, seen in slight perspective and rotated in the
-   plane (:mod:`crate_mini.data.embedded_anatomy`).
-2. *Frame.* The animal is scaled until its silhouette covers a share of the image drawn from the same law for every
-   class, and moved to a random place where its bounding box nearly fits.
-3. *Scene.* Ground, sky, patches with the pattern of a coat, and up to four objects that are no animals but may wear
-   the animal's own coat (:mod:`crate_mini.data.embedded_scene`).
+1. *Skeleton.* The species gives a list of tapered capsules with random proportions and joint angles, each
+   owned by a part; the list is mirrored for half of the images, foreshortened, seen in slight perspective and
+   rotated in the plane (:mod:`crate_mini.data.embedded_anatomy`).
+2. *Frame.* The animal is scaled until its silhouette covers a share of the image drawn from the same law for
+   every class, and moved to a random place where its bounding box nearly fits.
+3. *Scene.* Ground, sky, patches with the pattern of a coat, and up to four objects that are no animals but
+   may wear the animal's own coat (:mod:`crate_mini.data.embedded_scene`).
 4. *Paint.* Coat pattern along the bones, light from the normals of the signed distance, cast shadow, outline
    (:mod:`crate_mini.data.embedded_paint`).
 5. *Occlusion.* Grass, a branch or a bush in front, which the masks leave out.
@@ -49,6 +49,7 @@ from .embedded_anatomy import (
 )
 from .embedded_paint import (
     FACE,
+    FUR,
     Canvas,
     Colour,
     Surface,
@@ -90,8 +91,9 @@ _LABELS, _SHAPE, _STYLE, _SCENE, _CAMERA = range(5)
 def describe() -> dict[str, tuple[str, ...]]:
     """Class -> names of the parts it is made of, in the order of :data:`PART_NAMES`.
 
-    A class shows these parts and never another. Horse and giraffe have the same parts and differ in the length
-    of the neck; rabbit and cat in the length of ears and tail; unicorn and ibex in number and bend of the horns.
+    A class shows these parts and never another. Horse and giraffe have the same parts and differ in the
+    length of the neck; rabbit and cat in the length of ears and tail; unicorn and ibex in number and bend of
+    the horns.
     """
     return {name: tuple(PART_NAMES[p] for p in sorted(parts)) for name, (_, parts) in SPECIES.items()}
 
@@ -101,16 +103,16 @@ def generate(
 ) -> ImageSet:
     """Images ``start`` to ``start + n - 1`` of an endless, deterministic sequence of animals.
 
-    Image i depends on ``(seed, split, i)`` and its size alone, so a longer set begins with the shorter one, and
-    pieces may be drawn apart with ``start``. The scene does not depend on ``image_size``: a larger size shows the
-    same image with more detail (only sensor noise and the finest texture are drawn per pixel). Splits come from
-    separate random streams and share no image. No global random state is read or written.
+    Image i depends on ``(seed, split, i)`` and its size alone, so a longer set begins with the shorter one,
+    and pieces may be drawn apart with ``start``. The scene does not depend on ``image_size``: a larger size
+    shows the same image with more detail (only sensor noise and the finest texture are drawn per pixel).
+    Splits come from separate random streams and share no image. No global random state is read or written.
 
     Classes are balanced: every ten images from a multiple of ten contain each class once, in random order.
 
-    Masks are exact: a pixel belongs to the animal if its centre lies inside the visible outline, which is where the
-    picture's anti-aliased edge is half covered; ``masks == (parts > 0)`` always. Whatever stands in front of the
-    animal, and animal outside the frame, is not counted.
+    Masks are exact: a pixel belongs to the animal if its centre lies inside the visible outline, which is
+    where the picture's anti-aliased edge is half covered; ``masks == (parts > 0)`` always. Whatever stands in
+    front of the animal, and animal outside the frame, is not counted.
 
     Args:
         n: number of images, at least 1.
@@ -131,11 +133,11 @@ def generate(
         ("start", start, 0),
         ("image_size", image_size, MIN_SIZE),
     ):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        if value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    key = (int(seed), SPLITS.index(split))
+    key = (seed, SPLITS.index(split))
     images = np.empty((n, 3, image_size, image_size), np.uint8)
     parts = np.empty((n, image_size, image_size), np.uint8)
     labels = np.empty(n, np.int64)
@@ -163,10 +165,11 @@ def _label(key: tuple[int, int], index: int) -> int:
 def _render(key: tuple[int, int], index: int, label: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     shape, style = Dice(*key, _SHAPE, index), Dice(*key, _STYLE, index)
     scene, eye = Dice(*key, _SCENE, index), Dice(*key, _CAMERA, index)
-    # Frame and pose are drawn first: they must not depend on how many numbers a skeleton uses.
-    share, fx, fy = shape.u(), shape.u(), shape.u()
+    share = _share(shape)
+    fx, fy = shape.bell(0.5, 0.5), shape.bell(0.5, 0.5)
+    unit = 1.25 * math.sqrt(share)  # measure of all that must not know the class: clutter, grass, patterns
     species = CLASSES[label]
-    animal, unit = _frame(pose(SPECIES[species][0](shape), shape), share, fx, fy)
+    animal, scale = _frame(pose(SPECIES[species][0](shape), shape), share, fx, fy)
 
     canvas = Canvas(
         size,
@@ -174,29 +177,33 @@ def _render(key: tuple[int, int], index: int, label: int, size: int) -> tuple[np
         np.zeros((size, size), np.uint8),
         draw_light(style),
     )
-    coat = draw_surface(style)
+    coat = draw_surface(style, FUR)
     around = background(canvas, scene, coat, unit)
     coat, palette = _dress(style, coat, around)
     clutter(canvas, scene, coat, unit)
     canvas.parts[:] = 0
     shadow(canvas, animal.capsules, canvas.light.shadow)
-    paint(canvas, animal.capsules, coat, palette, blend=0.022 * unit, unit=unit, decals=animal.decals)
+    paint(canvas, animal.capsules, coat, palette, blend=0.022 * scale, unit=unit, decals=animal.decals)
     keys = [c for c in animal.capsules if c.part in _TELLING[species]]
     foreground(canvas, scene, coat, unit, animal.capsules, keys)
     return camera(canvas, eye), canvas.parts
 
 
-def _frame(animal: Animal, share: float, fx: float, fy: float) -> tuple[Animal, float]:
-    """Scales to a share of the image's area and moves into the frame; returns the length of one unit as well.
+def _share(d: Dice) -> float:
+    """Share of the image that the silhouette covers: 12 to 40 %, small ones more often."""
+    return 0.12 + 0.28 * d.u() ** 1.3
 
-    The share is 8 to 38 %, small ones more often, cut where the bounding box would outgrow the frame.
+
+def _frame(animal: Animal, share: float, fx: float, fy: float) -> tuple[Animal, float]:
+    """Scales to a share of the image's area (less where the bounding box would outgrow the frame) and moves.
+
+    Returns the animal and its scale; ``fx`` and ``fy`` in [0, 1] are the place within the free play.
     """
-    wanted = 0.085 + 0.295 * share**1.5
     left, top, right, bottom = bounds(animal.capsules)
     width, height = right - left, bottom - top
-    scale = min(math.sqrt(wanted / area(animal)), 1.1 / max(width, height))
+    scale = min(math.sqrt(share / area(animal)), 1.1 / max(width, height))
     # Free play of the box in the frame; when there is none, it may stand out by 5 % on either side.
-    play_x, play_y = max(1 - scale * width, 0) + 0.08, max(1 - scale * height, 0) + 0.08
+    play_x, play_y = max(1 - scale * width, 0) + 0.06, max(1 - scale * height, 0) + 0.06
     dx = 0.5 + (fx - 0.5) * play_x - scale * (left + right) / 2
     dy = 0.5 + (fy - 0.5) * play_y - scale * (top + bottom) / 2
     return place(animal, scale, dx, dy), scale
@@ -204,14 +211,14 @@ def _frame(animal: Animal, share: float, fx: float, fy: float) -> tuple[Animal, 
 
 def _dress(d: Dice, coat: Surface, around: Colour) -> tuple[Surface, dict[int, Colour]]:
     """Coat at a contrast to its surroundings that varies from clear to weak, and colours of hair and horn."""
-    least = d.u(0.12, 0.5)
+    least = d.u(0.2, 0.65)
     base = coat.base
     for _ in range(8):
         if colour_distance(mix(base, coat.second, 0.4 * coat.contrast), around) >= least:
             break
-        base = draw_colour(d)
+        base = draw_colour(d, FUR)
     coat = Surface(**{**vars(coat), "base": base})
     dark = tuple(0.35 * c for c in base)
-    hair = d.pick((coat.second, dark, draw_colour(d)))
-    keratin = d.pick(((0.85, 0.78, 0.6), (0.35, 0.3, 0.26), draw_colour(d)))
+    hair = d.pick((coat.second, dark, draw_colour(d, FUR)))
+    keratin = d.pick(((0.85, 0.78, 0.6), (0.35, 0.3, 0.26), draw_colour(d, FUR)))
     return coat, {**FACE, HAIR: hair, KERATIN: keratin, BLUSH: mix(base, (0.9, 0.5, 0.5), 0.55)}

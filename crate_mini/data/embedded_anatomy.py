@@ -1,4 +1,5 @@
-"""Skeletons of the embedded animals: every animal is a short list of tapered capsules, each owned by one part.
+"""Skeletons of the embedded animals: every animal is a short list of tapered capsules, each owned by one
+part.
 
 Coordinates are the animal's own: x points the way it faces, y points down, the torso is about one unit long.
 Angles are degrees, 0 forward and 90 up. Nothing here knows about colour, texture, light or background.
@@ -23,7 +24,8 @@ FAR, MAIN, NEAR = range(3)
 COAT, HAIR, KERATIN, DARK, WHITE, BLUSH = range(6)
 """Materials: textured coat; mane and tail hair; horn, beak and hoof; eyes and noses; eye white; inner ear."""
 
-Point = tuple[float, float]
+Real = int | float
+Point = tuple[Real, Real]
 
 
 class Dice:
@@ -32,11 +34,11 @@ class Dice:
     def __init__(self, *key: int) -> None:
         self.rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
-    def u(self, low: float = 0.0, high: float = 1.0) -> float:
+    def u(self, low: Real = 0, high: Real = 1) -> float:
         """Uniform on [low, high)."""
         return low + (high - low) * self.rng.random()
 
-    def bell(self, centre: float, spread: float) -> float:
+    def bell(self, centre: Real, spread: Real) -> float:
         """Bell-shaped on ``centre`` ± ``spread`` (mean of three uniforms, so never an outlier)."""
         return centre + spread * (2 * (self.rng.random() + self.rng.random() + self.rng.random()) / 3 - 1)
 
@@ -44,7 +46,7 @@ class Dice:
         """True with probability ``p``."""
         return self.rng.random() < p
 
-    def pick(self, options: Sequence, weights: Sequence[float] | None = None):
+    def pick(self, options: Sequence, weights: Sequence[Real] | None = None):
         """One of ``options``, uniformly or by ``weights``."""
         if weights is None:
             return options[int(self.rng.random() * len(options))]
@@ -72,7 +74,9 @@ class Capsule(NamedTuple):
 
 @dataclass
 class Animal:
-    """Capsules that make the silhouette, and decals (eye, nose, hoof) painted on it without changing any mask."""
+    """Capsules that make the silhouette, and decals (eye, nose, hoof) painted on it without changing any
+    mask.
+    """
 
     capsules: list[Capsule] = field(default_factory=list)
     decals: list[Capsule] = field(default_factory=list)
@@ -81,13 +85,13 @@ class Animal:
         self,
         part: int,
         start: Point,
-        angles: Sequence[float],
-        lengths: Sequence[float],
-        radii: Sequence[float],
+        angles: Sequence[Real],
+        lengths: Sequence[Real],
+        radii: Sequence[Real],
         layer: int = MAIN,
         material: int = COAT,
     ) -> Point:
-        """Adds a chain of capsules (``radii`` has one entry more than ``angles``) and returns where it ends."""
+        """Adds a chain of capsules, ``radii`` one longer than ``angles``, and returns where it ends."""
         x, y = start
         for angle, length, ra, rb in zip(angles, lengths, radii[:-1], radii[1:], strict=True):
             a = math.radians(angle)
@@ -97,13 +101,13 @@ class Animal:
         return x, y
 
     def decal(
-        self, centre: Point, radius: float, material: int, end: Point | None = None, layer: int = MAIN
+        self, centre: Point, radius: Real, material: int, end: Point | None = None, layer: int = MAIN
     ) -> None:
         """Adds paint: a disc, or a stroke from ``centre`` to ``end``."""
         end = end or centre
         self.decals.append(Capsule(*centre, *end, radius, radius, 0, layer, material))
 
-    def eye(self, centre: Point, radius: float) -> None:
+    def eye(self, centre: Point, radius: Real) -> None:
         """A round eye with white rim and a light."""
         x, y = centre
         self.decal(centre, radius * 1.35, WHITE)
@@ -111,7 +115,7 @@ class Animal:
         self.decal((x + 0.45 * radius, y - 0.4 * radius), radius * 0.3, WHITE)
 
 
-def _ahead(point: Point, angle: float, distance: float) -> Point:
+def _ahead(point: Point, angle: Real, distance: Real) -> Point:
     a = math.radians(angle)
     return point[0] + distance * math.cos(a), point[1] - distance * math.sin(a)
 
@@ -164,12 +168,14 @@ def _equine(
     leg: float = 0.62,
     torso: float = 0.66,
     girth: float = 0.235,
-    slope: float = 0.0,
+    slope: Real = 0.0,
     head: float = 0.27,
     maned: bool = True,
     tail: str = "hair",
 ) -> tuple[Animal, Point, float]:
-    """Body plan shared by horse, unicorn, pegasus, giraffe and ibex; returns the skull and the head's angle too."""
+    """Body plan shared by horse, unicorn, pegasus, giraffe and ibex; returns the skull and the head's angle
+    too.
+    """
     animal = Animal()
     torso, girth = torso * d.u(0.92, 1.1), girth * d.u(0.92, 1.1)
     hip, chest = (-torso / 2, 0.0), (torso / 2, -slope)
@@ -365,7 +371,9 @@ def _round_head(animal: Animal, skull: Point, tilt: float, r: float) -> None:
 
 
 def _small(d: Dice) -> tuple[Animal, Point, Point, float]:
-    """Body plan shared by rabbit and cat: two postures, standing and sitting; returns rump, skull and head angle."""
+    """Body plan shared by rabbit and cat: two postures, standing and sitting; returns rump, skull and head
+    angle.
+    """
     animal = Animal()
     if d.coin(0.45):  # sitting upright
         lean = d.u(48, 66)
@@ -550,9 +558,9 @@ def pose(animal: Animal, d: Dice) -> Animal:
     Works on end points and radii, so parts stay capsules: masks and picture follow from the same numbers.
     """
     side = 1.0 if d.coin(0.5) else -1.0
-    squeeze = math.cos(math.radians(d.u(0, 38)))
-    near = d.u(-0.16, 0.16)  # > 0: the head end is nearer to the camera
-    roll = math.radians(d.bell(0, 20))
+    squeeze = math.cos(math.radians(d.u(0, 34)))
+    near = d.u(-0.14, 0.14)  # > 0: the head end is nearer to the camera
+    roll = math.radians(d.bell(0, 14))
     cos, sin = math.cos(roll), math.sin(roll)
 
     def turn(c: Capsule) -> Capsule:

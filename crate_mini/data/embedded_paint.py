@@ -1,6 +1,7 @@
 """Paint for the embedded images: noise, surface textures, colours, and a renderer of capsules with light.
 
-Everything is defined in the unit square and evaluated at pixel centres, so a picture of any size shows the same scene.
+Everything is defined in the unit square and evaluated at pixel centres, so a picture of any size shows the
+same scene.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def noise_tile(kind: str, cutoff: int) -> Array:
     """A periodic field of unit variance: ``"cloud"`` has a 1/f spectrum up to ``cutoff`` cycles a tile
     (several octaves of detail), ``"band"`` has all its energy near 20 cycles a tile (evenly spaced blobs).
 
-    The field is a fixed texture of the world, the same for every seed; images look at it through random windows.
+    The field is a fixed texture of the world, the same for every seed; images look at it through random
+    windows.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((2023, 8, 16271, kind == "band"))))
     phase = rng.random((TILE, TILE // 2 + 1)) * 2 * np.pi
@@ -105,7 +107,7 @@ class Surface:
 
 @dataclass
 class Light:
-    """Direction towards the light (y down), the share of light without direction, colour, outline and shadow."""
+    """Direction towards the light (y down), share of ambient light, colour, outline and shadow."""
 
     direction: tuple[float, float, float]
     ambient: float
@@ -143,9 +145,15 @@ def hsv(h: float, s: float, v: float) -> Colour:
     return out[0], out[1], out[2]
 
 
-def draw_colour(d: Dice) -> Colour:
-    """A colour of the one palette that animals, ground, sky and clutter share."""
-    kind = d.pick(("brown", "grey", "green", "blue", "warm", "pastel"), (0.3, 0.18, 0.17, 0.13, 0.12, 0.1))
+FUR = (0.42, 0.2, 0.03, 0.04, 0.21, 0.1)
+LAND = (0.1, 0.17, 0.36, 0.25, 0.04, 0.08)
+"""How often brown, grey, green, blue, warm and pastel tones occur on animals and in landscapes. As outdoors,
+fur is more often warm and land more often cool, but either may have any colour, and clutter wears both."""
+
+
+def draw_colour(d: Dice, tones: tuple[float, ...] = LAND) -> Colour:
+    """A colour, its kind drawn with the weights ``tones``."""
+    kind = d.pick(("brown", "grey", "green", "blue", "warm", "pastel"), tones)
     if kind == "brown":
         return hsv(d.u(0.04, 0.12), d.u(0.25, 0.7), d.u(0.35, 0.95))
     if kind == "grey":
@@ -169,17 +177,21 @@ def colour_distance(a: Colour, b: Colour) -> float:
     return math.dist(a, b)
 
 
-def draw_surface(d: Dice, base: Colour | None = None) -> Surface:
-    """A random surface; animals and clutter draw theirs from here alike."""
-    base = base or draw_colour(d)
+def draw_surface(d: Dice, tones: tuple[float, ...] = LAND) -> Surface:
+    """A random surface in the given tones; animals, clutter and ground share the law of the patterns."""
+    base = draw_colour(d, tones)
     shade = d.u(0.25, 1.7)
-    tone = mix(base, draw_colour(d), d.u(0.3, 1)) if d.coin(0.6) else tuple(min(1.0, c * shade) for c in base)
+    tone = (
+        mix(base, draw_colour(d, tones), d.u(0.3, 1))
+        if d.coin(0.6)
+        else tuple(min(1.0, c * shade) for c in base)
+    )
     return Surface(
         base,
         tone,
         d.pick(TEXTURES, (0.2, 0.14, 0.16, 0.14, 0.1, 0.14, 0.12)),
         d.u(),
-        d.u(0.4, 1),
+        d.u(0.35, 0.95),
         d.u(0.04, 0.16),
         (d.u(), d.u()),
         d.u(0.2, 0.75) if d.coin(0.5) else 0.0,
@@ -203,8 +215,9 @@ class Field:
 def rasterise(canvas: Canvas, capsules: Sequence[Capsule], blend: float, unit: float) -> Field | None:
     """Smooth union of capsules at the pixel centres, or None where all of it lies outside the canvas.
 
-    Signed distance d = -b log Σ exp(-d_i / b) with b = ``blend``; weights exp(-d_i / b) also blend the normals and
-    the surface coordinates, and the largest names the owner. Each capsule is evaluated only where it can matter.
+    Signed distance d = -b log Σ exp(-d_i / b) with b = ``blend``; weights exp(-d_i / b) also blend the
+    normals and the surface coordinates, and the largest names the owner. Each capsule is evaluated only where
+    it can matter.
     """
     n = canvas.size
     reach = 6 * blend + 1.5 / n
@@ -277,7 +290,8 @@ def paint(
     unit: float,
     decals: Sequence[Capsule] = (),
 ) -> None:
-    """Draws capsules layer by layer: texture, light, soft shade on what lies behind, outline, anti-aliased edge.
+    """Draws capsules layer by layer: texture, light, soft shade on what lies behind, outline, anti-aliased
+    edge.
 
     ``palette`` colours the materials other than the coat. Pixels whose centre lies inside become owned by the
     capsule's part; clutter has part 0 and so takes pixels away from an animal behind it.

@@ -1,4 +1,4 @@
-"""Backgrounds, clutter and camera of the embedded images. Nothing here is told which animal the image shows."""
+"""Backgrounds, clutter and camera of the embedded images. Nothing here knows which animal the image shows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from .embedded_anatomy import FAR, MAIN, Capsule, Dice, bounds, distance
 from .embedded_paint import (
     FACE,
+    FUR,
+    LAND,
     Array,
     Canvas,
     Colour,
@@ -52,18 +54,16 @@ def background(canvas: Canvas, d: Dice, coat: Surface, unit: float) -> Colour:
 
     ground, other = draw_colour(d), draw_colour(d)
     other = mix(ground, other, d.u(0.25, 0.8))
-    m = np.clip(0.5 + d.u(0.08, 0.34) * rough + d.u(-0.7, 0.7) * (c[:, None] - 0.5), 0, 1)
+    m = np.clip(0.5 + d.u(0.06, 0.25) * rough + d.u(-0.7, 0.7) * (c[:, None] - 0.5), 0, 1)
     rgb = np.stack([ground[i] + (other[i] - ground[i]) * m for i in range(3)])
-    rgb *= 1 + d.u(0.04, 0.16) * rough
+    rgb *= 1 + d.u(0.03, 0.11) * rough
 
-    if d.coin(0.55):  # a region with the statistics of a coat
+    if d.coin(0.45):  # a region with the statistics of a coat
         pattern = coat if d.coin(0.4) else draw_surface(d)
         pattern = Surface(**{**vars(pattern), "shift": (d.u(), d.u())})
         if pattern is not coat:
-            pattern.base, pattern.second = (
-                mix(ground, pattern.base, d.u(0.2, 0.7)),
-                mix(other, pattern.second, d.u(0.2, 0.7)),
-            )
+            pattern.base = mix(ground, pattern.base, d.u(0.2, 0.7))
+            pattern.second = mix(other, pattern.second, d.u(0.2, 0.7))
         angle = math.radians(d.u(0, 180))
         u = (c * math.cos(angle) + c[:, None] * math.sin(angle)) / unit
         v = (c[:, None] * math.cos(angle) - c * math.sin(angle)) / unit
@@ -82,6 +82,8 @@ def background(canvas: Canvas, d: Dice, coat: Surface, unit: float) -> Colour:
         up = np.clip((c[:, None] - level) / (level + 0.05) + 1 + d.u(0.02, 0.2) * rough, 0, 1)
         for i in range(3):
             rgb[i] += above * (high[i] + (sky[i] - high[i]) * up - rgb[i])
+    # As in most photographs of animals the ground is a little darker than its subject, but not always.
+    rgb *= d.u(0.45, 0.8) if d.coin(0.8) else d.u(0.9, 1.2)
     canvas.rgb[:] = rgb
     q = canvas.size // 4
     mean = canvas.rgb[:, q:-q, q:-q].mean(axis=(1, 2))
@@ -151,16 +153,16 @@ def draw_clutter_surface(d: Dice, coat: Surface) -> Surface:
     """The animal's own coat, its pattern in other colours, or something else."""
     kind = d.pick(("coat", "pattern", "other"), (0.25, 0.25, 0.5))
     if kind == "other":
-        return draw_surface(d)
+        return draw_surface(d, d.pick((FUR, LAND)))
     values = {**vars(coat), "shift": (d.u(), d.u())}
     if kind == "pattern":
-        values["base"], values["second"] = draw_colour(d), draw_colour(d)
+        values["base"], values["second"] = draw_colour(d, FUR), draw_colour(d)
     return Surface(**values)
 
 
 def clutter(canvas: Canvas, d: Dice, coat: Surface, unit: float) -> None:
     """Zero to four things that are not animals, behind the animal, in coats like its own."""
-    for _ in range(d.pick((0, 1, 2, 3, 4), (0.1, 0.25, 0.3, 0.2, 0.15))):
+    for _ in range(d.pick((0, 1, 2, 3, 4), (0.2, 0.3, 0.25, 0.15, 0.1))):
         s = unit * d.u(0.45, 1.15)
         thing = d.pick(CLUTTER)(d, d.u(-0.05, 1.05), d.u(0.15, 1.0), s)
         shadow(canvas, thing, canvas.light.shadow * 0.8)
@@ -182,11 +184,13 @@ def shadow(canvas: Canvas, capsules: list[Capsule], strength: float) -> None:
 def foreground(
     canvas: Canvas, d: Dice, coat: Surface, unit: float, capsules: list[Capsule], keys: list[Capsule]
 ) -> None:
-    """Grass, a branch or a bush in front of the animal, kept from hiding much of it or the parts that name it.
+    """Grass, a branch or a bush in front of the animal, kept from hiding much of it or the parts that name
+    it.
 
-    ``keys`` are the capsules that tell this animal from its neighbours: at least two thirds of them stay in sight.
+    ``keys`` are the capsules that tell this animal from its neighbours: at least two thirds of them stay in
+    sight.
     """
-    kind = d.pick(("none", "grass", "branch", "bush"), (0.3, 0.38, 0.17, 0.15))
+    kind = d.pick(("none", "grass", "branch", "bush"), (0.4, 0.32, 0.14, 0.14))
     if kind == "none":
         return
     left, top, right, bottom = bounds(capsules)
@@ -236,7 +240,7 @@ def _midpoints(capsules: list[Capsule]) -> tuple[Array, Array]:
 
 
 class _Grass:
-    """Rows of blades, each row the region between a jagged profile and its own ground, sheared by the wind."""
+    """Rows of blades; each is the region between a jagged profile and its own ground, bent by the wind."""
 
     def __init__(self, d: Dice, top: float, ground: float, unit: float) -> None:
         self.ground, self.lean, self.slope = ground, d.u(-0.5, 0.5), d.u(-0.08, 0.08)
@@ -283,16 +287,16 @@ def camera(canvas: Canvas, d: Dice) -> Array:
     """Light colour, contrast, vignette, blur and sensor noise; returns uint8 (3, H, W)."""
     n = canvas.size
     rgb = canvas.rgb * np.asarray(canvas.light.colour, np.float32)[:, None, None]
-    contrast, lift, fall = d.u(0.7, 1.25), d.bell(0.03, 0.1), d.u(0, 0.3)
+    contrast, lift, fall = d.u(0.8, 1.25), d.bell(0.04, 0.1), d.u(0, 0.3)
     rgb = np.clip((rgb - 0.45) * contrast + 0.45 + lift, 0, 1.2)
     c = (canvas.centres - 0.5) ** 2
     rgb *= 1 - fall * 2 * (c + c[:, None])
-    sigma = d.u(0.0, 0.011) * n  # in pixels; the share of the image's width is what stays the same
+    sigma = d.u(0.0, 0.009) * n  # in pixels; the share of the image's width is what stays the same
     if sigma > 0.25:
         i = np.arange(n, dtype=np.float32)
         kernel = np.exp(-0.5 * ((i - i[:, None]) / sigma) ** 2)
         kernel /= kernel.sum(axis=1, keepdims=True)
         rgb = kernel @ rgb @ kernel.T
-    noise = d.u(0.002, 0.03)
+    noise = d.u(0.002, 0.025)
     rgb = rgb + noise * d.rng.standard_normal(rgb.shape, dtype=np.float32)
     return (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
