@@ -18,6 +18,7 @@ from torch import Tensor
 from torchvision import datasets
 from tqdm.auto import tqdm
 
+from crate_mini.data import embedded
 from crate_mini.data.imageset import IGNORE, ImageSet
 
 # Twenty-five animals whose pictures show the whole body against a background more often than not.
@@ -123,11 +124,20 @@ class _Request:
         images = np.empty((len(pairs), self.image_size, self.image_size, 3), np.uint8)
         labels = []
         with ThreadPoolExecutor() as pool:
-            bar = tqdm(pool.map(one, pairs), total=len(pairs), desc=self.name, unit="image", disable=not self.progress)
+            bar = tqdm(
+                pool.map(one, pairs),
+                total=len(pairs),
+                desc=self.name,
+                unit="image",
+                disable=not self.progress,
+            )
             for i, (image, mask) in enumerate(bar):
                 images[i] = image
                 labels.append(mask)
-        read = {"images": torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), "files": tuple(map(str, files))}
+        read = {
+            "images": torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+            "files": tuple(map(str, files)),
+        }
         return read | ({"raw_masks": torch.from_numpy(np.stack(labels).astype(np.uint8))} if masks else {})
 
 
@@ -153,7 +163,9 @@ def fit_image(image: Image.Image, size: int, *, nearest: bool = False) -> Image.
     """Resize so that the shorter side is ``size``, and crop the centre square."""
     if image.size == (size, size):
         return image
-    return ImageOps.fit(image, (size, size), Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC)
+    return ImageOps.fit(
+        image, (size, size), Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
+    )
 
 
 def photographs(image_size: int | None = None) -> dict[str, Tensor]:
@@ -167,7 +179,12 @@ def photographs(image_size: int | None = None) -> dict[str, Tensor]:
     """
     from skimage import data as samples
 
-    sources = {"cat": samples.chelsea, "astronaut": samples.astronaut, "coffee": samples.coffee, "rocket": samples.rocket}
+    sources = {
+        "cat": samples.chelsea,
+        "astronaut": samples.astronaut,
+        "coffee": samples.coffee,
+        "rocket": samples.rocket,
+    }
     pictures = {name: Image.fromarray(source()) for name, source in sources.items()}
     if image_size is not None:
         pictures = {name: fit_image(p, image_size) for name, p in pictures.items()}
@@ -200,8 +217,6 @@ def _require(path: Path, name: str, hint: str = "") -> Path:
 
 
 def _embedded(request: _Request) -> ImageSet:
-    from crate_mini.data import embedded
-
     if request.classes is not None:
         raise ValueError("the embedded set is balanced over all its classes; choose among them with subset()")
     n = request.n or (5000 if request.split == "train" else 1000)
@@ -219,10 +234,14 @@ def _tiny_imagenet(request: _Request, default_classes: Sequence[str] | None = No
         _fetch_and_unpack(*_TINY_IMAGENET, folder)
     hint = " Or pass download=True."
     words = dict(
-        line.split("\t") for line in _require(folder / "words.txt", request.name, hint).read_text().splitlines() if line
+        line.split("\t")
+        for line in _require(folder / "words.txt", request.name, hint).read_text().splitlines()
+        if line
     )
     wnids = sorted(_require(folder / "wnids.txt", request.name, hint).read_text().split())
-    chosen = request.choose_classes(wnids) if request.classes or not default_classes else list(default_classes)
+    chosen = (
+        request.choose_classes(wnids) if request.classes or not default_classes else list(default_classes)
+    )
     index = {w: i for i, w in enumerate(chosen)}
     if request.split == "train":
         pairs = []
@@ -278,7 +297,9 @@ def _cifar(cls: type) -> Callable[[_Request], ImageSet]:
                 f"holds it by root=... or CRATE_MINI_DATA. The set 'embedded' needs no files at all. ({error})"
             ) from error
         except OSError as error:
-            raise DataError(f"could not download {request.name} ({error}); the set 'embedded' needs no network") from error
+            raise DataError(
+                f"could not download {request.name} ({error}); the set 'embedded' needs no network"
+            ) from error
         chosen = request.choose_classes(cifar.classes)
         index = {cifar.classes.index(c): i for i, c in enumerate(chosen)}
         rows = request.draw([i for i, t in enumerate(cifar.targets) if t in index])
@@ -300,7 +321,11 @@ def _pets(request: _Request) -> ImageSet:
     if request.download and not folder.exists():
         _fetch_torchvision(datasets.OxfordIIITPet, request)
     listing = "trainval.txt" if request.split == "train" else "test.txt"
-    lines = _require(folder / "annotations" / listing, request.name, " Or pass download=True.").read_text().splitlines()
+    lines = (
+        _require(folder / "annotations" / listing, request.name, " Or pass download=True.")
+        .read_text()
+        .splitlines()
+    )
     stems = [line.split()[0] for line in lines if line and not line.startswith("#")]
     breeds = {s: s.rsplit("_", 1)[0].replace("_", " ") for s in stems}
     chosen = request.choose_classes(sorted(set(breeds.values())))
@@ -330,13 +355,23 @@ def _image_and_mask_folder(request: _Request, folder: Path) -> ImageSet:
     holds a 1, the second reading applies to all of them.
     """
     suffixes = set(Image.registered_extensions())
-    images = {f.stem: f for f in sorted(_require(folder / "images", request.name).iterdir()) if f.suffix.lower() in suffixes}
-    masks = {f.stem: f for f in sorted(_require(folder / "masks", request.name).iterdir()) if f.suffix.lower() in suffixes}
+    images = {
+        f.stem: f
+        for f in sorted(_require(folder / "images", request.name).iterdir())
+        if f.suffix.lower() in suffixes
+    }
+    masks = {
+        f.stem: f
+        for f in sorted(_require(folder / "masks", request.name).iterdir())
+        if f.suffix.lower() in suffixes
+    }
     if not images:
         raise DataError(f"{folder / 'images'} holds no images")
     if lone := sorted(set(images) ^ set(masks)):
         where = "mask" if lone[0] in images else "image"
-        raise DataError(f"{len(lone)} files of {folder} have no partner; for example {lone[0]!r} has no {where}")
+        raise DataError(
+            f"{len(lone)} files of {folder} have no partner; for example {lone[0]!r} has no {where}"
+        )
     stems = request.draw(list(images))
     read = request.read([images[s] for s in stems], masks=[masks[s] for s in stems])
     raw = read.pop("raw_masks")
@@ -349,7 +384,10 @@ def _image_and_mask_folder(request: _Request, folder: Path) -> ImageSet:
             "masks must be black and white, or hold 0 background, 1 object, 255 not counted"
         )
     return ImageSet(
-        labels=torch.full((len(stems),), -1), masks=raw if indexed else (raw > 0).to(torch.uint8), name=request.name, **read
+        labels=torch.full((len(stems),), -1),
+        masks=raw if indexed else (raw > 0).to(torch.uint8),
+        name=request.name,
+        **read,
     )
 
 
