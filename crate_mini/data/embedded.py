@@ -3,7 +3,8 @@
 Ten species on cluttered backgrounds, drawn by arithmetic: no file, no download, no licence. The parts decide
 the class and nothing else does. A unicorn is a horse with a horn, a pegasus a horse with wings, a giraffe a
 horse with a long neck, a rabbit and a cat differ in ears and tail. Colour, coat pattern, size, place, pose,
-light, background, clutter and camera are drawn without looking at the class.
+light, background, clutter and camera are drawn without looking at the class. Fur is more often warm, land
+more often cool and a little darker, as outdoors; clutter wears both, so colour alone finds no animal.
 
 How an image comes about (each step draws from a random stream of its own):
 
@@ -27,7 +28,8 @@ import math
 import numpy as np
 import torch
 
-from .embedded_anatomy import (
+from .embedded_anatomy import SPECIES
+from .embedded_geometry import (
     BLUSH,
     EAR,
     FIN,
@@ -36,7 +38,6 @@ from .embedded_anatomy import (
     KERATIN,
     NECK,
     PART_NAMES,
-    SPECIES,
     TAIL,
     TRUNK,
     WING,
@@ -164,7 +165,7 @@ def _label(key: tuple[int, int], index: int) -> int:
 
 def _render(key: tuple[int, int], index: int, label: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     shape, style = Dice(*key, _SHAPE, index), Dice(*key, _STYLE, index)
-    scene, eye = Dice(*key, _SCENE, index), Dice(*key, _CAMERA, index)
+    scene, lens = Dice(*key, _SCENE, index), Dice(*key, _CAMERA, index)
     share = _share(shape)
     fx, fy = shape.bell(0.5, 0.5), shape.bell(0.5, 0.5)
     unit = 1.25 * math.sqrt(share)  # measure of all that must not know the class: clutter, grass, patterns
@@ -181,12 +182,11 @@ def _render(key: tuple[int, int], index: int, label: int, size: int) -> tuple[np
     around = background(canvas, scene, coat, unit)
     coat, palette = _dress(style, coat, around)
     clutter(canvas, scene, coat, unit)
-    canvas.parts[:] = 0
     shadow(canvas, animal.capsules, canvas.light.shadow)
     paint(canvas, animal.capsules, coat, palette, blend=0.022 * scale, unit=unit, decals=animal.decals)
     keys = [c for c in animal.capsules if c.part in _TELLING[species]]
     foreground(canvas, scene, coat, unit, animal.capsules, keys)
-    return camera(canvas, eye), canvas.parts
+    return camera(canvas, lens), canvas.parts
 
 
 def _share(d: Dice) -> float:

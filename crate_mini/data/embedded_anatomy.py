@@ -1,123 +1,37 @@
-"""Skeletons of the embedded animals: every animal is a short list of tapered capsules, each owned by one
-part.
+"""Skeletons of the embedded animals: each is a short list of tapered capsules, every one owned by a part.
 
-Coordinates are the animal's own: x points the way it faces, y points down, the torso is about one unit long.
-Angles are degrees, 0 forward and 90 up. Nothing here knows about colour, texture, light or background.
+Species share body plans, so that neighbours differ in the part that names them and in nothing else.
+Coordinates and angles are those of :mod:`crate_mini.data.embedded_geometry`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable
 
-import numpy as np
-
-PART_NAMES = ("background", "body", "neck", "head", "ear", "horn", "trunk", "leg", "tail", "wing", "fin")
-"""Meaning of the values of a part map; 0 is background."""
-
-BODY, NECK, HEAD, EAR, HORN, TRUNK, LEG, TAIL, WING, FIN = range(1, 11)
-FAR, MAIN, NEAR = range(3)
-"""Drawing order: limbs of the far side, the torso with all that grows out of it, what lies in front of it."""
-
-COAT, HAIR, KERATIN, DARK, WHITE, BLUSH = range(6)
-"""Materials: textured coat; mane and tail hair; horn, beak and hoof; eyes and noses; eye white; inner ear."""
-
-Real = int | float
-Point = tuple[Real, Real]
-
-
-class Dice:
-    """Random draws for one aspect of one image, a function of its key alone (no global state is touched)."""
-
-    def __init__(self, *key: int) -> None:
-        self.rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
-
-    def u(self, low: Real = 0, high: Real = 1) -> float:
-        """Uniform on [low, high)."""
-        return low + (high - low) * self.rng.random()
-
-    def bell(self, centre: Real, spread: Real) -> float:
-        """Bell-shaped on ``centre`` ± ``spread`` (mean of three uniforms, so never an outlier)."""
-        return centre + spread * (2 * (self.rng.random() + self.rng.random() + self.rng.random()) / 3 - 1)
-
-    def coin(self, p: float) -> bool:
-        """True with probability ``p``."""
-        return self.rng.random() < p
-
-    def pick(self, options: Sequence, weights: Sequence[Real] | None = None):
-        """One of ``options``, uniformly or by ``weights``."""
-        if weights is None:
-            return options[int(self.rng.random() * len(options))]
-        x = self.rng.random() * sum(weights)
-        for option, weight in zip(options, weights, strict=True):
-            x -= weight
-            if x < 0:
-                return option
-        return options[-1]
-
-
-class Capsule(NamedTuple):
-    """All points within a radius of the segment a-b; the radius goes linearly from ``ra`` to ``rb``."""
-
-    ax: float
-    ay: float
-    bx: float
-    by: float
-    ra: float
-    rb: float
-    part: int = BODY
-    layer: int = MAIN
-    material: int = COAT
-
-
-@dataclass
-class Animal:
-    """Capsules that make the silhouette, and decals (eye, nose, hoof) painted on it without changing any
-    mask.
-    """
-
-    capsules: list[Capsule] = field(default_factory=list)
-    decals: list[Capsule] = field(default_factory=list)
-
-    def limb(
-        self,
-        part: int,
-        start: Point,
-        angles: Sequence[Real],
-        lengths: Sequence[Real],
-        radii: Sequence[Real],
-        layer: int = MAIN,
-        material: int = COAT,
-    ) -> Point:
-        """Adds a chain of capsules, ``radii`` one longer than ``angles``, and returns where it ends."""
-        x, y = start
-        for angle, length, ra, rb in zip(angles, lengths, radii[:-1], radii[1:], strict=True):
-            a = math.radians(angle)
-            bx, by = x + length * math.cos(a), y - length * math.sin(a)
-            self.capsules.append(Capsule(x, y, bx, by, ra, rb, part, layer, material))
-            x, y = bx, by
-        return x, y
-
-    def decal(
-        self, centre: Point, radius: Real, material: int, end: Point | None = None, layer: int = MAIN
-    ) -> None:
-        """Adds paint: a disc, or a stroke from ``centre`` to ``end``."""
-        end = end or centre
-        self.decals.append(Capsule(*centre, *end, radius, radius, 0, layer, material))
-
-    def eye(self, centre: Point, radius: Real) -> None:
-        """A round eye with white rim and a light."""
-        x, y = centre
-        self.decal(centre, radius * 1.35, WHITE)
-        self.decal((x + 0.15 * radius, y), radius, DARK)
-        self.decal((x + 0.45 * radius, y - 0.4 * radius), radius * 0.3, WHITE)
-
-
-def _ahead(point: Point, angle: Real, distance: Real) -> Point:
-    a = math.radians(angle)
-    return point[0] + distance * math.cos(a), point[1] - distance * math.sin(a)
+from .embedded_geometry import (
+    BLUSH,
+    BODY,
+    DARK,
+    EAR,
+    FAR,
+    FIN,
+    HAIR,
+    HEAD,
+    HORN,
+    KERATIN,
+    LEG,
+    MAIN,
+    NEAR,
+    NECK,
+    TAIL,
+    TRUNK,
+    WING,
+    Animal,
+    Dice,
+    Point,
+    ahead,
+)
 
 
 def _legs(
@@ -157,8 +71,8 @@ def _legs(
         )
         animal.limb(LEG, ankle, (lower + 55,), (0.6 * foot,), (foot * 1.05, foot * 0.95), layer)
         if hoof:
-            toe = _ahead(ankle, lower, 0.9 * foot)
-            animal.decal(toe, 0.75 * foot, KERATIN, _ahead(toe, 0, 0.6 * foot), layer)
+            toe = ahead(ankle, lower, 0.9 * foot)
+            animal.decal(toe, 0.75 * foot, KERATIN, ahead(toe, 0, 0.6 * foot), layer)
 
 
 def _equine(
@@ -206,20 +120,20 @@ def _equine(
     )
     # Head: skull to muzzle, with eye, nostril and two ears.
     tilt = d.bell(-28, 24) if neck < 0.8 else d.bell(-20, 20)
-    skull = _ahead(skull, rise, 0.02)
+    skull = ahead(skull, rise, 0.02)
     muzzle = animal.limb(HEAD, skull, (tilt,), (head,), (0.118, 0.078))
-    animal.eye(_ahead(_ahead(skull, tilt, 0.05), tilt + 90, 0.035), 0.036)
-    animal.decal(_ahead(_ahead(muzzle, tilt, 0.045), tilt + 90, 0.02), 0.02, DARK)
-    crown = _ahead(_ahead(skull, tilt + 100, 0.085), tilt, -0.03)
+    animal.eye(ahead(ahead(skull, tilt, 0.05), tilt + 90, 0.035), 0.036)
+    animal.decal(ahead(ahead(muzzle, tilt, 0.045), tilt + 90, 0.02), 0.02, DARK)
+    crown = ahead(ahead(skull, tilt + 100, 0.085), tilt, -0.03)
     prick = d.u(-18, 14)
     size = 0.155 if neck < 0.8 else 0.17
     animal.limb(EAR, crown, (tilt + 112 + prick,), (size,), (0.052, 0.022), NEAR)
-    animal.limb(EAR, _ahead(crown, tilt, 0.07), (tilt + 96 + prick,), (size,), (0.05, 0.022), FAR)
+    animal.limb(EAR, ahead(crown, tilt, 0.07), (tilt + 96 + prick,), (size,), (0.05, 0.022), FAR)
     if maned:
         back = rise + 90
         animal.limb(
             NECK,
-            _ahead(crown, tilt, 0.07),
+            ahead(crown, tilt, 0.07),
             (tilt + 185, rise + 178),
             (0.12, neck * 0.55),
             (0.05, 0.06, 0.06),
@@ -228,7 +142,7 @@ def _equine(
         )
         animal.limb(
             NECK,
-            _ahead(_ahead(root, rise, neck * 0.1), back, 0.14),
+            ahead(ahead(root, rise, neck * 0.1), back, 0.14),
             (rise + 4,),
             (neck * 0.75,),
             (0.07, 0.06),
@@ -262,7 +176,7 @@ def _horse(d: Dice) -> Animal:
 
 def _unicorn(d: Dice) -> Animal:
     animal, skull, tilt = _equine(d)
-    brow = _ahead(_ahead(skull, tilt, 0.06), tilt + 90, 0.09)
+    brow = ahead(ahead(skull, tilt, 0.06), tilt + 90, 0.09)
     animal.limb(HORN, brow, (tilt + d.u(62, 84),), (d.u(0.4, 0.5),), (0.062, 0.014), NEAR, KERATIN)
     return animal
 
@@ -312,7 +226,7 @@ def _ibex(d: Dice) -> Animal:
     animal, skull, tilt = _equine(
         d, neck=0.36, leg=0.5, torso=0.6, girth=0.23, head=0.22, maned=False, tail="short"
     )
-    brow = _ahead(_ahead(skull, tilt, 0.02), tilt + 90, 0.08)
+    brow = ahead(ahead(skull, tilt, 0.02), tilt + 90, 0.08)
     rise, curl = tilt + d.u(92, 112), d.u(30, 46)
     size = d.u(0.9, 1.12)
     for layer, dx, turn in ((FAR, 0.07, -9), (NEAR, 0.0, 0)):
@@ -325,7 +239,7 @@ def _ibex(d: Dice) -> Animal:
             layer,
             KERATIN,
         )
-    chin = _ahead(_ahead(skull, tilt, 0.17), tilt - 90, 0.06)
+    chin = ahead(ahead(skull, tilt, 0.17), tilt - 90, 0.06)
     animal.limb(HEAD, chin, (-95,), (0.11,), (0.04, 0.015), FAR, HAIR)
     return animal
 
@@ -340,9 +254,9 @@ def _elephant(d: Dice) -> Animal:
     animal.limb(BODY, chest, (20,), (0.25,), (girth * 0.75, 0.2))
     tilt = d.bell(-38, 12)
     brow = animal.limb(HEAD, skull, (tilt,), (0.12,), (0.225, 0.165))
-    animal.eye(_ahead(_ahead(skull, tilt, 0.12), tilt + 90, 0.07), 0.038)
+    animal.eye(ahead(ahead(skull, tilt, 0.12), tilt + 90, 0.07), 0.038)
     # Trunk: hangs and curls forwards or backwards, sometimes lifted.
-    start = _ahead(brow, tilt, 0.07)
+    start = ahead(brow, tilt, 0.07)
     if d.coin(0.3):
         turn, angle = d.u(26, 42), d.u(-45, -20)
     else:
@@ -350,11 +264,11 @@ def _elephant(d: Dice) -> Animal:
     angles = [angle + i * turn for i in range(4)]
     animal.limb(TRUNK, start, angles, (0.17, 0.16, 0.15, 0.13), (0.115, 0.095, 0.08, 0.068, 0.058))
     # Near ear: a broad flap hanging from behind the eye.
-    hinge = _ahead(skull, 160, 0.11)
+    hinge = ahead(skull, 160, 0.11)
     flap = d.u(-22, 26)
     for angle, length, r in ((170, 0.2, 0.13), (215, 0.24, 0.13), (258, 0.26, 0.1)):
         animal.limb(EAR, hinge, (angle + flap,), (length,), (0.12, r), NEAR)
-    animal.limb(EAR, _ahead(skull, 95, 0.12), (120 - flap,), (0.14,), (0.1, 0.1), FAR)
+    animal.limb(EAR, ahead(skull, 95, 0.12), (120 - flap,), (0.14,), (0.1, 0.1), FAR)
     rump = (hip[0] - girth * 0.93, -0.1)
     sway = d.u(-12, 22)
     end = animal.limb(TAIL, rump, (225 + sway, 258 + sway), (0.17, 0.2), (0.05, 0.038, 0.036))
@@ -365,9 +279,9 @@ def _elephant(d: Dice) -> Animal:
 def _round_head(animal: Animal, skull: Point, tilt: float, r: float) -> None:
     """Face shared by rabbit and cat: round skull, short muzzle, eye, nose, blush."""
     muzzle = animal.limb(HEAD, skull, (tilt,), (0.13,), (r, r * 0.62))
-    animal.eye(_ahead(_ahead(skull, tilt, 0.09), tilt + 90, 0.055), 0.042)
-    animal.decal(_ahead(_ahead(muzzle, tilt, r * 0.58), tilt + 90, 0.02), 0.03, DARK)
-    animal.decal(_ahead(_ahead(skull, tilt, 0.07), tilt - 90, 0.075), 0.045, BLUSH)
+    animal.eye(ahead(ahead(skull, tilt, 0.09), tilt + 90, 0.055), 0.042)
+    animal.decal(ahead(ahead(muzzle, tilt, r * 0.58), tilt + 90, 0.02), 0.03, DARK)
+    animal.decal(ahead(ahead(skull, tilt, 0.07), tilt - 90, 0.075), 0.045, BLUSH)
 
 
 def _small(d: Dice) -> tuple[Animal, Point, Point, float]:
@@ -419,7 +333,7 @@ def _rabbit(d: Dice) -> Animal:
     animal, rump, skull, tilt = _small(d)
     _round_head(animal, skull, tilt, 0.185)
     back, length = d.u(96, 138), d.u(0.46, 0.56)
-    crown = _ahead(skull, tilt + 112, 0.13)
+    crown = ahead(skull, tilt + 112, 0.13)
     flop = d.pick((0, 0, 55))
     for layer, dx, turn in ((FAR, 0.08, -16), (NEAR, 0.0, 0)):
         root = (crown[0] + dx, crown[1])
@@ -432,7 +346,7 @@ def _rabbit(d: Dice) -> Animal:
             layer,
         )
         if layer == NEAR:
-            animal.decal(_ahead(root, back, 0.08), 0.036, BLUSH, _ahead(root, back, 0.2), NEAR)
+            animal.decal(ahead(root, back, 0.08), 0.036, BLUSH, ahead(root, back, 0.2), NEAR)
     animal.limb(TAIL, (rump[0] - 0.03, rump[1]), (150,), (0.05,), (0.11, 0.105), MAIN, HAIR)
     return animal
 
@@ -441,14 +355,14 @@ def _cat(d: Dice) -> Animal:
     animal, rump, skull, tilt = _small(d)
     _round_head(animal, skull, tilt, 0.19)
     for layer, angle, size in ((FAR, 74, 0.2), (NEAR, 122, 0.21)):
-        root = _ahead(skull, tilt + angle, 0.12)
+        root = ahead(skull, tilt + angle, 0.12)
         animal.limb(EAR, root, (tilt + angle - 12,), (size,), (0.095, 0.012), layer)
         if layer == NEAR:
             animal.decal(
-                _ahead(root, tilt + angle - 12, 0.03),
+                ahead(root, tilt + angle - 12, 0.03),
                 0.035,
                 BLUSH,
-                _ahead(root, tilt + angle - 12, 0.09),
+                ahead(root, tilt + angle - 12, 0.09),
                 NEAR,
             )
     angle, turn = d.pick(((150, -28), (170, -34), (200, -42), (125, 12)))
@@ -470,12 +384,12 @@ def _bird(d: Dice) -> Animal:
     breast = animal.limb(BODY, rump, (pitch,), (0.42,), (0.17, 0.265))
     stretch = d.u(0.2, 0.42)
     lift = d.bell(62, 18)
-    skull = _ahead(_ahead(breast, lift, 0.16), lift, stretch)
-    animal.limb(NECK, _ahead(breast, lift, 0.08), (lift,), (stretch + 0.06,), (0.19, 0.12))
+    skull = ahead(ahead(breast, lift, 0.16), lift, stretch)
+    animal.limb(NECK, ahead(breast, lift, 0.08), (lift,), (stretch + 0.06,), (0.19, 0.12))
     tilt = d.bell(-6, 18)
     animal.limb(HEAD, skull, (tilt,), (0.05,), (0.165, 0.14))
-    animal.limb(HEAD, _ahead(skull, tilt - 8, 0.15), (tilt - 8,), (0.2,), (0.07, 0.02), MAIN, KERATIN)
-    animal.eye(_ahead(_ahead(skull, tilt, 0.07), tilt + 90, 0.045), 0.04)
+    animal.limb(HEAD, ahead(skull, tilt - 8, 0.15), (tilt - 8,), (0.2,), (0.07, 0.02), MAIN, KERATIN)
+    animal.eye(ahead(ahead(skull, tilt, 0.07), tilt + 90, 0.045), 0.04)
     fan = d.u(12, 26)
     for turn in (-fan, 0, fan):
         animal.limb(TAIL, (rump[0] - 0.08, rump[1] + 0.02), (180 + pitch + turn,), (0.36,), (0.075, 0.06))
@@ -487,7 +401,7 @@ def _bird(d: Dice) -> Animal:
         )
         animal.limb(LEG, ankle, (-6,), (0.13,), (0.042, 0.036), layer, KERATIN)
         animal.limb(LEG, ankle, (186,), (0.06,), (0.04, 0.034), layer, KERATIN)
-    shoulder = _ahead(_ahead(breast, 180 + pitch, 0.02), 90, 0.05)
+    shoulder = ahead(ahead(breast, 180 + pitch, 0.02), 90, 0.05)
     if d.coin(0.5):  # folded
         for i, angle in enumerate((176, 188, 200)):
             animal.limb(WING, shoulder, (angle + pitch,), (0.46 - 0.07 * i,), (0.1, 0.045), NEAR)
@@ -550,70 +464,3 @@ SPECIES: dict[str, tuple[Callable[[Dice], Animal], tuple[int, ...]]] = {
     "fish": (_fish, (BODY, HEAD, TAIL, FIN)),
 }
 """Class name -> (skeleton, parts it is made of)."""
-
-
-def pose(animal: Animal, d: Dice) -> Animal:
-    """Turns the animal in space: facing side, foreshortening by yaw, slight perspective, in-plane rotation.
-
-    Works on end points and radii, so parts stay capsules: masks and picture follow from the same numbers.
-    """
-    side = 1.0 if d.coin(0.5) else -1.0
-    squeeze = math.cos(math.radians(d.u(0, 34)))
-    near = d.u(-0.14, 0.14)  # > 0: the head end is nearer to the camera
-    roll = math.radians(d.bell(0, 14))
-    cos, sin = math.cos(roll), math.sin(roll)
-
-    def turn(c: Capsule) -> Capsule:
-        out = []
-        for x, y, r in ((c.ax, c.ay, c.ra), (c.bx, c.by, c.rb)):
-            zoom = 1 + near * x
-            x, y, r = side * squeeze * x * zoom, y * zoom, r * zoom
-            out.append((cos * x - sin * y, sin * x + cos * y, r))
-        (ax, ay, ra), (bx, by, rb) = out
-        return c._replace(ax=ax, ay=ay, bx=bx, by=by, ra=ra, rb=rb)
-
-    return Animal([turn(c) for c in animal.capsules], [turn(c) for c in animal.decals])
-
-
-def place(animal: Animal, scale: float, dx: float, dy: float) -> Animal:
-    """The animal scaled about its origin, then moved."""
-
-    def move(c: Capsule) -> Capsule:
-        return c._replace(
-            ax=c.ax * scale + dx,
-            ay=c.ay * scale + dy,
-            bx=c.bx * scale + dx,
-            by=c.by * scale + dy,
-            ra=c.ra * scale,
-            rb=c.rb * scale,
-        )
-
-    return Animal([move(c) for c in animal.capsules], [move(c) for c in animal.decals])
-
-
-def bounds(capsules: Sequence[Capsule]) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the capsules together."""
-    return (
-        min(min(c.ax - c.ra, c.bx - c.rb) for c in capsules),
-        min(min(c.ay - c.ra, c.by - c.rb) for c in capsules),
-        max(max(c.ax + c.ra, c.bx + c.rb) for c in capsules),
-        max(max(c.ay + c.ra, c.by + c.rb) for c in capsules),
-    )
-
-
-def distance(capsules: Sequence[Capsule], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance of points ``x``, ``y`` (n,) to each capsule: (capsules, n), negative inside."""
-    a = np.asarray([c[:6] for c in capsules], dtype=np.float32)[:, :, None]
-    bx, by = a[:, 2] - a[:, 0], a[:, 3] - a[:, 1]
-    px, py = x - a[:, 0], y - a[:, 1]
-    t = np.clip((px * bx + py * by) / (bx * bx + by * by + 1e-9), 0, 1)
-    return np.sqrt((px - t * bx) ** 2 + (py - t * by) ** 2) - (a[:, 4] + t * (a[:, 5] - a[:, 4]))
-
-
-def area(animal: Animal, cells: int = 28) -> float:
-    """Area of the silhouette in the animal's own units, from a grid of ``cells`` x ``cells`` points."""
-    left, top, right, bottom = bounds(animal.capsules)
-    s = (np.arange(cells, dtype=np.float32) + 0.5) / cells
-    x, y = np.meshgrid(left + s * (right - left), top + s * (bottom - top))
-    inside = (distance(animal.capsules, x.ravel(), y.ravel()) < 0).any(axis=0)
-    return float(inside.mean()) * (right - left) * (bottom - top)

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .embedded_anatomy import COAT, DARK, FAR, MAIN, NEAR, WHITE, Capsule, Dice, bounds
+from .embedded_geometry import COAT, DARK, FAR, MAIN, NEAR, WHITE, Capsule, Dice, bounds
 
 Array = np.ndarray
 Colour = tuple[float, float, float]

@@ -1,4 +1,4 @@
-"""Backgrounds, clutter and camera of the embedded images. Nothing here knows which animal the image shows."""
+"""Backgrounds, clutter and camera of the embedded images. Nothing here knows the class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .embedded_anatomy import FAR, MAIN, Capsule, Dice, bounds, distance
+from .embedded_geometry import FAR, MAIN, Capsule, Dice, bounds, distance
 from .embedded_paint import (
     FACE,
     FUR,
