@@ -1,0 +1,429 @@
+"""Weights files: exact, checksummed, atomic, never pickled; and the import of the authors' state dict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import pickle
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from crate_mini import checkpoints
+from crate_mini.checkpoints import (
+    CheckpointError,
+    from_official,
+    list_pretrained,
+    load_model,
+    load_pretrained,
+    load_tensors,
+    save_model,
+    save_tensors,
+    write_atomically,
+)
+from crate_mini.model import CRATE, create_model
+
+
+def tiny(**settings) -> CRATE:
+    torch.manual_seed(0)
+    return create_model(
+        "crate_nano", **({"dim": 32, "heads": 2, "depth": 2, "image_size": 32, "num_classes": 3} | settings)
+    ).eval()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = tiny(step=0.2, tied=True)
+    path = save_model(
+        model, tmp_path / "w.safetensors", {"data": "none", "accuracy": 0.5}, classes=("a", "b", "c")
+    )
+    return model, path
+
+
+class TestRoundTrip:
+    def test_bit_for_bit(self, saved):
+        model, path = saved
+        again = load_model(path)
+        assert again.config == model.config
+        assert again.classes == ("a", "b", "c")
+        assert not again.training
+        assert all(torch.equal(v, model.state_dict()[k]) for k, v in again.state_dict().items())
+        x = torch.rand(2, 3, 32, 32)
+        assert torch.equal(again(x), model(x))
+
+    def test_half_precision_halves_the_file(self, saved, tmp_path):
+        model, path = saved
+        half = save_model(model, tmp_path / "half.safetensors", dtype=torch.float16)
+        assert half.stat().st_size < 0.6 * path.stat().st_size
+        for k, v in load_model(half).state_dict().items():
+            assert v.dtype == torch.float32
+            assert torch.equal(v, model.state_dict()[k].half().float())
+
+    def test_card(self, saved):
+        _, path = saved
+        card = json.loads(path.with_suffix(".json").read_text())
+        assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (card["data"], card["accuracy"], card["classes"]) == ("none", 0.5, ["a", "b", "c"])
+        assert card["config"]["tied"] is True
+
+    def test_new_weights_without_a_card_do_not_keep_the_old_one(self, saved):
+        _, path = saved
+        other = tiny(depth=1)
+        save_model(other, path)
+        assert not path.with_suffix(".json").exists()
+        assert load_model(path).config == other.config
+
+    def test_tensors_that_share_memory_or_are_views(self, tmp_path):
+        base = torch.arange(12.0).view(3, 4)
+        save_tensors(
+            tmp_path / "t", {"whole": base, "turned": base.T, "part": base[1]}, {"n": [1, {"a": None}]}
+        )
+        tensors, metadata = load_tensors(tmp_path / "t")
+        assert torch.equal(tensors["turned"], base.T)
+        assert torch.equal(tensors["part"], base[1])
+        assert metadata == {"n": [1, {"a": None}]}
+
+    def test_no_pickle_anywhere(self, saved, monkeypatch):
+        model, path = saved
+
+        def forbidden(*_, **__):
+            raise AssertionError("pickle was called")
+
+        for module, names in (
+            (torch, ("load", "save")),
+            (pickle, ("load", "loads", "dump", "dumps", "Unpickler")),
+        ):
+            for name in names:
+                monkeypatch.setattr(module, name, forbidden)
+        load_model(save_model(model, path, {}))
+        with safe_open(path, framework="pt") as f:  # and the file is what its name says
+            assert set(f.keys()) == set(model.state_dict())
+
+
+class TestDamage:
+    def test_missing(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no weights file at .*nowhere.safetensors"):
+            load_model(tmp_path / "nowhere.safetensors")
+
+    @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.999])
+    @pytest.mark.parametrize("card", [True, False])
+    def test_truncated(self, saved, keep, card):
+        _, path = saved
+        content = path.read_bytes()
+        path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+        if not card:
+            path.with_suffix(".json").unlink()
+        message = "does not match the checksum in w.json" if card else "truncated or not a safetensors file"
+        with pytest.raises(CheckpointError, match=message):
+            load_model(path)
+
+    def test_one_flipped_bit(self, saved):
+        _, path = saved
+        content = bytearray(path.read_bytes())
+        content[-1000] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"does not match the checksum in w.json.*Get it again"):
+            load_model(path)
+
+    def test_damaged_card(self, saved):
+        _, path = saved
+        for text in ('{"sha256": "ab', "[1, 2]"):
+            path.with_suffix(".json").write_text(text)
+            with pytest.raises(CheckpointError, match="w.json is not a card of ours"):
+                load_model(path)
+
+    def test_pickled_file(self, tmp_path):
+        path = tmp_path / "w.safetensors"
+        torch.save(tiny().state_dict(), path)
+        with pytest.raises(CheckpointError, match="not a safetensors file"):
+            load_model(path)
+
+    def test_file_of_others(self, tmp_path):
+        path = tmp_path / "w.safetensors"
+        save_file({"a": torch.zeros(2)}, path)
+        with pytest.raises(CheckpointError, match="holds no model configuration"):
+            load_model(path)
+        save_file({"a": torch.zeros(2)}, path, metadata={"format": "pt"})
+        with pytest.raises(CheckpointError, match="not a safetensors file of ours"):
+            load_model(path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"depth": 3}, "Missing key"),
+            ({"dim": 64}, "size mismatch"),
+            ({"dim": -1}, "positive integer"),
+            ({"colour": "red"}, "unknown settings"),
+            (None, "do not fit its configuration"),
+        ],
+    )
+    def test_configuration_that_does_not_fit(self, tmp_path, change, message):
+        model = tiny()
+        config = model.config.to_dict() | change if change else [1]
+        path = save_tensors(tmp_path / "w.safetensors", model.state_dict(), {"config": config})
+        with pytest.raises(CheckpointError, match=message):
+            load_model(path)
+
+    @pytest.mark.parametrize("name", ["w.pt", "w.bin", "w"])
+    def test_wrong_suffix(self, tmp_path, name):
+        with pytest.raises(ValueError, match=f"written as .safetensors, got '{name}'"):
+            save_model(tiny(), tmp_path / name)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestAtomicWriting:
+    def test_a_writer_that_fails_leaves_the_old_file(self, tmp_path):
+        path = tmp_path / "f"
+        path.write_text("old")
+
+        def write(temporary):
+            temporary.write_text("half of the n")
+            raise OSError("disk full")
+
+        with pytest.raises(OSError, match="disk full"):
+            write_atomically(path, write)
+        assert path.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_the_old_file_is_whole_until_the_new_one_is(self, tmp_path):
+        path = tmp_path / "deep" / "f"
+        seen = []
+        write_atomically(path, lambda t: t.write_text("old"))
+        write_atomically(path, lambda t: (t.write_text("new"), seen.append(path.read_text())))
+        assert seen == ["old"]
+        assert path.read_text() == "new"
+        assert list(path.parent.iterdir()) == [path]
+        assert path.stat().st_mode & 0o777 == 0o644  # readable by others, unlike a fresh temporary file
+
+    def test_weights(self, saved, monkeypatch):
+        _, path = saved
+        before = path.read_bytes()
+        monkeypatch.setattr(checkpoints, "save_file", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save_model(tiny(), path, {})
+        assert path.read_bytes() == before
+        assert sorted(f.name for f in path.parent.iterdir()) == ["w.json", "w.safetensors"]
+        load_model(path)
+
+
+class TestPretrained:
+    def test_every_one_loads_and_tells_how_it_came_about(self):
+        for name, card in list_pretrained().items():
+            model = load_pretrained(name)
+            assert {"data", "recipe", "command", "commit", "device", "minutes", "sha256"} <= set(card), name
+            assert len(model.classes) == model.config.num_classes
+            size = model.config.image_size
+            assert torch.isfinite(model(torch.rand(1, 3, size, size))).all()
+
+    def test_unknown(self):
+        with pytest.raises(ValueError, match="unknown weights 'crate_huge'; this package comes with"):
+            load_pretrained("crate_huge")
+
+    def test_from_the_folder_of_the_package(self, tmp_path, monkeypatch):
+        model = tiny()
+        save_model(model, tmp_path / "weights" / "one.safetensors", {"data": "none"})
+        monkeypatch.setattr(checkpoints.resources, "files", lambda _: tmp_path)
+        assert list(list_pretrained()) == ["one"]
+        assert list_pretrained()["one"]["data"] == "none"
+        assert torch.equal(load_pretrained("one").head.weight, model.head.weight)
+
+
+# --- the authors' state dict -----------------------------------------------------------------------------------------
+# What follows states, as facts, the layout of github.com/Ma-Lab-Berkeley/CRATE, and its forward pass in plain functions.
+
+
+def official_shapes(
+    d: int, heads: int, p: int, depth: int, patch: int, grid: int, classes: int
+) -> dict[str, tuple]:
+    pixels, inner = 3 * patch * patch, heads * p
+    shapes = {
+        "pos_embedding": (1, grid * grid + 1, d),
+        "cls_token": (1, 1, d),
+        "to_patch_embedding.1.weight": (pixels,),
+        "to_patch_embedding.1.bias": (pixels,),
+        "to_patch_embedding.2.weight": (d, pixels),
+        "to_patch_embedding.2.bias": (d,),
+        "to_patch_embedding.3.weight": (d,),
+        "to_patch_embedding.3.bias": (d,),
+        "mlp_head.0.weight": (d,),
+        "mlp_head.0.bias": (d,),
+        "mlp_head.1.weight": (classes, d),
+        "mlp_head.1.bias": (classes,),
+    }
+    for i in range(depth):
+        layer = f"transformer.layers.{i}"
+        shapes |= {
+            f"{layer}.0.norm.weight": (d,),
+            f"{layer}.0.norm.bias": (d,),
+            f"{layer}.0.fn.qkv.weight": (inner, d),
+            f"{layer}.0.fn.to_out.0.weight": (d, inner),
+            f"{layer}.0.fn.to_out.0.bias": (d,),
+            f"{layer}.1.norm.weight": (d,),
+            f"{layer}.1.norm.bias": (d,),
+            f"{layer}.1.fn.weight": (d, d),
+        }
+        if heads == 1 and p == d:
+            del shapes[f"{layer}.0.fn.to_out.0.weight"], shapes[f"{layer}.0.fn.to_out.0.bias"]
+    return shapes
+
+
+def official(*sizes: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, shape in official_shapes(*sizes).items():
+        value = torch.randn(shape, generator=g)
+        if len(shape) == 2:
+            value /= math.sqrt(shape[1])
+        elif "norm.weight" in name or name in ("mlp_head.0.weight", "to_patch_embedding.3.weight"):
+            value = 1 + 0.2 * value
+        state[name] = value
+    return state
+
+
+def official_forward(
+    state: dict[str, torch.Tensor], images: torch.Tensor, heads: int, depth: int
+) -> torch.Tensor:
+    """Logits for images in [0, 1]: explicit softmax, three products in ISTA, LayerNorm with eps 1e-5."""
+
+    def norm(x, name):
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    dtype = images.dtype
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406], dtype=dtype),
+        torch.tensor([0.229, 0.224, 0.225], dtype=dtype),
+    )
+    x = (images.movedim(1, -1) - mean) / std  # (b, h, w, c)
+    patch = round((state["to_patch_embedding.1.weight"].numel() / 3) ** 0.5)
+    b, grid = len(x), x.shape[1] // patch
+    x = torch.stack(
+        [
+            x[:, r * patch : (r + 1) * patch, c * patch : (c + 1) * patch].reshape(b, -1)
+            for r in range(grid)
+            for c in range(grid)
+        ],
+        dim=1,
+    )
+    x = norm(linear(norm(x, "to_patch_embedding.1"), "to_patch_embedding.2"), "to_patch_embedding.3")
+    x = torch.cat([state["cls_token"].repeat(b, 1, 1), x], 1) + state["pos_embedding"]
+    for i in range(depth):
+        layer = f"transformer.layers.{i}"
+        w = norm(x, f"{layer}.0.norm") @ state[f"{layer}.0.fn.qkv.weight"].T
+        w = torch.stack(w.chunk(heads, -1), 1)  # (b, heads, n, p)
+        attention = torch.softmax(w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5, -1)
+        out = torch.cat(list((attention @ w).unbind(1)), -1)
+        if f"{layer}.0.fn.to_out.0.weight" in state:
+            out = linear(out, f"{layer}.0.fn.to_out.0")
+        x = x + out
+        y, D = norm(x, f"{layer}.1.norm"), state[f"{layer}.1.fn.weight"]
+        x1 = y @ D.T
+        grad_1 = x1 @ D
+        grad_2 = y @ D
+        x = torch.relu(y + 0.1 * (grad_2 - grad_1) - 0.1 * 0.1)
+    return linear(norm(x[:, 0], "mlp_head.0"), "mlp_head.1")
+
+
+# dim, heads, head_dim, depth, patch, grid, classes
+SIZES = {
+    "plain": (48, 3, 16, 3, 4, 5, 7),
+    "narrow heads": (48, 4, 10, 2, 8, 3, 2),
+    "one head": (24, 1, 24, 2, 4, 4, 3),
+}
+
+
+class TestOfficial:
+    @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+    def test_logits_are_the_official_ones(self, sizes):
+        d, heads, p, depth, patch, grid, classes = sizes
+        state = official(*sizes)
+        model = from_official(state, heads=heads)
+        assert (model.config.dim, model.config.head_dim, model.config.depth) == (d, p, depth)
+        assert (model.config.patch_size, model.config.image_size) == (patch, grid * patch)
+        assert model.config.num_classes == classes
+        images = torch.rand(3, 3, grid * patch, grid * patch, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(
+            model(images), official_forward(state, images, heads, depth), rtol=1e-5, atol=1e-5
+        )
+        wide = {k: v.double() for k, v in state.items()}
+        expected = official_forward(wide, images.double(), heads, depth)
+        # the model keeps the channel statistics in float32; give both the same
+        double = model.double()
+        double.mean.copy_(torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(1, 3, 1, 1))
+        double.std.copy_(torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 1, 1))
+        torch.testing.assert_close(double(images.double()), expected, rtol=0, atol=1e-10)
+
+    def test_the_comparison_can_fail(self):
+        """Each deviation from the released arithmetic shows in the logits."""
+        sizes = SIZES["plain"]
+        state, images = official(*sizes), torch.rand(2, 3, 20, 20)
+        expected = official_forward(state, images, 3, 3)
+        for wrong in ({"step": 0.11}, {"lam": 0.12}, {"proximal": "soft"}, {"feed_eps": 1e-3}):
+            eps = wrong.pop("feed_eps", None)
+            model = from_official(state, heads=3, **wrong)
+            if eps:
+                for block in model.blocks:
+                    block.norm1.eps = eps
+            assert (model(images) - expected).abs().max() > 1e-4
+
+    def test_training_checkpoint(self):
+        state = official(*SIZES["plain"])
+        nested = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
+        ours = from_official(nested, heads=3).state_dict()
+        assert all(torch.equal(v, ours[k]) for k, v in from_official(state, heads=3).state_dict().items())
+
+    @pytest.mark.parametrize(("given_heads", "heads"), [(None, 12), (6, 6)])
+    def test_heads_by_width(self, given_heads, heads):
+        """768 wide: 12 heads as published, but 6 in the authors' demo weights."""
+        model = from_official(official(768, heads, 768 // heads, 1, 4, 2, 2), heads=given_heads)
+        assert (model.config.heads, model.config.head_dim) == (heads, 768 // heads)
+
+    def test_unknown_width(self):
+        with pytest.raises(
+            CheckpointError, match=r"no published CRATE has width 48; say how many heads .*heads=\.\.\."
+        ):
+            from_official(official(*SIZES["plain"]))
+
+    @pytest.mark.parametrize(
+        ("break_it", "named"),
+        [
+            (lambda s: s.pop("transformer.layers.1.1.fn.weight"), ["layers.1.1.fn.weight is missing"]),
+            (lambda s: s.pop("cls_token"), ["cls_token is missing"]),
+            (lambda s: s.update(extra=torch.zeros(1)), ["extra is not part of a CRATE of depth 3"]),
+            (
+                lambda s: s.update({"transformer.layers.0.0.fn.qkv.bias": torch.zeros(48)}),
+                ["transformer.layers.0.0.fn.qkv.bias is not part"],
+            ),
+            (
+                lambda s: (s.pop("mlp_head.0.bias"), s.update(cls_token=torch.zeros(1, 1, 5))),
+                ["mlp_head.0.bias is missing", r"cls_token has shape \(1, 1, 5\), expected \(1, 1, 48\)"],
+            ),
+            (lambda s: s.update(pos_embedding=torch.zeros(1, 20, 48)), ["20 positions are not square"]),
+            (lambda s: s.update(pos_embedding=torch.zeros(26, 48)), [r"pos_embedding has shape \(26, 48\)"]),
+            (lambda s: s.update({"to_patch_embedding.2.weight": torch.zeros(48, 50)}), ["patches of 50 numbers"]),
+            (lambda s: s.update({"transformer.layers.0.0.fn.qkv.weight": torch.zeros(50, 48)}), ["expected"]),
+            (lambda s: s.pop("pos_embedding"), ["not a state dict of the official CRATE: pos_embedding not in it"]),
+            (
+                lambda s: [s.pop(k) for k in list(s) if k.startswith("transformer")],
+                ["it has no transformer.layers"],
+            ),
+        ],
+    )  # fmt: skip
+    def test_what_does_not_fit_is_named(self, break_it, named):
+        state = official(*SIZES["plain"])
+        break_it(state)
+        with pytest.raises(CheckpointError) as caught:
+            from_official(state, heads=3)
+        for pattern in named:
+            caught.match(pattern)
+
+    def test_our_own_state_dict_is_not_theirs(self):
+        with pytest.raises(CheckpointError, match="not a state dict of the official CRATE"):
+            from_official(tiny().state_dict())
