@@ -17,7 +17,11 @@ Maps = Float[Tensor, "*batch h w"]
 
 
 def cls_attention_maps(
-    model: CRATE, images: Shaped[Tensor, "b 3 H W"], layers: Sequence[int] | None = None, *, batch_size: int = 64
+    model: CRATE,
+    images: Shaped[Tensor, "b 3 H W"],
+    layers: Sequence[int] | None = None,
+    *,
+    batch_size: int = 64,
 ) -> Float[Tensor, "b L K h w"]:
     r"""Attention of the class token on the patches, for every head.
 
@@ -74,7 +78,9 @@ def patch_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:
     return mask.scatter(-1, order, torch.ones_like(order, dtype=torch.bool)).view(maps.shape)
 
 
-def upsample(maps: Shaped[Tensor, "*batch h w"], size: tuple[int, int], mode: str = "nearest") -> Shaped[Tensor, "*batch H W"]:
+def upsample(
+    maps: Shaped[Tensor, "*batch h w"], size: tuple[int, int], mode: str = "nearest"
+) -> Shaped[Tensor, "*batch H W"]:
     """Maps or masks at pixel resolution; boolean masks stay boolean (with ``mode="nearest"``)."""
     if maps.dtype == torch.bool and mode != "nearest":
         raise ValueError("boolean masks can only be enlarged with mode='nearest'")

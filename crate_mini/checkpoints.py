@@ -116,7 +116,9 @@ def load_model(path: str | os.PathLike, *, device: torch.device | str = "cpu") -
         try:
             expected = json.loads(card.read_text(encoding="utf-8")).get("sha256")
         except (ValueError, AttributeError) as error:
-            raise CheckpointError(f"{card} is not a card of ours ({error}); get it again, or delete it") from error
+            raise CheckpointError(
+                f"{card} is not a card of ours ({error}); get it again, or delete it"
+            ) from error
         if expected and expected != _sha256(path):
             raise CheckpointError(
                 f"{path} does not match the checksum in {card.name}: it was altered or only partly copied. "
@@ -160,7 +162,11 @@ _PUBLISHED_HEADS = {192: 3, 384: 6, 576: 12, 768: 12, 1024: 16}
 
 
 def from_official(
-    state_dict: Mapping[str, Any], *, heads: int | None = None, image_size: int | None = None, **overrides: Any
+    state_dict: Mapping[str, Any],
+    *,
+    heads: int | None = None,
+    image_size: int | None = None,
+    **overrides: Any,
 ) -> CRATE:
     """A CRATE from a state dict of the authors' code (github.com/Ma-Lab-Berkeley/CRATE, ``model/crate.py``).
 
@@ -184,7 +190,9 @@ def from_official(
 
     for name, ndim in zip(essential, (3, 2, 2), strict=True):
         if tensors[name].ndim != ndim:
-            raise CheckpointError(f"{name} has shape {tuple(tensors[name].shape)}, expected {ndim} dimensions")
+            raise CheckpointError(
+                f"{name} has shape {tuple(tensors[name].shape)}, expected {ndim} dimensions"
+            )
     dim, pixels = tensors["to_patch_embedding.2.weight"].shape
     patch = round((pixels / 3) ** 0.5)
     grid = round((tensors["pos_embedding"].shape[1] - 1) ** 0.5)
@@ -193,16 +201,26 @@ def from_official(
             f"patches of {pixels} numbers or {tensors['pos_embedding'].shape[1]} positions are not square"
         )
     if heads is None and dim not in _PUBLISHED_HEADS:
-        raise CheckpointError(f"no published CRATE has width {dim}; say how many heads this one has: heads=...")
+        raise CheckpointError(
+            f"no published CRATE has width {dim}; say how many heads this one has: heads=..."
+        )
     heads = heads or _PUBLISHED_HEADS[dim]
-    depth = 1 + max((int(m[1]) for k in tensors if (m := re.match(r"transformer\.layers\.(\d+)\.", k))), default=-1)
+    depth = 1 + max(
+        (int(m[1]) for k in tensors if (m := re.match(r"transformer\.layers\.(\d+)\.", k))), default=-1
+    )
     if depth == 0:
         raise CheckpointError("not a state dict of the official CRATE: it has no transformer.layers")
     inner = tensors.get("transformer.layers.0.0.fn.qkv.weight", torch.empty(dim, dim)).shape[0]
     model = CRATE(
         CRATEConfig(
-            dim=dim, heads=heads, depth=depth, head_dim=inner // heads, patch_size=patch,
-            image_size=image_size or grid * patch, num_classes=len(tensors["mlp_head.1.weight"]), **overrides,
+            dim=dim,
+            heads=heads,
+            depth=depth,
+            head_dim=inner // heads,
+            patch_size=patch,
+            image_size=image_size or grid * patch,
+            num_classes=len(tensors["mlp_head.1.weight"]),
+            **overrides,
         )  # fmt: skip
     )
     names = _official_names(depth)
@@ -228,7 +246,11 @@ def from_official(
 def _official_names(depth: int) -> dict[str, str]:
     """Official parameter name -> ours."""
     names = {"pos_embedding": "position", "cls_token": "cls_token"}
-    pairs = {"to_patch_embedding.1": "embed.0", "to_patch_embedding.2": "embed.1", "to_patch_embedding.3": "embed.2"}
+    pairs = {
+        "to_patch_embedding.1": "embed.0",
+        "to_patch_embedding.2": "embed.1",
+        "to_patch_embedding.3": "embed.2",
+    }
     pairs |= {"mlp_head.0": "norm", "mlp_head.1": "head"}
     for i in range(depth):
         official, own = f"transformer.layers.{i}", f"blocks.{i}"

@@ -1,19 +1,30 @@
-"""``crate-mini``: train, evaluate and inspect from the command line."""
+"""``crate-mini``: train, evaluate, inspect and look at data from the command line."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
 
-from crate_mini import data
-from crate_mini.checkpoints import CheckpointError, save_model
-from crate_mini.model import count_parameters, create_model, model_names
+from crate_mini import data, figures
+from crate_mini.checkpoints import (
+    CheckpointError,
+    list_pretrained,
+    load_model,
+    load_pretrained,
+    save_model,
+    write_atomically,
+)
+from crate_mini.inspector import inspect_images
+from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.provenance import provenance
+from crate_mini.segmentation import RULES, best_head, mean_interval, score_baselines, score_heads
 from crate_mini.training import Recipe, default_device, evaluate, train
 
 
@@ -26,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"crate-mini: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ncrate-mini: stopped; the same command with the same --out goes on from here", file=sys.stderr)
+        print("\ncrate-mini: stopped; run the same command again to go on or start over", file=sys.stderr)
         return 130
     return 0
 
@@ -34,40 +45,69 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="crate-mini", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+    defaults = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
+    weights = f"one of {', '.join(list_pretrained())}, or a .safetensors file"
 
-    p = commands.add_parser("train", help="train a model; run it again to resume", formatter_class=_Formatter)
+    p = commands.add_parser("train", help="train a model; run it again to resume", **defaults)
     p.add_argument("--model", default="crate_mini", help=f"one of {', '.join(model_names())}")
     _add_data(p, "embedded")
-    p.add_argument("--patch-size", type=int, help="default: the model's own")
+    p.add_argument("--patch-size", type=int, help="pixels; by default the model's own")
     p.add_argument("--out", type=Path, required=True, help="folder for the state, the log and the weights")
-    p.add_argument("--device", help="default: the best there is")
-    defaults = Recipe()
+    p.add_argument("--device", help="by default the best there is")
+    recipe = Recipe()
     for f in fields(Recipe):
-        value = getattr(defaults, f.name)
-        flag = f"--{f.name.replace('_', '-')}"
+        value, flag = getattr(recipe, f.name), f"--{f.name.replace('_', '-')}"
         if isinstance(value, bool):
-            p.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)
+            p.add_argument(flag, action=argparse.BooleanOptionalAction, default=value, help=" ")
         elif isinstance(value, tuple):
-            p.add_argument(flag, type=float, nargs=2, default=value)
+            p.add_argument(flag, type=float, nargs=2, default=value, help=" ", metavar=("MIN", "MAX"))
         else:
-            p.add_argument(flag, type=float if value is None else type(value), default=value)
+            p.add_argument(flag, type=float if value is None else type(value), default=value, help=" ")
     p.set_defaults(run=_train)
+
+    p = commands.add_parser("evaluate", help="accuracy, and mask scores where the data has masks", **defaults)
+    p.add_argument("--weights", default="crate_mini_animals", help=weights)
+    _add_data(p, "tiny-imagenet-animals")
+    p.add_argument("--split", help="by default the last the set has")
+    p.add_argument("--n", type=int, help="images to draw; by default all")
+    p.add_argument("--seed", type=int, default=0, help="of the draw")
+    p.add_argument("--rule", choices=RULES, default="mass", help="how a map becomes a mask")
+    p.add_argument("--share", type=float, default=0.6, help="of attention, or of patches")
+    p.add_argument("--out", type=Path, help="write the numbers, with their provenance, to this JSON file")
+    p.set_defaults(run=_evaluate)
+
+    p = commands.add_parser("inspect", help="see what every head sees in photos of your own", **defaults)
+    p.add_argument("photos", nargs="+", type=Path, help="image files")
+    p.add_argument("--weights", default="crate_mini_animals", help=weights)
+    p.add_argument("--compare", default="vit_mini_animals", help="a second model beside it; '' for none")
+    p.add_argument(
+        "--size", type=int, default=160, help="pixels of the shorter side; larger gives finer maps"
+    )
+    p.add_argument("--out", type=Path, default=Path("heads.html"), help="the page to write")
+    p.add_argument("--open", action="store_true", help="open the page in a browser")
+    p.set_defaults(run=_inspect)
+
+    p = commands.add_parser("data", help="which data sets are here, and a look at one", **defaults)
+    p.add_argument("name", nargs="?", choices=data.SETS, help="the set to look at; none: list them all")
+    p.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    p.add_argument("--split", help="by default the first the set has")
+    p.add_argument("--image-size", type=int, default=64, help="pixels")
+    p.add_argument("--download", action="store_true", help="fetch the set if it is not there")
+    p.add_argument("--out", type=Path, default=Path("data.png"), help="the picture to write")
+    p.set_defaults(run=_data)
     return parser
-
-
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    pass
 
 
 def _add_data(p: argparse.ArgumentParser, default: str) -> None:
     p.add_argument("--data", default=default, choices=data.SETS, help="data set")
-    p.add_argument("--root", type=Path, help="folder of the data sets; default: CRATE_MINI_DATA")
+    p.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
     p.add_argument("--image-size", type=int, default=64, help="pixels")
     p.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
 
 
 def _train(a: argparse.Namespace) -> None:
-    recipe = Recipe(**{f.name: tuple(v) if isinstance(v := getattr(a, f.name), list) else v for f in fields(Recipe)})
+    given = {f.name: getattr(a, f.name) for f in fields(Recipe)}
+    recipe = Recipe.from_dict(given)
     source = {"image_size": a.image_size, "root": a.root, "download": a.download, "progress": True}
     train_set = data.load(a.data, "train", **source)
     held_out = "val" if "val" in data.SETS[a.data][1] else "test"
@@ -77,18 +117,109 @@ def _train(a: argparse.Namespace) -> None:
         a.model, image_size=a.image_size, patch_size=a.patch_size, num_classes=max(1, len(train_set.classes))
     )
     device = torch.device(a.device) if a.device else default_device()
+    size = count_parameters(model)
     card = provenance(  # taken before training: the commit that was run, not the one of the day it ended
         device,
         model=a.model,
-        parameters=count_parameters(model),
-        data={"train": train_set.name, "images": len(train_set), "held_out": val_set.name, "tier": train_set.tier},
+        parameters=size,
+        data={
+            "train": train_set.name, "images": len(train_set), "held_out": val_set.name, "tier": train_set.tier,
+        },
         recipe=asdict(recipe),
-    )
-    print(f"{a.model}: {count_parameters(model):,} parameters; {len(train_set):,} images on {device}", flush=True)
+    )  # fmt: skip
+    print(f"{a.model}: {size:,} parameters; {len(train_set):,} images on {device}", flush=True)
     run = train(model, train_set, val_set, recipe, out=a.out, device=device)
     card |= {"minutes": round(run.minutes, 1), "held_out": evaluate(model, val_set)}
     save_model(model, a.out / "model.safetensors", card, classes=train_set.classes)
     print(f"top-1 on {val_set.name}: {card['held_out']['top1']:.1%}; weights and card in {a.out}")
+
+
+def _evaluate(a: argparse.Namespace) -> None:
+    model = _weights(a.weights).to(default_device())
+    split = a.split or data.SETS[a.data][1][-1]
+    images = data.load(
+        a.data,
+        split,
+        image_size=a.image_size,
+        n=a.n,
+        seed=a.seed,
+        root=a.root,
+        download=a.download,
+        progress=True,
+    )
+    result = provenance(
+        default_device(), weights=a.weights, data=images.name, images=len(images), seed=a.seed
+    )
+    result["image_size"] = a.image_size
+    if images.classes and images.classes == getattr(model, "classes", ()):
+        result["accuracy"] = evaluate(model, images)
+        print(f"top-1 {result['accuracy']['top1']:.1%}, top-5 {result['accuracy']['top5']:.1%}")
+    if images.masks is not None:
+        result["masks"] = _score_masks(model, images, a.rule, a.share)
+    if not {"accuracy", "masks"} & set(result):
+        raise ValueError(f"{images.name} has neither masks nor the classes that {a.weights} was trained on")
+    if a.out is not None:
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _score_masks(model: CRATE, images: data.ImageSet, rule: str, share: float) -> dict:
+    scores = score_heads(model, images, rule=rule, share=share, progress=True)
+    summary = best_head(scores)
+    layer, head = divmod(int(summary["fixed"].argmax()), scores.shape[2])
+    result = {
+        "rule": rule,
+        "share": share,
+        "oracle_by_layer": summary["oracle"].tolist(),
+        "fixed_by_layer_and_head": summary["fixed"].tolist(),
+        "best_fixed": {
+            "layer": layer, "head": head, "chosen_on": "these images",
+            "iou": mean_interval(scores[:, layer, head]),
+        },
+        "baselines": {name: mean_interval(values) for name, values in score_baselines(images).items()},
+    }  # fmt: skip
+    print(f"IoU with {images.name}, {rule} rule, share {share:g}: mean over {len(images)} images")
+    print("  layer   best head per image   best fixed head")
+    for i, oracle in enumerate(result["oracle_by_layer"]):
+        fixed, k = summary["fixed"][i].max(0)
+        print(f"  {i:>5}   {oracle:>19.3f}   {fixed:>9.3f} (head {int(k)})")
+    for name, (mean, low, high) in result["baselines"].items():
+        print(f"  {name:>10}: {mean:.3f} ({low:.3f} to {high:.3f})")
+    return result
+
+
+def _inspect(a: argparse.Namespace) -> None:
+    models = {name: _weights(name) for name in (a.weights, a.compare) if name}
+    patches = [model.config.patch_size for model in models.values()]
+    images = [data.to_patch_grid(data.open_image(path), a.size, max(patches)) for path in a.photos]
+    viewer = inspect_images(models, images, titles=[path.name for path in a.photos])
+    written = viewer.save(a.out)
+    print(f"wrote {written} ({written.stat().st_size / 1024:.0f} KB); it opens in any browser, also offline")
+    if a.open:
+        webbrowser.open(written.resolve().as_uri())
+
+
+def _data(a: argparse.Namespace) -> None:
+    if a.name is None:
+        root = data.data_root(a.root)
+        print(f"data sets are looked for in {root}")
+        for name, (_, splits) in data.SETS.items():
+            print(f"  {name:<22} {data.whereabouts(name, root):<12} splits: {', '.join(splits)}")
+        return
+    split = a.split or data.SETS[a.name][1][0]
+    images = data.load(
+        a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download, progress=True
+    )
+    titles = [images.classes[i] if i >= 0 else "" for i in images.labels.tolist()] if images.classes else None
+    figures.use_style()
+    figure = figures.image_grid(images.images, titles, columns=8, masks=images.masks)
+    write_atomically(a.out, lambda temporary: figure.savefig(temporary, format="png"))
+    print(f"wrote {len(images)} images of {images.name} ({images.tier}) to {a.out}")
+
+
+def _weights(name: str) -> CRATE:
+    """Weights by the name of a shipped model or by the path of a file."""
+    return load_model(name) if name.endswith(".safetensors") else load_pretrained(name)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ All four read the class from the class token, so that the attention of that toke
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -70,7 +70,9 @@ class CRATEConfig:
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
         if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+            )
         if self.head_dim is not None and self.head_dim < 1:
             raise ValueError(f"head_dim must be a positive integer or None, got {self.head_dim!r}")
         if self.head_dim is None and self.dim % self.heads:
@@ -95,7 +97,9 @@ class CRATEConfig:
         """Rebuild from :meth:`to_dict`. Raises ValueError on unknown names."""
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            raise ValueError(f"unknown settings {sorted(unknown)}; known are {sorted(f.name for f in fields(cls))}")
+            raise ValueError(
+                f"unknown settings {sorted(unknown)}; known are {sorted(f.name for f in fields(cls))}"
+            )
         return cls(**values | {k: tuple(values[k]) for k in ("mean", "std") if k in values})
 
 
@@ -118,6 +122,7 @@ class MHSA(nn.Module):
         return rearrange(projected, "b n (three k p) -> three b k n p", three=3, k=self.heads).unbind(0)
 
     def forward(self, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """The update that is added to the tokens."""
         heads = F.scaled_dot_product_attention(*self._split(self.project(Z)))
         return self.out(rearrange(heads, "b k n p -> b n (k p)"))
 
@@ -156,6 +161,7 @@ class Block(nn.Module):
         self.feed = FEEDS[config.feed](config)
 
     def forward(self, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Tokens that leave the layer."""
         Z = Z + self.attention(self.norm1(Z))
         fed = self.feed(self.norm2(Z))
         return fed if isinstance(self.feed, ISTA) else Z + fed
@@ -170,6 +176,7 @@ class PatchEmbedding(nn.Sequential):
         self.patch_size = patch_size
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
+        """One token for each patch, row by row."""
         p = self.patch_size
         return super().forward(rearrange(images, "b c (h i) (w j) -> b (h w) (i j c)", i=p, j=p))
 
@@ -195,6 +202,7 @@ class CRATE(nn.Module):
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
+        """Logits."""
         Z = self.tokens(images)
         for block in self.blocks:
             Z = block(Z)
@@ -207,7 +215,8 @@ class CRATE(nn.Module):
         images = images.to(self.mean.dtype) / scale
         Z = self.embed((images - self.mean) / self.std)
         Z = torch.cat([self.cls_token.expand(len(Z), -1, -1), Z], dim=1)
-        return Z + self._position(images.shape[-2] // self.config.patch_size, images.shape[-1] // self.config.patch_size)
+        rows, columns = (side // self.config.patch_size for side in images.shape[-2:])
+        return Z + self._position(rows, columns)
 
     def _position(self, rows: int, columns: int) -> Float[Tensor, "1 n d"]:
         g = self.config.grid
@@ -231,9 +240,10 @@ def check_images(images: Tensor, patch_size: int, *, check_range: bool = True) -
         raise TypeError(f"images must be uint8, or float in [0, 1]; got {images.dtype}")
     h, w = images.shape[-2:]
     if h % patch_size or w % patch_size or not h * w:
+        fitting = "x".join(str(max(1, side // patch_size) * patch_size) for side in (h, w))
         raise ValueError(
             f"height and width must be multiples of the patch size {patch_size}, got {h}x{w}; "
-            f"resize or crop, for example to {max(1, h // patch_size) * patch_size}x{max(1, w // patch_size) * patch_size}"
+            f"resize or crop, for example to {fitting}"
         )
     # Looking at values makes a GPU wait, so training (which augments within range) skips it.
     if check_range and images.is_floating_point() and not torch.compiler.is_compiling() and images.numel():
@@ -283,7 +293,12 @@ def model_names() -> list[str]:
 
 
 def create_model(
-    name: str, *, image_size: int | None = None, patch_size: int | None = None, num_classes: int = 1000, **overrides: Any
+    name: str,
+    *,
+    image_size: int | None = None,
+    patch_size: int | None = None,
+    num_classes: int = 1000,
+    **overrides: Any,
 ) -> CRATE:
     """A freshly initialised model by name.
 
@@ -316,8 +331,3 @@ def create_model(
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable numbers in a model."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def with_classes(config: CRATEConfig, num_classes: int) -> CRATEConfig:
-    """The same architecture with another classifier width."""
-    return replace(config, num_classes=num_classes)

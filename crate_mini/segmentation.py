@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, upsample
 from crate_mini.data.imageset import IGNORE, ImageSet
@@ -16,7 +17,9 @@ RULES: dict[str, Callable] = {"mass": mass_mask, "patch": patch_mask}
 """Name -> how a map becomes a mask: by its share of attention (DINO) or of patches (arXiv 2308.16271, B.3)."""
 
 
-def iou(predicted: Bool[Tensor, "*batch H W"], truth: UInt8[Tensor, "*#batch H W"]) -> Float[Tensor, "*batch"]:
+def iou(
+    predicted: Bool[Tensor, "*batch H W"], truth: UInt8[Tensor, "*#batch H W"]
+) -> Float[Tensor, "*batch"]:
     r"""Intersection over union, :math:`|A\cap B| / |A\cup B|`, pixels marked :data:`~crate_mini.data.IGNORE` left out.
 
     Args:
@@ -43,7 +46,13 @@ def centre_prior(size: tuple[int, int], share: float) -> Bool[Tensor, "H W"]:
 
 
 def score_heads(
-    model: CRATE, data: ImageSet, *, rule: str = "mass", share: float = 0.6, batch_size: int = 32
+    model: CRATE,
+    data: ImageSet,
+    *,
+    rule: str = "mass",
+    share: float = 0.6,
+    batch_size: int = 32,
+    progress: bool = False,
 ) -> Float[Tensor, "n L K"]:
     """IoU of every layer's every head with the object, image by image, at pixel resolution.
 
@@ -52,6 +61,8 @@ def score_heads(
         data: images with masks.
         rule: a key of :data:`RULES`.
         share: of attention or of patches.
+        batch_size: images a forward pass.
+        progress: show a progress bar.
 
     Raises:
         ValueError: unknown rule, no masks, or a mask without any object pixel.
@@ -60,7 +71,7 @@ def score_heads(
         raise ValueError(f"rule must be one of {tuple(RULES)}, got {rule!r}")
     truth = _require_masks(data)
     scores = []
-    for start in range(0, len(data), batch_size):
+    for start in tqdm(range(0, len(data), batch_size), desc="masks", disable=not progress):
         part = slice(start, start + batch_size)
         maps = cls_attention_maps(model, data.images[part])
         masks = upsample(RULES[rule](maps, share), tuple(truth.shape[-2:]))
@@ -86,7 +97,7 @@ def score_baselines(data: ImageSet, *, seed: int = 0) -> dict[str, Float[Tensor,
     }
 
 
-def best_head(scores: Float[Tensor, "n L K"]) -> dict[str, Shaped[Tensor, "..."]]:
+def best_head(scores: Float[Tensor, "n L K"]) -> dict[str, Shaped[Tensor, ...]]:
     """Two ways to choose a head, which answer two questions.
 
     Returns:
@@ -97,7 +108,9 @@ def best_head(scores: Float[Tensor, "n L K"]) -> dict[str, Shaped[Tensor, "..."]
     return {"fixed": scores.mean(0), "oracle": scores.amax(-1).mean(0)}
 
 
-def mean_interval(values: Float[Tensor, " n"], *, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+def mean_interval(
+    values: Float[Tensor, " n"], *, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
     """Mean with its 95 % bootstrap interval over images: ``(mean, low, high)``."""
     index = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(seed))
     low, high = values[index].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
@@ -110,5 +123,7 @@ def _require_masks(data: ImageSet) -> Tensor:
     if bool((empty := (data.masks == 1).flatten(1).sum(1) == 0).any()):
         first = int(empty.nonzero()[0])
         where = data.files[first] if data.files else f"image {first}"
-        raise ValueError(f"{where} of {data.name!r} has no object pixel in its mask; leave such images out with subset()")
+        raise ValueError(
+            f"{where} of {data.name!r} has no object pixel in its mask; leave such images out with subset()"
+        )
     return data.masks

@@ -45,7 +45,9 @@ def ista_step(
     residual = Y - F.linear(Y, D)
     # addmm does the last product, its scaling and the addition in one pass over memory
     d = Y.shape[-1]
-    moved = torch.addmm(Y.reshape(-1, d), residual.reshape(-1, d), D.to(residual.dtype), alpha=step).view(Y.shape)
+    moved = torch.addmm(Y.reshape(-1, d), residual.reshape(-1, d), D.to(residual.dtype), alpha=step).view(
+        Y.shape
+    )
     if proximal == "relu":
         return F.relu(moved - step * lam)
     return F.softshrink(moved, step * lam)
@@ -67,7 +69,9 @@ class ISTA(nn.Module):
         nn.init.kaiming_uniform_(self.D)
 
     def forward(self, Y: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """The codes that take the tokens' place."""
         return ista_step(Y, self.D, self.step, self.lam, proximal=self.proximal)
 
     def extra_repr(self) -> str:
+        """What print(model) shows of this layer."""
         return f"dim={self.D.shape[0]}, step={self.step}, lam={self.lam}, proximal={self.proximal!r}"

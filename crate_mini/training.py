@@ -68,7 +68,7 @@ class Recipe:
         if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
             raise ValueError("epochs, batch_size and lr must be positive")
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
-            raise ValueError(f"crop_area must be (smallest, largest) with 0 < smallest <= largest <= 1, got {self.crop_area}")
+            raise ValueError(f"crop_area must be 0 < smallest <= largest <= 1, got {self.crop_area}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
 
@@ -77,7 +77,9 @@ class Recipe:
         """Rebuild from ``dataclasses.asdict``, after JSON too. Raises ValueError on unknown names."""
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            raise ValueError(f"unknown settings {sorted(unknown)}; known are {sorted(f.name for f in fields(cls))}")
+            raise ValueError(
+                f"unknown settings {sorted(unknown)}; known are {sorted(f.name for f in fields(cls))}"
+            )
         return cls(**values | ({"crop_area": tuple(values["crop_area"])} if "crop_area" in values else {}))
 
 
@@ -88,11 +90,14 @@ class Lion(torch.optim.Optimizer):
         \qquad m \leftarrow \beta_2 m + (1-\beta_2) g
     """
 
-    def __init__(self, params, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
+    def __init__(
+        self, params, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
+    ):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:
+        """One update; returns what the closure returns."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -122,7 +127,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser. Weight decay acts on matrices; biases, norms, class token and positions go free."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2]
     others = [p for n, p in model.named_parameters() if p.ndim != 2]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return OPTIMIZERS[recipe.optimizer](groups, lr=recipe.lr)
 
 
@@ -159,7 +167,9 @@ def augment(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: ImageSet, *, batch_size: int = 256, top: tuple[int, ...] = (1, 5)) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, data: ImageSet, *, batch_size: int = 256, top: tuple[int, ...] = (1, 5)
+) -> dict[str, float]:
     """Mean cross-entropy and top-k accuracies: ``{"loss": ..., "top1": ..., "top5": ...}``. Restores the mode."""
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
@@ -246,7 +256,10 @@ def train(
     autocast = _autocast(device, recipe.precision)
 
     bar = tqdm(
-        total=recipe.epochs * steps, initial=len(run.history) * steps, unit="step", disable=not show_progress(progress)
+        total=recipe.epochs * steps,
+        initial=len(run.history) * steps,
+        unit="step",
+        disable=not show_progress(progress),
     )
     with bar:
         for epoch in range(len(run.history), recipe.epochs):
@@ -260,7 +273,9 @@ def train(
                 index = index.to(device)
                 batch = augment(images[index], recipe, generator)
                 with autocast():
-                    loss = F.cross_entropy(forward(batch), labels[index], label_smoothing=recipe.label_smoothing)
+                    loss = F.cross_entropy(
+                        forward(batch), labels[index], label_smoothing=recipe.label_smoothing
+                    )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 if recipe.clip_norm is not None:
@@ -270,7 +285,9 @@ def train(
                 bar.update()
             train_loss = total.item() / steps
             if not math.isfinite(train_loss):
-                kept = f" The last finished epoch is kept in {out}." if out is not None and run.history else ""
+                kept = (
+                    f" The last finished epoch is kept in {out}." if out is not None and run.history else ""
+                )
                 raise FloatingPointError(
                     f"the training loss is {train_loss} in epoch {epoch + 1} at learning rate {lr:.2e}; "
                     f"lower the learning rate, warm up for longer or set clip_norm.{kept}"

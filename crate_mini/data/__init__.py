@@ -19,6 +19,8 @@ from crate_mini.data.sources import (
     load,
     open_image,
     photographs,
+    to_patch_grid,
+    whereabouts,
 )
 
 __all__ = [
@@ -32,4 +34,6 @@ __all__ = [
     "load",
     "open_image",
     "photographs",
+    "to_patch_grid",
+    "whereabouts",
 ]

@@ -101,7 +101,7 @@ class _Request:
         return list(self.classes)
 
     def draw(self, items: list) -> list:
-        """n of the items, in their order; all of them if n is None."""
+        """N of the items, in their order; all of them if n is None."""
         if self.n is None or self.n >= len(items):
             return items
         chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(self.seed))[: self.n]
@@ -166,6 +166,47 @@ def fit_image(image: Image.Image, size: int, *, nearest: bool = False) -> Image.
     return ImageOps.fit(
         image, (size, size), Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
     )
+
+
+def to_patch_grid(image: Image.Image, size: int, patch: int) -> Tensor:
+    """A photo as a model can read it: shorter side about ``size``, both sides multiples of ``patch``.
+
+    The aspect ratio is kept; what does not fill a patch is cropped, half on either side.
+
+    Args:
+        image: RGB.
+        size: pixels of the shorter side, at least one patch.
+        patch: pixels of a patch.
+
+    Returns:
+        uint8 ``(3, h, w)``.
+
+    Raises:
+        ValueError: ``size`` below one patch, or an image so long that its longer side would exceed 32 x ``size``.
+    """
+    if size < patch:
+        raise ValueError(f"size must be at least one patch, {patch} pixels; got {size}")
+    shorter, longer = sorted(image.size)
+    if longer > 32 * shorter:
+        raise ValueError(
+            f"an image of {image.size[0]}x{image.size[1]} pixels is too long and thin to be cut into patches"
+        )
+    scale = size // patch * patch / shorter
+    sides = [max(patch, int(side * scale + 1e-6) // patch * patch) for side in image.size]
+    fitted = ImageOps.fit(image, tuple(sides), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
+
+
+def whereabouts(name: str, root: Path) -> str:
+    """``"embedded"``, ``"here"`` or ``"not here"``: whether a set is in the folder ``root``, without reading it."""
+    folders = {
+        "tiny-imagenet": "tiny-imagenet-200", "tiny-imagenet-animals": "tiny-imagenet-200",
+        "cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python",
+        "pets": "oxford-iiit-pet", "horses": "weizmann-horse", "folder": "train", "masks": "masks",
+    }  # fmt: skip
+    if name == "embedded":
+        return "embedded"
+    return "here" if (root / folders[name]).is_dir() else "not here"
 
 
 def photographs(image_size: int | None = None) -> dict[str, Tensor]:
