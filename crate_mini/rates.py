@@ -41,7 +41,9 @@ def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
     n, d = Z.shape[-2:]
     alpha = d / (n * eps_sq)
     gram = _small_gram(Z)
-    factor, failed = torch.linalg.cholesky_ex(torch.eye(min(n, d), dtype=gram.dtype, device=Z.device) + alpha * gram)
+    factor, failed = torch.linalg.cholesky_ex(
+        torch.eye(min(n, d), dtype=gram.dtype, device=Z.device) + alpha * gram
+    )
     if failed.any():
         return 0.5 * (alpha * torch.linalg.svdvals(Z.to(gram.dtype)).square()).log1p().sum(-1)
     return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -135,7 +137,7 @@ def project(Z: Tokens, U: Bases) -> Float[Tensor, "*batch K n p"]:
 
 
 def _ridge(Z: Tensor, alpha: float) -> Tensor:
-    """alpha Z (I + alpha Z'Z)^{-1}, by solving on the small side (push-through identity)."""
+    """Alpha Z (I + alpha Z'Z)^{-1}, by solving on the small side (push-through identity)."""
     n, d = Z.shape[-2:]
     gram = _small_gram(Z)
     system = torch.eye(min(n, d), dtype=gram.dtype, device=Z.device) + alpha * gram

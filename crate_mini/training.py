@@ -227,7 +227,8 @@ def train(
 
     Args:
         model: moved to the device and trained; left there, in evaluation mode.
-        train_set, val_set: held on the device as uint8 and augmented there.
+        train_set: held on the device as uint8 and augmented there.
+        val_set: what accuracy is measured on after every epoch, held on the device too.
         recipe: how; the defaults of :class:`Recipe` if None.
         out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end,
             ``model.safetensors``. If it holds a state of the same recipe, training goes on from there.
