@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="of the draw")
     p.add_argument("--rule", choices=RULES, default="mass", help="how a map becomes a mask")
     p.add_argument("--share", type=float, default=0.6, help="of attention, or of patches")
+    p.add_argument("--device", help="by default the best there is")
     p.add_argument("--out", type=Path, help="write the numbers, with their provenance, to this JSON file")
     p.set_defaults(run=_evaluate)
 
@@ -135,7 +136,8 @@ def _train(a: argparse.Namespace) -> None:
 
 
 def _evaluate(a: argparse.Namespace) -> None:
-    model = _weights(a.weights).to(default_device())
+    device = torch.device(a.device) if a.device else default_device()
+    model = _weights(a.weights).to(device)
     split = a.split or data.SETS[a.data][1][-1]
     images = data.load(
         a.data,

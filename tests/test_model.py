@@ -19,7 +19,6 @@ from crate_mini.model import (
     count_parameters,
     create_model,
     model_names,
-    with_classes,
 )
 from crate_mini.sparsification import ISTA
 
@@ -344,10 +343,6 @@ class TestConfig:
     def test_round_trip_through_json(self):
         config = tiny(tied=True, mean=(0.1, 0.2, 0.3), head_dim=7).config
         assert CRATEConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-    def test_other_classes(self):
-        config = tiny().config
-        assert with_classes(config, 9) == CRATEConfig.from_dict(config.to_dict() | {"num_classes": 9})
 
     def test_frozen(self):
         with pytest.raises(AttributeError):
