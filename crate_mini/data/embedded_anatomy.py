@@ -177,7 +177,7 @@ def _horse(d: Dice) -> Animal:
 def _unicorn(d: Dice) -> Animal:
     animal, skull, tilt = _equine(d)
     brow = ahead(ahead(skull, tilt, 0.06), tilt + 90, 0.09)
-    animal.limb(HORN, brow, (tilt + d.u(62, 84),), (d.u(0.4, 0.5),), (0.062, 0.014), NEAR, KERATIN)
+    animal.limb(HORN, brow, (tilt + d.u(62, 84),), (d.u(0.45, 0.56),), (0.074, 0.016), NEAR, KERATIN)
     return animal
 
 
