@@ -299,7 +299,7 @@ def tiny_book(tmp_path) -> Path:
 def build_tiny(folder: Path) -> tuple[int, str]:
     """Exit status and log of a build, errors first, as the report comes last."""
     command = [sys.executable, str(folder / "tools" / "build_book.py")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     return done.returncode, done.stderr + done.stdout
 
 
