@@ -98,15 +98,17 @@ def outline(ax: Axes, mask: Shaped[Tensor, "h w"]) -> None:
         ax.contour(inside, levels=[0.5], colors=[colour], linewidths=width)
 
 
-def overlay(
-    ax: Axes, image: Shaped[Tensor, "3 H W"], attention: Float[Tensor, "h w"], title: str = ""
-) -> None:
-    """One attention map over a dimmed image: what is attended to keeps its light, the rest goes dark blue."""
-    heat = upsample(attention, tuple(image.shape[-2:]), mode="bicubic").clamp(min=0)
-    heat = (heat / heat.max()).numpy()
-    ax.imshow(to_pixels(image))
-    ax.imshow(heat, cmap=MAP_COLOURS, alpha=0.85 - 0.55 * heat, vmin=0, vmax=1)
-    bare(ax, title)
+def spotlight(image: Shaped[Tensor, "3 H W"], attention: Float[Tensor, "h w"]) -> np.ndarray:
+    """The image as lit by one attention map: ``(H, W, 3)`` in [0, 1].
+
+    Brightness follows the attention, smoothly enlarged; its 98th percentile gets full light, so that a single
+    bright patch does not leave the rest in the dark.
+    """
+    light = upsample(attention, tuple(image.shape[-2:]), mode="bicubic").clamp(min=0)
+    light = (light / light.quantile(0.98).clamp(min=1e-12)).clamp(max=1) ** 0.8
+    pixels = to_pixels(image)
+    pixels = pixels / 255 if pixels.dtype == np.uint8 else pixels
+    return pixels * (0.08 + 0.92 * light.numpy()[..., None])
 
 
 def head_grid(
@@ -115,26 +117,30 @@ def head_grid(
     *,
     layers: Sequence[int] | None = None,
     title: str = "",
-    as_overlay: bool = False,
+    lit: bool = False,
 ) -> Figure:
     """All heads of all layers on one image: a row for each layer, a column for each head, the image on the left.
 
-    Each map is scaled by its own maximum; colours of different heads do not compare.
+    Each map is scaled by its own maximum; colours of different heads do not compare. With ``lit`` the image itself
+    is shown as each head lights it (:func:`spotlight`), otherwise the bare map.
     """
     L, K = maps.shape[:2]
     layers = list(range(L)) if layers is None else list(layers)
     side = min(1.15, WIDTH / (K + 1))
-    fig, axes = plt.subplots(L, K + 1, figsize=(side * (K + 1), side * L * 1.04 + 0.4), squeeze=False)
+    tall = image.shape[-2] / image.shape[-1]
+    size = (side * (K + 1), side * tall * L * 1.06 + 0.25 + 0.25 * bool(title))
+    fig, axes = plt.subplots(L, K + 1, figsize=size, squeeze=False)
     for row, layer in enumerate(layers):
         bare(axes[row, 0]).imshow(to_pixels(image))
         axes[row, 0].set_ylabel(f"layer {layer}", fontsize=9)
         for k in range(K):
-            heading = f"head {k}" if row == 0 else ""
-            if as_overlay:
-                overlay(axes[row, k + 1], image, maps[row, k], heading)
+            ax = bare(axes[row, k + 1], f"head {k}" if row == 0 else "")
+            if lit:
+                ax.imshow(spotlight(image, maps[row, k]))
             else:
-                bare(axes[row, k + 1], heading).imshow(maps[row, k].numpy(), cmap=MAP_COLOURS)
-    fig.suptitle(title, fontsize=10)
+                ax.imshow(maps[row, k].numpy(), cmap=MAP_COLOURS)
+    if title:
+        fig.suptitle(title, fontsize=10)
     plt.close(fig)
     return fig
 

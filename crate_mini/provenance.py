@@ -1,4 +1,4 @@
-"""How a number or a weights file came about, in a form that can be written beside it."""
+"""How a number or a weights file came about, in a form that can be written beside it, and finding it again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,33 @@ import platform
 import shlex
 import subprocess
 import sys
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+
+RESULTS_URL = "https://raw.githubusercontent.com/crate-mini/crate-mini/main/results"
+
+
+def read_result(name: str) -> str:
+    """Text of a file under ``results/``, from this checkout or, where there is none (on Colab), from the repository.
+
+    Raises:
+        FileNotFoundError: neither has it.
+    """
+    path = Path(__file__).resolve().parent.parent / "results" / name
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    try:
+        with urllib.request.urlopen(f"{RESULTS_URL}/{name}", timeout=20) as answer:
+            return answer.read().decode()
+    except OSError as error:
+        raise FileNotFoundError(
+            f"no results/{name} beside the package, and {RESULTS_URL} did not answer with it ({error}); "
+            "work in a clone of the repository"
+        ) from error
 
 
 def provenance(device: torch.device | str = "cpu", **facts: Any) -> dict[str, Any]:
@@ -31,7 +53,9 @@ def _commit() -> str | None:
     package = Path(__file__).parent
 
     def git(*args: str) -> str:
-        done = subprocess.run(["git", "-C", package, *args], capture_output=True, text=True, check=True, timeout=10)
+        done = subprocess.run(
+            ["git", "-C", package, *args], capture_output=True, text=True, check=True, timeout=10
+        )
         return done.stdout.strip()
 
     try:
