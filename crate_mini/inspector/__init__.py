@@ -1,4 +1,4 @@
-"""See what every attention head sees: in a notebook, in the rendered page, in one file; no kernel, no network.
+"""See what every attention head sees: in a notebook, in the rendered page, in a file; no kernel, no network.
 
 Python prepares the data (:mod:`~crate_mini.inspector.contract`), one plain JavaScript file shows it
 (``heads.js``, ``heads.css``), and :class:`HeadViewer` puts the two together.

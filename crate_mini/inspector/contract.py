@@ -19,7 +19,7 @@ r"""What passes from Python to the page: one JSON object, described here and now
          "maps": [                          one entry an image, in the order of "images"
            {"grid": [h, w],                 patches
             "low": [...], "high": [...],    L*K numbers, layer by layer; both null where a map is not finite
-            "values": str}]}                base64 of L*K*h*w bytes q, layer by layer, head by head, row by row
+            "values": str}]}                base64 of L*K*h*w bytes q, by layer, head, row
       ],
       "colours": str,                       base64 of 256 RGB triples
       "start": {"image": int, "layer": [int, ...], "head": [int, ...],   positions, not numbers; one a model
@@ -52,7 +52,7 @@ CONTRACT = "crate-mini/heads"
 VERSION = 1
 VIEWS = ("overlay", "heat", "mask")
 COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno", "plasma")
-"""Matplotlib's maps of even perceived steps; lightness alone orders them, so colour blindness hides nothing."""
+"""Maps of even perceived steps. Lightness alone orders them, so colour blindness hides nothing."""
 SHARES = (0.2, 0.9)
 MAX_SIDE = 640
 """Larger pictures are shrunk to this many pixels; maps and true masks keep their own resolution."""
@@ -65,8 +65,8 @@ def quantise(maps: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         maps: ``(..., h, w)``, floating point.
 
     Returns:
-        ``q`` uint8 ``(..., h, w)``, and ``low`` and ``high`` float64 ``(...)``. A map with a value that is not
-        finite gets NaN for both and zeros for ``q``.
+        ``q`` uint8 ``(..., h, w)``, and ``low`` and ``high`` float64 ``(...)``. A map with a value that is
+        not finite gets NaN for both and zeros for ``q``.
     """
     x = maps.detach().cpu().double().numpy()
     broken = ~np.isfinite(x).all((-2, -1))
@@ -89,7 +89,7 @@ def build_contract(
     maps: Tensor | Sequence[Tensor] | Mapping[str, Tensor | Sequence[Tensor]],
     *,
     titles: Sequence[str] | None = None,
-    masks: Tensor | Sequence[Tensor] | None = None,
+    masks: Tensor | Sequence[Tensor | None] | None = None,
     layers: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
     image: int = 0,
     layer: Mapping[str, int] | int | None = None,
@@ -98,7 +98,7 @@ def build_contract(
     share: float = 0.6,
     colours: str = "viridis",
 ) -> dict[str, Any]:
-    """The object described at the top of this module; arguments as for :class:`~crate_mini.inspector.HeadViewer`.
+    """The object described at the top of this module; arguments are those of ``HeadViewer``.
 
     Raises:
         ValueError: shapes, counts or values that do not fit, saying which and what was expected.
@@ -107,7 +107,7 @@ def build_contract(
     pictures = _images(images)
     models = maps if isinstance(maps, Mapping) else {"": maps}
     if not models:
-        raise ValueError("no maps: give a tensor (images, layers, heads, h, w), or a dict of them by model name")
+        raise ValueError("no maps: give a tensor (images, layers, heads, h, w), or a dict by model name")
     titles = _titles(titles, len(pictures))
     truths = _masks(masks, pictures)
     if view not in VIEWS:
@@ -153,11 +153,11 @@ def build_contract(
 def colour_table(name: str) -> np.ndarray:
     """The 256 RGB bytes of one of :data:`COLOUR_MAPS`, ``(256, 3)``."""
     if name not in COLOUR_MAPS:
-        raise ValueError(f"colours must be one of {', '.join(COLOUR_MAPS)}, which all readers can tell apart; got {name!r}")
+        raise ValueError(f"colours must be one of {', '.join(COLOUR_MAPS)}; got {name!r}")
     return matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3]
 
 
-def decode_maps(entry: Mapping[str, Any], layers: int, heads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def decode_maps(entry: Mapping[str, Any], layers: int, heads: int) -> tuple[np.ndarray, ...]:
     """``q, low, high`` of one ``maps`` entry again, ``(L, K, h, w)`` and twice ``(L, K)``."""
     q = np.frombuffer(base64.b64decode(entry["values"]), np.uint8).reshape(layers, heads, *entry["grid"])
     low, high = (np.array(entry[k], dtype=float).reshape(layers, heads) for k in ("low", "high"))
@@ -175,7 +175,9 @@ def _images(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
         if picture.ndim != 3 or picture.shape[0] != 3 or not picture.numel():
             raise ValueError(f"image {i} must have shape (3, height, width), got {tuple(picture.shape)}")
         if picture.dtype != torch.uint8:
-            raise TypeError(f"images must be uint8 (0 to 255), image {i} is {picture.dtype}; from [0, 1]: (255 * x).byte()")
+            raise TypeError(
+                f"images must be uint8, image {i} is {picture.dtype}; (255 * x).byte() makes them so"
+            )
     return found
 
 
@@ -183,11 +185,12 @@ def _titles(titles: Sequence[str] | None, n: int) -> list[str]:
     if titles is None:
         return [f"image {i}" for i in range(n)]
     if isinstance(titles, str) or len(titles) != n:
-        raise ValueError(f"{n} images need {n} titles, got {titles if isinstance(titles, str) else len(titles)!r}")
+        got = repr(titles) if isinstance(titles, str) else len(titles)
+        raise ValueError(f"{n} images need a list of {n} titles, got {got}")
     return [str(title) for title in titles]
 
 
-def _masks(masks: Tensor | Sequence[Tensor] | None, pictures: list[Tensor]) -> list[np.ndarray | None]:
+def _masks(masks: Tensor | Sequence[Tensor | None] | None, pictures: list[Tensor]) -> list[np.ndarray | None]:
     if masks is None:
         return [None] * len(pictures)
     if len(masks) != len(pictures):
@@ -199,9 +202,10 @@ def _masks(masks: Tensor | Sequence[Tensor] | None, pictures: list[Tensor]) -> l
             continue
         values = torch.as_tensor(mask).detach().cpu().to(torch.int64).numpy()
         if values.shape != tuple(picture.shape[1:]):
-            raise ValueError(f"mask {i} must have its image's shape {tuple(picture.shape[1:])}, got {values.shape}")
+            expected = tuple(picture.shape[1:])
+            raise ValueError(f"mask {i} must have its image's shape {expected}, got {values.shape}")
         if extra := sorted(set(np.unique(values).tolist()) - {0, 1, 255}):
-            raise ValueError(f"mask {i} may hold 0 (background), 1 (object) and 255 (not counted); found {extra[:5]}")
+            raise ValueError(f"mask {i} may hold 0, 1 (object) and 255 (not counted); found {extra[:5]}")
         found.append(values.astype(np.uint8))
     return found
 
@@ -214,23 +218,25 @@ def _maps(name: str, maps: Tensor | Sequence[Tensor], n: int) -> list[Tensor]:
         raise ValueError(f"{who}there are {n} images, but maps of {len(maps)}")
     for i, m in enumerate(maps):
         if m.ndim != 4 or not m.numel():
-            raise ValueError(f"{who}maps of image {i} must be (layers, heads, h, w), got shape {tuple(m.shape)}")
+            raise ValueError(f"{who}maps of image {i} must be (layers, heads, h, w), got {tuple(m.shape)}")
         if m.shape[:2] != maps[0].shape[:2]:
             raise ValueError(
-                f"{who}layers and heads must be the same for all images, got {tuple(maps[0].shape[:2])} for image 0 "
-                f"and {tuple(m.shape[:2])} for image {i}"
+                f"{who}layers and heads must be the same for all images, got {tuple(maps[0].shape[:2])} "
+                f"for image 0 and {tuple(m.shape[:2])} for image {i}"
             )
         if not m.is_floating_point():
             raise TypeError(f"{who}maps must be floating point, got {m.dtype}")
         m = m.detach()
-        finite = m[m.flatten(-2).isfinite().all(-1)]  # maps that are not finite are shown as such, not refused
+        finite = m[m.flatten(-2).isfinite().all(-1)]  # the others are shown as such, not refused
         if (finite < 0).any():
-            raise ValueError(f"{who}attention cannot be negative, found {float(finite.min()):.3g} (image {i})")
+            lowest = float(finite.min())
+            raise ValueError(f"{who}attention cannot be negative, found {lowest:.3g} (image {i})")
         sums = finite.double().sum((-2, -1))
         if ((sums - 1).abs() > 0.01).any():
+            worst = float(sums[(sums - 1).abs().argmax()])
             raise ValueError(
-                f"{who}every map must sum to 1 over its patches, found {float(sums[(sums - 1).abs().argmax()]):.4g} "
-                f"(image {i}); leave out the class token and divide by the sum"
+                f"{who}every map must sum to 1 over its patches, found {worst:.4g} (image {i}); "
+                "leave out the class token and divide by the sum"
             )
     return list(maps)
 

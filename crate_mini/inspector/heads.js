@@ -147,7 +147,7 @@ function paintHead(canvas, side, photo, map, grid, settings) {
   const pen = canvas.getContext("2d");
   if (map === null) return paintBroken(canvas, pen);
   if (settings.view === "mask") return paintMask(canvas, pen, photo, map, scale, settings.mask);
-  if (settings.view === "overlay") paintGrey(canvas, pen, photo);
+  if (settings.view === "overlay") paintGrey(canvas, pen, photo, 0.15);
   pen.drawImage(heatLayer(canvas.width, canvas.height, map, settings), 0, 0);
 }
 
@@ -161,7 +161,7 @@ function heatLayer(W, H, map, { view, smooth, colours }) {
     picture.data[4 * i + 1] = colours[c + 1];
     picture.data[4 * i + 2] = colours[c + 2];
     // Over a photo, what is attended to shows its colour and the rest stays a photo.
-    picture.data[4 * i + 3] = view === "heat" ? 255 : Math.round(255 * (0.35 + 0.4 * value));
+    picture.data[4 * i + 3] = view === "heat" ? 255 : Math.round(255 * (0.15 + 0.55 * value));
   }
   const layer = document.createElement("canvas");
   layer.width = W;
@@ -170,7 +170,8 @@ function heatLayer(W, H, map, { view, smooth, colours }) {
   return layer;
 }
 
-function paintGrey(canvas, pen, photo) {
+// The photo without its colours, under a veil so that what lies on top stands out.
+function paintGrey(canvas, pen, photo, veil) {
   pen.globalCompositeOperation = "source-over";
   pen.imageSmoothingQuality = "high";
   pen.drawImage(photo, 0, 0, canvas.width, canvas.height);
@@ -178,19 +179,19 @@ function paintGrey(canvas, pen, photo) {
   pen.fillStyle = "hsl(0 0% 50%)";
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.globalCompositeOperation = "source-over";
+  pen.fillStyle = `rgb(12 14 20 / ${veil})`;
+  pen.fillRect(0, 0, canvas.width, canvas.height);
 }
 
 function paintMask(canvas, pen, photo, { h, w }, scale, mask) {
-  paintGrey(canvas, pen, photo);
-  pen.fillStyle = "rgb(12 14 20 / 0.72)";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
+  paintGrey(canvas, pen, photo, 0.7);
   pen.save();
   const inside = new Path2D();
   mask.forEach((on, i) => on && inside.rect((i % w) * scale, Math.floor(i / w) * scale, scale, scale));
   pen.clip(inside);
   pen.drawImage(photo, 0, 0, canvas.width, canvas.height);
   pen.restore();
-  strokeOutline(canvas, pen, outline(mask, h, w), h, w, ["#fff"], []);
+  strokeOutline(canvas, outline(mask, h, w), h, w, [["#fff", 1]]);
 }
 
 function paintBroken(canvas, pen) {
@@ -231,16 +232,18 @@ function outline(mask, h, w) {
   return path;
 }
 
-function strokeOutline(canvas, pen, path, h, w, colours, widths) {
+// Strokes are [colour, width]; a small picture is shown smaller still, so its lines are relatively thicker.
+function strokeOutline(canvas, path, h, w, strokes) {
+  const pen = canvas.getContext("2d");
   const scaled = new Path2D();
   scaled.addPath(path, new DOMMatrix([canvas.width / w, 0, 0, canvas.height / h, 0, 0]));
-  const unit = Math.max(canvas.width, canvas.height) / 200;
-  colours.forEach((colour, i) => {
+  const unit = Math.max(canvas.width, canvas.height) < LARGE ? 2.2 : 3;
+  pen.lineCap = "square";
+  for (const [colour, width] of strokes) {
     pen.strokeStyle = colour;
-    pen.lineWidth = unit * (widths[i] ?? 1);
-    pen.lineCap = "square";
+    pen.lineWidth = unit * width;
     pen.stroke(scaled);
-  });
+  }
 }
 
 // ---- the page --------------------------------------------------------------------------------------------
@@ -283,10 +286,11 @@ function choice(name, legend, options, current, onPick) {
 }
 
 class HeadViewer {
-  constructor(root, data, serial) {
+  constructor(root, data) {
     this.root = root;
     this.data = data;
-    this.prefix = `${root.id}-${serial}`;
+    // Radio buttons group by name, and one output may be on the page twice.
+    this.prefix = `${root.id}-${Math.random().toString(36).slice(2)}`;
     this.colours = bytesOf(data.colours);
     this.state = {
       image: data.start.image,
@@ -333,6 +337,7 @@ class HeadViewer {
     const names = data.images.map(({ title }) => title);
     this.body = el("div", { class: "ch-body", role: "group", "aria-label": "What each attention head attends to" });
     this.body.append(this.buildToolbar());
+    this.title = el("span", { class: "ch-title" });
     if (data.images.length > 1) {
       this.thumbs = names.map(() => el("canvas", { width: 112, height: 112, "aria-hidden": "true" }));
       this.body.append(
@@ -354,8 +359,11 @@ class HeadViewer {
               this.thumbs[i],
             ),
           ),
+          this.title,
         ),
       );
+    } else {
+      this.body.append(this.title);
     }
     this.panels = data.models.map((model, m) => this.buildPanel(model, m));
     this.body.append(
@@ -374,7 +382,7 @@ class HeadViewer {
       "aria-label": "Share of the attention that the mask holds",
       oninput: (event) => this.set({ share: event.target.value / 100 }),
     });
-    this.share = el("label", { class: "ch-slider" }, el("span", {}, "holds"), this.shareInput, this.shareText);
+    this.share = el("label", { class: "ch-slider" }, el("span", {}, "share of attention"), this.shareInput, this.shareText);
     const bar = el(
       "div",
       { class: "ch-toolbar" },
@@ -404,7 +412,7 @@ class HeadViewer {
         disabled: last === 0,
         oninput: (event) => this.moveLayer(m, Number(event.target.value)),
       }),
-      layerText: el("output", { "aria-hidden": "true" }),
+      layerText: el("output"),
       large: el("canvas", { role: "img" }),
       facts: el("p", { class: "ch-facts", "aria-live": "polite" }),
       scale: el("div", { class: "ch-scale", "aria-hidden": "true" }, el("span"), el("i"), el("span")),
@@ -427,7 +435,7 @@ class HeadViewer {
           onfocus: () => this.preview(m, k),
           onblur: () => this.preview(m, null),
           onpointerenter: (event) => event.pointerType === "mouse" && this.preview(m, k),
-          onpointerleave: (event) => event.pointerType === "mouse" && this.preview(m, null),
+          onpointerleave: () => this.preview(m, this.focused(m)),
         },
         canvas,
         el("span", { class: "ch-label" }, label, score),
@@ -446,7 +454,14 @@ class HeadViewer {
         "div",
         { class: "ch-head" },
         model.name ? el("strong", { class: "ch-name" }, model.name) : "",
-        el("label", { class: "ch-slider" }, el("span", {}, "layer"), panel.layer, panel.layerText),
+        el(
+          "label",
+          { class: "ch-slider" },
+          el("span", {}, "layer"),
+          panel.layerText,
+          panel.layer,
+          el("span", {}, last ? `${model.layers[0]}–${model.layers[last]}` : ""),
+        ),
       ),
       el("div", { class: "ch-look" }, el("div", { class: "ch-large" }, panel.large), panel.scale, panel.facts),
       panel.grid,
@@ -483,9 +498,15 @@ class HeadViewer {
     this.schedule();
   }
 
+  // The head that the keyboard is on, if any.
+  focused(m) {
+    const at = this.panels[m].tiles.findIndex(({ button }) => button.matches(":focus-visible"));
+    return at < 0 ? null : at;
+  }
+
   moveFocus(event, m) {
     const { tiles } = this.panels[m];
-    const at = tiles.findIndex(({ button }) => button === document.activeElement || button.matches(":focus"));
+    const at = tiles.findIndex(({ button }) => button.matches(":focus"));
     const columns = tiles.filter(({ button }) => button.offsetTop === tiles[0].button.offsetTop).length;
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     const to = step ? at + step : { Home: 0, End: tiles.length - 1 }[event.key];
@@ -507,84 +528,100 @@ class HeadViewer {
   draw() {
     const { data, state } = this;
     const masking = state.view === "mask";
+    this.body.dataset.view = state.view;
     this.detail.hidden = masking;
     this.share.hidden = !masking;
     show(this.shareText, `${Math.round(100 * state.share)} %`);
-    data.models.forEach((model, m) => this.drawPanel(model, m, masking));
-    const { image, view, smooth, share, layer, head, preview } = state;
-    this.root.dataset.shown = JSON.stringify({ image, view, smooth, share, layer, head, preview });
+    show(this.title, data.images[state.image].title);
+    data.models.forEach((model, m) => {
+      const panel = this.panels[m];
+      panel.layer.value = state.layer[m];
+      show(panel.layerText, String(model.layers[state.layer[m]]));
+      const { image, view, smooth, share, truth } = state;
+      const drawn = JSON.stringify([image, view, smooth, share, truth, state.layer[m]]);
+      if (panel.drawn !== drawn) this.drawTiles(model, m);
+      panel.drawn = drawn;
+      this.drawLarge(model, m);
+    });
+    const { image, view, smooth, share, truth, layer, head, preview } = state;
+    this.root.dataset.shown = JSON.stringify({ image, view, smooth, share, truth, layer, head, preview });
   }
 
-  drawPanel(model, m, masking) {
-    const { data, state, colours } = this;
-    const panel = this.panels[m];
-    const { image } = state;
-    const layer = state.layer[m];
-    const number = model.layers[layer];
-    const shown = state.preview[m] ?? state.head[m];
-    const photo = this.photos[image];
+  drawTiles(model, m) {
+    const { image, view, share, smooth, layer } = this.state;
     const grid = model.maps[image].grid;
     const truth = this.truths[image];
-    const key = grid.join();
-    if (truth && !truth.counts.has(key)) truth.counts.set(key, countPatches(truth, ...grid));
-
-    panel.layer.value = layer;
-    panel.layer.setAttribute("aria-valuetext", `layer ${number}`);
-    show(panel.layerText, `${number} of ${model.layers[0]}–${model.layers.at(-1)}`);
-
-    panel.tiles.forEach(({ button, canvas, score }, k) => {
-      const map = headMap(model, image, layer, k);
-      const settings = { view: state.view, smooth: state.smooth, colours };
-      if (masking && map) settings.mask = massMask(map, state.share);
-      const hit = settings.mask && truth ? iou(settings.mask, truth.counts.get(key)) : null;
-      const outlineTruth = (target) => {
-        if (truth && state.truth && map) {
-          const pen = target.getContext("2d");
-          strokeOutline(target, pen, truth.path, truth.height, truth.width, ["#0008", "#ff8c42"], [1.8, 0.9]);
-        }
-      };
-      paintHead(canvas, SMALL, photo, map, grid, settings);
-      outlineTruth(canvas);
-      show(score, hit === null || Number.isNaN(hit) ? "" : hit.toFixed(2));
-      button.setAttribute("aria-pressed", String(k === state.head[m]));
-      button.classList.toggle("ch-shown", k === shown);
-      button.tabIndex = k === state.head[m] ? 0 : -1;
-      button.setAttribute("aria-label", `head ${k}${map ? "" : ", not a number"}${score.textContent && `, IoU ${score.textContent}`}`);
-      if (k !== shown) return;
-      paintHead(panel.large, LARGE, photo, map, grid, settings);
-      outlineTruth(panel.large);
-      const who = model.name ? `${model.name}, ` : "";
-      panel.large.setAttribute(
-        "aria-label", `${data.images[image].title}: ${who}layer ${number}, head ${k}, ${state.view}`,
+    if (truth && !truth.counts.has(String(grid))) truth.counts.set(String(grid), countPatches(truth, ...grid));
+    this.panels[m].tiles.forEach((tile, k) => {
+      tile.map = headMap(model, image, layer[m], k);
+      tile.settings = { view, smooth, colours: this.colours };
+      if (view === "mask" && tile.map) tile.settings.mask = massMask(tile.map, share);
+      const scored = tile.settings.mask && truth;
+      tile.iou = scored ? iou(tile.settings.mask, truth.counts.get(String(grid))) : null;
+      const score = scored && !Number.isNaN(tile.iou) ? tile.iou.toFixed(2) : "";
+      show(tile.score, score);
+      tile.button.setAttribute(
+        "aria-label", `head ${k}${tile.map ? "" : ", not a number"}${score && `, IoU ${score}`}`,
       );
-      show(panel.facts, this.factsOf(map, k, settings.mask, hit));
-      panel.scale.hidden = masking || map === null;
-      if (map) {
-        const [low, high] = panel.scale.querySelectorAll("span");
-        show(low, percent(map.low));
-        show(high, percent(map.high));
-      }
+      this.paint(tile.canvas, SMALL, tile, grid);
     });
   }
 
-  factsOf(map, head, mask, hit) {
-    if (map === null) return `Head ${head}: the model gave values that are not numbers (NaN) here.`;
-    if (!mask) {
-      const times = map.high * map.x.length;
-      return `Head ${head}. Its strongest patch gets ${times.toFixed(times < 10 ? 1 : 0)} times an even share.`;
+  drawLarge(model, m) {
+    const { data, state } = this;
+    const panel = this.panels[m];
+    const shown = state.preview[m] ?? state.head[m];
+    panel.tiles.forEach(({ button }, k) => {
+      button.setAttribute("aria-pressed", String(k === state.head[m]));
+      button.classList.toggle("ch-shown", k === shown);
+      button.tabIndex = k === state.head[m] ? 0 : -1;
+    });
+    const tile = panel.tiles[shown];
+    this.paint(panel.large, LARGE, tile, model.maps[state.image].grid);
+    const number = model.layers[state.layer[m]];
+    panel.large.setAttribute(
+      "aria-label",
+      `${data.images[state.image].title}: ${model.name ? `${model.name}, ` : ""}layer ${number}, head ${shown}, ${state.view}`,
+    );
+    show(panel.facts, this.factsOf(tile, shown));
+    panel.scale.hidden = state.view === "mask";
+    panel.scale.style.visibility = tile.map ? "" : "hidden"; // nothing moves under the pointer
+    if (tile.map) {
+      const [low, high] = panel.scale.querySelectorAll("span");
+      show(low, percent(tile.map.low));
+      show(high, percent(tile.map.high));
     }
-    const area = mask.reduce((a, b) => a + b, 0) / mask.length;
-    const score = hit === null ? "" : Number.isNaN(hit) ? " No object here." : ` IoU with the object: ${hit.toFixed(2)}.`;
-    return `Head ${head}. ${Math.round(100 * this.state.share)} % of its attention lies on ${percent(area)} of the image.${score}`;
+  }
+
+  paint(canvas, side, { map, settings }, grid) {
+    paintHead(canvas, side, this.photos[this.state.image], map, grid, settings);
+    const truth = this.truths[this.state.image];
+    if (truth && this.state.truth && map) {
+      strokeOutline(canvas, truth.path, truth.height, truth.width, [["rgb(0 0 0 / 0.6)", 1.9], ["#ff9a52", 1]]);
+    }
+  }
+
+  factsOf({ map, settings, iou: score }, head) {
+    if (map === null) return `Head ${head} · not a number (NaN)`;
+    if (!settings.mask) {
+      const times = map.high * map.x.length;
+      return `Head ${head} · peak ${times.toFixed(times < 10 ? 1 : 0)} × an even share`;
+    }
+    const area = settings.mask.reduce((a, b) => a + b, 0) / settings.mask.length;
+    const facts = `Head ${head} · ${Math.round(100 * this.state.share)} % of attention on ${percent(area)} of the image`;
+    if (score === null) return facts;
+    return `${facts} · ${Number.isNaN(score) ? "no object" : `IoU ${score.toFixed(2)}`}`;
   }
 }
 
 // Every root with this id that has no viewer yet: a notebook may show one output in two places.
 function mountHeadViewers(id) {
-  document.querySelectorAll(`[id="${id}"]:not([data-mounted])`).forEach((root, serial) => {
-    root.dataset.mounted = "";
+  for (const root of document.querySelectorAll(`[id="${id}"]`)) {
+    if (root.headViewer) continue;
+    root.querySelector(".ch-body")?.remove(); // left over where a page was saved with its viewer open
     const fallback = root.querySelector(".ch-fallback");
     const fail = (error) => {
+      fallback.hidden = false;
       fallback.append(el("p", { role: "alert" }, `The head viewer could not start: ${error.message}`));
     };
     try {
@@ -592,10 +629,14 @@ function mountHeadViewers(id) {
       if (data.contract !== CONTRACT || data.version !== VERSION) {
         throw new Error(`this script reads ${CONTRACT} ${VERSION}, the data are ${data.contract} ${data.version}`);
       }
-      const viewer = new HeadViewer(root, data, serial);
-      viewer.start().then(() => fallback.replaceWith(viewer.body), fail);
+      const viewer = new HeadViewer(root, data);
+      root.headViewer = viewer;
+      viewer.start().then(() => {
+        fallback.hidden = true;
+        root.append(viewer.body);
+      }, fail);
     } catch (error) {
       fail(error);
     }
-  });
+  }
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import html
+import io
 import itertools
 import json
 import os
@@ -28,21 +30,22 @@ _serial = itertools.count()
 class HeadViewer:
     """Class-token attention of every head and layer on a few images, as one piece of HTML.
 
-    Show it by making it the last line of a notebook cell: the output carries its own script and data, so it works
-    in JupyterLab, VS Code and Colab, in the rendered book with the network off, and in a file of its own.
+    Show it by making it the last line of a notebook cell: the output carries its own script and data, so it
+    works in JupyterLab, VS Code and Colab, in the rendered book with the network off, and in a file.
 
     Args:
         images: uint8 ``(B, 3, H, W)``, or a list of ``(3, H, W)`` whose sizes may differ.
-        maps: attention on the patches, each map summing to 1: ``(B, L, K, h, w)``, or a list of ``(L, K, h, w)``;
-            or a dict of them by model name, shown side by side. Layers, heads and grids may differ between models.
-            A map with a value that is not finite is shown as such.
+        maps: attention on the patches, each map summing to 1: ``(B, L, K, h, w)``, or a list of
+            ``(L, K, h, w)``; or a dict of them by model name, shown side by side. Layers, heads and grids may
+            differ between models. A map with a value that is not finite is shown as such.
         titles: one for each image.
-        masks: true masks ``(B, H, W)`` with 0 background, 1 object, 255 not counted; or a list, None where unknown.
-            With them the viewer draws the outline and gives the IoU of the mask on show.
+        masks: true masks ``(B, H, W)`` with 0 background, 1 object, 255 not counted; or a list of ``(H, W)``,
+            None where unknown. With them the viewer draws the outline and gives the IoU of the mask on show.
         layers: the numbers of the layers in ``maps``, if not 0 to L-1; by model name where they differ.
-        image, layer, head, view, share: what is seen first. ``layer`` is a layer's number (last but one if None),
-            by model name where they differ, as may ``head``; ``view`` is ``"overlay"``, ``"heat"`` or ``"mask"``;
-            ``share`` is how much of the attention a mask holds (the fewest patches that do: DINO's rule).
+        image, layer, head, view, share: what is seen first. ``layer`` is a layer's number (last but one if
+            None); like ``head`` it may be a dict by model name. ``view`` is ``"overlay"``, ``"heat"`` or
+            ``"mask"``; ``share`` is how much of the attention a mask holds, on the fewest patches that do
+            (DINO's rule).
         colours: a perceptual colour map of matplotlib: viridis, cividis, magma, inferno, plasma.
 
     Values are kept in eight bits, see :mod:`crate_mini.inspector.contract` for the bound on the error.
@@ -79,25 +82,23 @@ class HeadViewer:
         self._preview = _preview(self.contract, colours)
 
     def __repr__(self) -> str:
-        models = "; ".join(
-            f"{m['name'] or 'model'}: {len(m['layers'])} layers, {m['heads']} heads" for m in self.contract["models"]
-        )
-        return f"HeadViewer({len(self.contract['images'])} images; {models})"
+        models = (f"{m['name']} {len(m['layers'])}x{m['heads']}".strip() for m in self.contract["models"])
+        return f"HeadViewer({len(self.contract['images'])} images; layers x heads: {', '.join(models)})"
 
     def _repr_html_(self) -> str:
         """The viewer for a page that has other things on it too."""
-        first = self.contract["start"]["image"]
-        alt = html.escape(f"{self.contract['images'][first]['title']}, and what each head attends to", quote=True)
+        title = self.contract["images"][self.contract["start"]["image"]]["title"]
+        alt = html.escape(f"{title}, and what each head attends to")
         return (
             f'<div class="crate-heads tex2jax_ignore mathjax_ignore" id="{self.id}"'
             ' data-lm-suppress-shortcuts="true">'
             f"<style>{_asset('heads.css')}</style>"
             f'<div class="ch-fallback"><img src="{self._preview}" alt="{alt}">'
-            "<p>A still of the head viewer: the image, then every head of one layer. To leaf through all layers, "
-            "open this page where scripts may run, or trust this notebook and run the cell.</p></div>"
+            "<p>A still of the head viewer: the image, then every head of one layer. To leaf through all "
+            "layers, open this page where scripts may run, or trust this notebook and run the cell.</p></div>"
             f'<script type="application/json">{self._json}</script>'
-            # The file is plain functions; wrapped, they neither leak nor clash with another viewer on the page.
-            f"<script>(() => {{\n{_asset('heads.js')}\nmountHeadViewers({json.dumps(self.id)});\n}})();</script>"
+            # The file is plain functions; wrapped, they neither leak nor clash with another viewer's.
+            f'<script>(() => {{\n{_asset("heads.js")}\nmountHeadViewers("{self.id}");\n}})();</script>'
             "</div>"
         )
 
@@ -110,8 +111,8 @@ class HeadViewer:
             '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
             "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f'<title>{title}</title>\n<link rel="icon" href="data:,">\n<style>{_PAGE_STYLE}</style>\n</head>\n'
-            f"<body>\n<main>\n<h1>{title}</h1>\n{self._repr_html_()}\n</main>\n</body>\n</html>\n"
+            f'<title>{title}</title>\n<link rel="icon" href="data:,">\n'
+            f"<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{self._repr_html_()}\n</main>\n</body>\n</html>\n"
         )
 
     def save(self, path: str | os.PathLike, title: str = "What each head attends to") -> Path:
@@ -148,8 +149,8 @@ def inspect_images(
 
     Args:
         models: one of :mod:`crate_mini.model`'s models, or several by name.
-        images: ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of any sizes, uint8 or float in [0, 1]; sides must be
-            multiples of every model's patch.
+        images: ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of any sizes, uint8 or float in [0, 1]; sides must
+            be multiples of every model's patch.
         layers: numbers of the layers to show, negative ones counted from the end; all if None.
         settings: anything else :class:`HeadViewer` takes.
     """
@@ -171,16 +172,13 @@ def _asset(name: str) -> str:
 
 
 def _preview(contract: dict[str, Any], colours: str, side: int = 96) -> str:
-    """A still for readers without scripts: a row for each model, the image, then every head of the first layer seen."""
-    from base64 import b64decode
-    from io import BytesIO
-
+    """A still for readers without scripts: for each model a row of the image and every head of one layer."""
     start, table = contract["start"], colour_table(colours)
     source = contract["images"][start["image"]]["src"].split(",", 1)[1]
-    photo = Image.open(BytesIO(b64decode(source))).convert("RGB").resize((side, side))
+    photo = Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB").resize((side, side))
     gap = 4
-    columns = 1 + max(m["heads"] for m in contract["models"])
-    sheet = Image.new("RGB", (columns * (side + gap) - gap, len(contract["models"]) * (side + gap) - gap), "white")
+    columns, rows = 1 + max(m["heads"] for m in contract["models"]), len(contract["models"])
+    sheet = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")
     for row, (model, layer) in enumerate(zip(contract["models"], start["layer"], strict=True)):
         q, low, _ = decode_maps(model["maps"][start["image"]], len(model["layers"]), model["heads"])
         sheet.paste(photo, (0, row * (side + gap)))

@@ -1,0 +1,527 @@
+"""The JavaScript half of the head viewer, driven in a real browser with the network cut off."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+from browser import offline_context
+
+from crate_mini.attention_maps import mass_mask, upsample
+from crate_mini.inspector import HeadViewer, dequantise
+from crate_mini.inspector.contract import colour_table, decode_maps
+from crate_mini.segmentation import iou
+
+TITLES = ["cat", "astronaut", "coffee"]
+
+
+@pytest.fixture(scope="module")
+def two_models(make_maps, make_images, make_mask) -> HeadViewer:
+    """Two models with different layers, heads and grids; a mask for the first image; one broken map."""
+    crate, vit = make_maps(3, 4, 6, 10, 10), make_maps(3, 7, 3, 5, 5, seed=1)
+    crate[0, 1, 4, 2, 2] = math.nan
+    return HeadViewer(
+        make_images(3, 80, 80), {"CRATE": crate, "ViT": vit}, titles=TITLES,
+        masks=[make_mask(80, 80), None, None], layer={"CRATE": 2, "ViT": 6},
+    )  # fmt: skip
+
+
+@contextmanager
+def opened(browser, path, **options) -> Iterator:
+    """A tab with the page, its viewers drawn; leaving it fails on any request outside or error."""
+    refused, errors = [], []
+    with offline_context(
+        browser, refused, **({"viewport": {"width": 1000, "height": 900}} | options)
+    ) as context:
+        tab = context.new_page()
+        tab.set_default_timeout(10_000)
+        tab.on("console", lambda message: errors.append(message.text) if message.type != "info" else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(path.as_uri())
+        if options.get("java_script_enabled", True):
+            tab.locator(".crate-heads:not(:has(.ch-body))").first.wait_for(state="detached")
+        yield tab
+    assert refused == []
+    assert errors == []
+
+
+@pytest.fixture
+def tab(browser, two_models, tmp_path) -> Iterator:
+    with opened(browser, two_models.save(tmp_path / "heads.html")) as page:
+        yield page
+
+
+def shown(tab, nth: int = 0) -> dict:
+    """What the viewer says it has drawn, once everything asked for is drawn."""
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return json.loads(tab.locator(".crate-heads").nth(nth).get_attribute("data-shown"))
+
+
+def pick(tab, value: str) -> None:
+    """A choice in the toolbar, by the arrow keys' own target: the radio button."""
+    tab.locator(f"input[value={value}]").first.check(force=True)
+
+
+def pixels(tab, selector: str, nth: int = 0) -> np.ndarray:
+    """The canvas as the reader has it, ``(H, W, 3)``."""
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    found = (
+        tab.locator(selector)
+        .nth(nth)
+        .evaluate(
+            """canvas => [canvas.height, canvas.width,
+             Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)]"""
+        )
+    )
+    return np.array(found[2], dtype=np.uint8).reshape(found[0], found[1], 4)[..., :3]
+
+
+def at_patches(picture: np.ndarray, h: int, w: int) -> np.ndarray:
+    """The pixel in the middle of every patch, ``(h, w, 3)``."""
+    y = ((np.arange(h) + 0.5) * picture.shape[0] / h).astype(int)
+    x = ((np.arange(w) + 0.5) * picture.shape[1] / w).astype(int)
+    return picture[y[:, None], x]
+
+
+def stored(viewer: HeadViewer, model: int, image: int) -> tuple[np.ndarray, torch.Tensor]:
+    """Bytes and values ``(L, K, h, w)`` that the page has."""
+    entry = viewer.contract["models"][model]
+    q, low, high = decode_maps(entry["maps"][image], len(entry["layers"]), entry["heads"])
+    return q, dequantise(q, low, high)
+
+
+def expected_colours(q: np.ndarray) -> np.ndarray:
+    return colour_table("viridis")[np.rint(255 * (q / 255.0) ** 2).astype(int)]
+
+
+# ---- what is drawn ---------------------------------------------------------------------------------------
+
+
+def test_heat_map_is_the_attention_patch_by_patch(tab, two_models):
+    pick(tab, "heat")
+    pick(tab, "patches")
+    tab.get_by_label("true outline").uncheck()
+    state = shown(tab)
+    assert (state["view"], state["smooth"], state["layer"]) == ("heat", False, [2, 6])
+    for model, grid in enumerate([(10, 10), (5, 5)]):
+        q, _ = stored(two_models, model, 0)
+        layer = state["layer"][model]
+        large = pixels(tab, ".ch-large canvas", model)
+        assert max(large.shape) >= 640
+        np.testing.assert_array_equal(at_patches(large, *grid), expected_colours(q[layer, 0]))
+        tiles = tab.locator(".ch-panel").nth(model).locator(".ch-tiles canvas")
+        assert tiles.count() == q.shape[1]
+        for k in range(q.shape[1]):
+            selector = f".ch-panel:nth-child({model + 1}) .ch-tiles canvas"
+            np.testing.assert_array_equal(
+                at_patches(pixels(tab, selector, k), *grid), expected_colours(q[layer, k])
+            )
+
+
+def test_layer_slider_by_keyboard_changes_the_picture(tab, two_models):
+    pick(tab, "heat")
+    pick(tab, "patches")
+    tab.get_by_label("true outline").uncheck()
+    tab.get_by_label("move layers together").uncheck()
+    before = pixels(tab, ".ch-large canvas")
+    tab.get_by_role("slider", name="CRATE, layer").focus()
+    tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("ArrowLeft")
+    assert shown(tab)["layer"] == [0, 6]
+    after = pixels(tab, ".ch-large canvas")
+    assert (before != after).mean() > 0.3
+    q, _ = stored(two_models, 0, 0)
+    np.testing.assert_array_equal(at_patches(after, 10, 10), expected_colours(q[0, 0]))
+    assert tab.locator(".ch-head output").all_inner_texts() == ["0", "6"]
+
+
+def test_smooth_heat_map_is_pytorchs_bicubic(tab, two_models):
+    pick(tab, "heat")
+    tab.get_by_label("true outline").uncheck()
+    picture = pixels(tab, ".ch-large canvas")
+    q, _ = stored(two_models, 0, 0)
+    t = torch.from_numpy((q[2, 0] / 255.0) ** 2)
+    smooth = upsample(t, picture.shape[:2], "bicubic").clamp(0, 1).numpy()
+    expected = colour_table("viridis")[np.rint(255 * smooth).astype(int)]
+    assert (
+        np.abs(picture.astype(int) - expected).max() <= 6
+    )  # one step of the colour table: float32 against float64
+
+
+def test_mask_and_its_iou_are_pythons(tab, two_models, make_mask):
+    pick(tab, "mask")
+    slider = tab.get_by_role("slider", name="Share of the attention")
+    slider.focus()
+    truth = make_mask(80, 80)
+    for presses, share in ((0, 0.6), (4, 0.8)):
+        for _ in range(presses):
+            tab.keyboard.press("ArrowRight")
+        state = shown(tab)
+        assert state["share"] == pytest.approx(share)
+        for model in range(2):
+            _, values = stored(two_models, model, 0)
+            masks = mass_mask(values[state["layer"][model]], share)
+            expected = iou(upsample(masks, (80, 80)), truth)
+            scores = tab.locator(".ch-panel").nth(model).locator(".ch-score").all_inner_texts()
+            assert scores == [f"{score:.2f}" for score in expected.tolist()]
+            facts = tab.locator(".ch-facts").nth(model).inner_text()
+            assert f"IoU {scores[0]}" in facts
+            assert f"{100 * share:.0f} % of attention" in facts
+    # without a true mask there is nothing to score
+    tab.get_by_role("radio", name="coffee").check(force=True)
+    shown(tab)
+    assert set(tab.locator(".ch-score").all_inner_texts()) == {""}
+    assert "IoU" not in tab.locator(".ch-facts").first.inner_text()
+
+
+def test_mask_shows_the_photo_inside_and_dims_it_outside(tab, two_models, make_images):
+    pick(tab, "mask")
+    tab.get_by_label("true outline").uncheck()
+    picture = at_patches(pixels(tab, ".ch-large canvas"), 10, 10).astype(int)
+    _, values = stored(two_models, 0, 0)
+    inside = mass_mask(values[2, 0], 0.6).numpy()
+    photo = at_patches(make_images(1, 80, 80)[0].permute(1, 2, 0).numpy(), 10, 10).astype(int)
+    # PNG keeps the photo, enlarging it moves colours a little
+    assert np.abs(picture - photo)[inside].mean() < 4
+    assert picture[~inside].mean() < 0.5 * photo[~inside].mean()
+
+
+def test_outline_is_drawn_where_the_object_ends(tab):
+    pick(tab, "heat")
+    with_outline = pixels(tab, ".ch-large canvas").astype(int)
+    tab.get_by_label("true outline").uncheck()
+    without = pixels(tab, ".ch-large canvas").astype(int)
+    side = with_outline.shape[0]
+    changed = np.argwhere(np.abs(with_outline - without).sum(-1) > 30) * (80 / side)
+    radius = np.sqrt(((changed[:, 0] - 44) / 80) ** 2 + ((changed[:, 1] - 32) / 80) ** 2)
+    assert len(changed) > 500
+    assert np.abs(radius - 0.3).max() < 0.03
+
+
+# ---- what the reader does --------------------------------------------------------------------------------
+
+
+def test_thumbnails_by_click_and_by_arrow_key(tab, two_models):
+    pick(tab, "heat")
+    pick(tab, "patches")
+    tab.get_by_label("true outline").uncheck()
+    tab.locator(".ch-thumbs label").nth(1).click()
+    assert shown(tab)["image"] == 1
+    assert tab.locator(".ch-title").inner_text() == "astronaut"
+    q, _ = stored(two_models, 0, 1)
+    np.testing.assert_array_equal(
+        at_patches(pixels(tab, ".ch-large canvas"), 10, 10), expected_colours(q[2, 0])
+    )
+    tab.keyboard.press("ArrowRight")
+    assert shown(tab)["image"] == 2
+
+
+def test_hover_previews_and_click_locks(tab):
+    tiles = tab.locator(".ch-panel").first.locator(".ch-tiles button")
+    first = pixels(tab, ".ch-large canvas")
+    tiles.nth(3).hover()
+    assert shown(tab)["preview"] == [3, None]
+    assert (pixels(tab, ".ch-large canvas") != first).any()
+    tab.locator("h1").hover()
+    assert shown(tab)["preview"] == [None, None]
+    np.testing.assert_array_equal(pixels(tab, ".ch-large canvas"), first)
+    tiles.nth(3).click()
+    tab.locator("h1").hover()
+    state = shown(tab)
+    assert state["head"] == [3, 0]
+    assert tiles.nth(3).get_attribute("aria-pressed") == "true"
+    assert tiles.nth(0).get_attribute("aria-pressed") == "false"
+    assert (pixels(tab, ".ch-large canvas") != first).any()
+
+
+def test_heads_by_keyboard(tab):
+    tab.locator(".ch-panel").first.locator(".ch-tiles button").first.focus()
+    for key, head in (
+        ("ArrowRight", 1),
+        ("ArrowDown", 4),
+        ("ArrowLeft", 3),
+        ("End", 5),
+        ("Home", 0),
+        ("ArrowLeft", 0),
+    ):
+        tab.keyboard.press(key)
+        assert shown(tab)["preview"][0] == head, key
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Enter")
+    assert shown(tab)["head"] == [1, 0]
+
+
+def test_everything_is_reached_by_tab_and_shows_its_focus(tab):
+    names, plain = (
+        [],
+        tab.evaluate("getComputedStyle(document.querySelector('.ch-tiles button')).outlineStyle"),
+    )
+    assert plain == "none"
+    for _ in range(12):
+        tab.keyboard.press("Tab")
+        found = tab.evaluate(
+            """() => {
+              const e = document.activeElement;
+              if (!e.closest('.crate-heads')) return null;
+              const rings = [e, e.nextElementSibling, e.parentElement].filter(Boolean);
+              return [e.getAttribute('aria-label') ?? e.value ?? '',
+                      rings.some(r => getComputedStyle(r).outlineStyle === 'solid')];
+            }"""
+        )
+        if found is None:
+            break
+        names.append(found[0])
+        assert found[1], f"no visible focus on {found[0]}"
+    assert names == ["overlay", "smooth", "on", "on", "cat", "CRATE, layer", "head 0", "ViT, layer", "head 0"]
+
+
+def test_layers_move_together_unless_told_otherwise(tab):
+    slider = tab.get_by_role("slider", name="CRATE, layer")
+    slider.fill("0")
+    assert shown(tab)["layer"] == [0, 0]
+    slider.fill("3")
+    assert shown(tab)["layer"] == [3, 6]
+    tab.get_by_role("slider", name="ViT, layer").fill("2")
+    assert shown(tab)["layer"] == [1, 2]
+    tab.get_by_label("move layers together").uncheck()
+    slider.fill("3")
+    assert shown(tab)["layer"] == [3, 2]
+
+
+def test_a_map_that_is_not_a_number_says_so(tab):
+    tab.get_by_role("slider", name="CRATE, layer").fill("1")
+    tile = tab.locator(".ch-panel").first.locator(".ch-tiles button").nth(4)
+    tile.click()
+    shown(tab)
+    assert tile.get_attribute("aria-label") == "head 4, not a number"
+    assert tab.locator(".ch-facts").first.inner_text() == "Head 4 · not a number (NaN)"
+    picture = pixels(tab, ".ch-large canvas").astype(int)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2  # hatching and letters
+    assert np.ptp(picture, axis=-1).max() < 20  # grey: not a colour of the map
+    pick(tab, "mask")
+    shown(tab)
+    assert tile.locator(".ch-score").inner_text() == ""
+
+
+def test_touch(browser, two_models, tmp_path):
+    path = two_models.save(tmp_path / "heads.html")
+    with opened(browser, path, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740}) as tab:
+        tab.locator(".ch-tiles button").nth(2).tap()
+        assert shown(tab)["head"] == [2, 0]
+        tab.locator(".ch-thumbs label").nth(2).tap()
+        assert shown(tab)["image"] == 2
+        tab.locator(".ch-choice label").nth(2).tap()
+        assert shown(tab)["view"] == "mask"
+
+
+# ---- where it stands -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [320, 360, 600, 1300])
+def test_nothing_sticks_out(browser, two_models, tmp_path, width):
+    path = two_models.save(tmp_path / "heads.html")
+    with opened(browser, path, viewport={"width": width, "height": 740}) as tab:
+        for view in ("overlay", "mask"):
+            pick(tab, view)
+            shown(tab)
+            assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            assert (
+                tab.evaluate(
+                    """() => [...document.querySelectorAll('.ch-body *')]
+                  .filter(e => e.getBoundingClientRect().right > document.querySelector('.crate-heads')
+                    .getBoundingClientRect().right).map(e => e.className)"""
+                )
+                == []
+            )
+
+
+def test_hovering_moves_nothing(browser, two_models, tmp_path):
+    with opened(
+        browser, two_models.save(tmp_path / "heads.html"), viewport={"width": 360, "height": 740}
+    ) as tab:
+        tab.get_by_role("slider", name="CRATE, layer").fill("1")
+        for view in ("overlay", "mask"):
+            pick(tab, view)
+            tiles = tab.locator(".ch-panel").first.locator(".ch-tiles button")
+            heights = set()
+            for k in range(6):  # the fifth is the broken one
+                tiles.nth(k).focus()
+                shown(tab)
+                heights.add(
+                    tab.locator(".ch-tiles").first.evaluate("e => e.getBoundingClientRect().top + scrollY")
+                )
+            assert len(heights) == 1
+
+
+def lightness(tab, nth: int = 0) -> tuple[float, float]:
+    """Mean channel of background and text."""
+    colours = (
+        tab.locator(".crate-heads")
+        .nth(nth)
+        .evaluate(
+            """e => ['backgroundColor', 'color']
+              .map(key => getComputedStyle(e)[key].match(/\\d+/g).map(Number))"""
+        )
+    )
+    return tuple(float(np.mean(c[:3])) for c in colours)
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_themes_of_the_system_and_of_the_page_around(browser, two_models, tmp_path, system):
+    with opened(browser, two_models.save(tmp_path / "heads.html"), color_scheme=system) as tab:
+        paper, ink = lightness(tab)
+        assert (paper > ink) == (system == "light")
+        assert abs(paper - ink) > 150
+        for attribute, on in (
+            ("document.documentElement.dataset.theme", ("light", "dark")),  # the book
+            ("document.body.dataset.jpThemeLight", ("true", "false")),  # JupyterLab
+        ):
+            for value, light in zip(on, (True, False), strict=True):
+                tab.evaluate(f"{attribute} = '{value}'")
+                paper, ink = lightness(tab)
+                assert (paper > ink) == light
+            tab.evaluate(f"delete {attribute}")
+
+
+def test_several_viewers_on_a_page_do_not_disturb_each_other(
+    browser, two_models, tmp_path, make_maps, make_images
+):
+    other = HeadViewer(make_images(1, 40, 60), make_maps(1, 3, 2, 4, 6, seed=5), titles=["wide"])
+    fragments = [two_models._repr_html_(), other._repr_html_(), two_models._repr_html_()]  # one of them twice
+    path = tmp_path / "page.html"
+    path.write_text(
+        f"<!doctype html><meta charset=utf-8><link rel=icon href='data:,'>{''.join(fragments)}",
+        encoding="utf-8",
+    )
+    with opened(browser, path) as tab:
+        assert tab.locator(".ch-body").count() == 3
+        before = [shown(tab, i) for i in range(3)]
+        views = tab.locator(".crate-heads").nth(2)
+        views.locator("input[value=mask]").check(force=True)
+        views.get_by_role("radio", name="coffee").check(force=True)
+        views.get_by_role("slider", name="CRATE, layer").fill("0")
+        tab.locator(".crate-heads").nth(1).locator(".ch-tiles button").nth(1).click()
+        after = [shown(tab, i) for i in range(3)]
+        assert after[0] == before[0]
+        assert (after[1]["head"], after[1]["view"], after[1]["layer"]) == ([1], "overlay", before[1]["layer"])
+        assert (after[2]["view"], after[2]["image"], after[2]["layer"]) == ("mask", 2, [0, 0])
+        assert tab.locator("input[value=overlay]:checked").count() == 2
+        large = pixels(tab, ".ch-single .ch-large canvas")
+        assert large.shape[1] / large.shape[0] == pytest.approx(1.5)
+        assert tab.evaluate("typeof mountHeadViewers") == "undefined"  # nothing leaks into the page
+
+
+def test_an_output_put_in_by_script_works_as_in_a_notebook(browser, two_models, tmp_path):
+    """JupyterLab sets innerHTML, which runs no scripts, then puts fresh copies in their place."""
+    path = tmp_path / "lab.html"
+    path.write_text("<!doctype html><meta charset=utf-8><link rel=icon href='data:,'><main></main>")
+    with opened(browser, path) as tab:
+        tab.evaluate(
+            """html => {
+              const main = document.querySelector('main');
+              main.innerHTML = html;
+              for (const old of main.querySelectorAll('script')) {
+                const fresh = document.createElement('script');
+                for (const a of old.attributes) fresh.setAttribute(a.name, a.value);
+                fresh.textContent = old.textContent;
+                old.replaceWith(fresh);
+              }
+            }""",
+            two_models._repr_html_(),
+        )
+        tab.wait_for_selector(".ch-body")
+        tab.get_by_role("slider", name="CRATE, layer").fill("0")
+        assert shown(tab)["layer"] == [0, 0]
+
+
+def test_without_scripts_the_still_is_there(browser, two_models, tmp_path):
+    path = two_models.save(tmp_path / "heads.html")
+    with opened(browser, path, java_script_enabled=False) as tab:
+        assert tab.locator(".ch-fallback p").is_visible()
+        box = tab.locator(".ch-fallback img").bounding_box()
+        assert box["width"] > 300
+        assert box["height"] > 50
+
+
+def test_data_of_another_version_are_refused_in_words(browser, two_models, tmp_path):
+    path = tmp_path / "heads.html"
+    path.write_text(two_models.to_html().replace('"version":1', '"version":99'), encoding="utf-8")
+    refused = []
+    with offline_context(browser, refused) as context:
+        tab = context.new_page()
+        tab.goto(path.as_uri())
+        assert "crate-mini/heads 99" in tab.get_by_role("alert").inner_text()
+        assert tab.locator(".ch-fallback img").is_visible()
+
+
+# ---- the functions themselves ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def script(browser) -> Iterator:
+    """A blank page with the viewer's functions in reach."""
+    with offline_context(browser, []) as context:
+        page = context.new_page()
+        page.add_script_tag(
+            content=files("crate_mini.inspector").joinpath("heads.js").read_text(encoding="utf-8")
+        )
+        yield page
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_mass_mask_is_pythons(script, share, make_maps):
+    maps = make_maps(1, 4, 5, 9, 7, seed=3).double().flatten(0, 2)
+    found = script.evaluate(
+        "([maps, share]) => maps.map(x => Array.from(massMask({x: Float64Array.from(x)}, share)))",
+        [maps.flatten(1).tolist(), share],
+    )
+    assert (torch.tensor(found).bool().view(maps.shape) == mass_mask(maps, share)).all()
+
+
+def test_mass_mask_of_a_flat_map_takes_the_first_patches(script):
+    found = script.evaluate("Array.from(massMask({x: new Float64Array(10).fill(0.125)}, 0.5))")
+    assert found == [1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("size", "grid"), [((64, 64), (8, 8)), ((96, 60), (8, 5)), ((50, 33), (7, 5))])
+def test_iou_is_pythons(script, size, grid, make_mask):
+    """Also where patches do not divide the mask evenly."""
+    generator = torch.Generator().manual_seed(7)
+    truth = make_mask(*size)
+    masks = torch.rand(12, *grid, generator=generator) < 0.4
+    masks[0], masks[1] = False, True
+    expected = iou(upsample(masks, size), truth)
+    found = script.evaluate(
+        """([masks, truth, width, height, h, w]) => {
+          const counts = countPatches({width, height, pixels: Uint8Array.from(truth)}, h, w);
+          return masks.map(mask => iou(Uint8Array.from(mask), counts));
+        }""",
+        [masks.flatten(1).int().tolist(), truth.flatten().tolist(), size[1], size[0], *grid],
+    )
+    torch.testing.assert_close(torch.tensor(found), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_iou_of_nothing_with_nothing_is_not_a_number(script):
+    found = script.evaluate(
+        """() => Number.isNaN(iou(new Uint8Array(4), countPatches({width: 2, height: 2,
+             pixels: Uint8Array.from([0, 0, 255, 0])}, 2, 2)))"""
+    )
+    assert found is True
+
+
+@pytest.mark.parametrize(("grid", "size"), [((5, 7), (40, 56)), ((3, 4), (50, 31)), ((1, 1), (8, 8))])
+def test_enlarging_is_pytorchs(script, grid, size):
+    t = torch.rand(grid, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    for smooth, mode in ((True, "bicubic"), (False, "nearest")):
+        found = script.evaluate(
+            "([t, h, w, H, W, smooth]) => Array.from(enlarge(Float64Array.from(t), h, w, H, W, smooth))",
+            [t.flatten().tolist(), *grid, *size, smooth],
+        )
+        expected = upsample(t, size, mode)
+        np.testing.assert_allclose(np.reshape(found, size), expected.numpy(), atol=1e-5)
