@@ -202,3 +202,38 @@ def interval_bars(
 def outline_of(prediction: Shaped[Tensor, "h w"], size: tuple[int, int]) -> Tensor:
     """A patch mask at pixel resolution, as uint8 for :func:`outline`."""
     return upsample(prediction.bool(), size).to(torch.uint8)
+
+
+def lit_rows(
+    images: Shaped[Tensor, "n 3 H W"], maps: Float[Tensor, "n K h w"], *, titles: Sequence[str] | None = None
+) -> Figure:
+    """A row for each image: the image, then the image as each head lights it (:func:`spotlight`)."""
+    n, K = maps.shape[:2]
+    side = WIDTH / (K + 1)
+    fig, axes = plt.subplots(
+        n, K + 1, figsize=(WIDTH, side * n * images.shape[-2] / images.shape[-1] + 0.25), squeeze=False
+    )
+    for row in range(n):
+        bare(axes[row, 0]).imshow(to_pixels(images[row]))
+        for k in range(K):
+            title = titles[k] if titles is not None and row == 0 else ""
+            bare(axes[row, k + 1], title).imshow(spotlight(images[row], maps[row, k]))
+    plt.close(fig)
+    return fig
+
+
+def lit_models(image: Shaped[Tensor, "3 H W"], maps: Mapping[str, Float[Tensor, "_ h w"]]) -> Figure:
+    """A row for each model, named at its left: one image as every head of one layer lights it."""
+    columns = 1 + max(len(m) for m in maps.values())
+    side = WIDTH / columns
+    fig, axes = plt.subplots(len(maps), columns, figsize=(WIDTH, side * len(maps) + 0.2), squeeze=False)
+    for row, (name, heads) in enumerate(maps.items()):
+        for ax in axes[row]:
+            bare(ax).set_visible(False)
+        for k, ax in enumerate(axes[row, : len(heads) + 1]):
+            ax.set_visible(True)
+            ax.imshow(to_pixels(image) if k == 0 else spotlight(image, heads[k - 1]))
+            ax.set_title(f"head {k - 1}" if row == 0 and k else "", fontsize=9)
+        axes[row, 0].set_ylabel(name, fontsize=9)
+    plt.close(fig)
+    return fig

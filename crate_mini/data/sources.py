@@ -117,6 +117,8 @@ class _Request:
                 mask = _open(paths[1])
                 if mask.size != image.size:
                     raise DataError(f"{paths[1]} is {mask.size} pixels, its image {paths[0]} is {image.size}")
+                if mask.mode not in ("1", "L", "P"):  # black and white, but stored as colours or in 16 bits
+                    mask = mask.convert("L")
                 mask = np.asarray(fit_image(mask, self.image_size, nearest=True))
             return np.asarray(fit_image(image, self.image_size)), mask
 
@@ -168,13 +170,13 @@ def fit_image(image: Image.Image, size: int, *, nearest: bool = False) -> Image.
     )
 
 
-def to_patch_grid(image: Image.Image, size: int, patch: int) -> Tensor:
+def to_patch_grid(image: Image.Image | Tensor, size: int, patch: int) -> Tensor:
     """A photo as a model can read it: shorter side about ``size``, both sides multiples of ``patch``.
 
     The aspect ratio is kept; what does not fill a patch is cropped, half on either side.
 
     Args:
-        image: RGB.
+        image: RGB, or uint8 ``(3, h, w)``.
         size: pixels of the shorter side, at least one patch.
         patch: pixels of a patch.
 
@@ -184,6 +186,8 @@ def to_patch_grid(image: Image.Image, size: int, patch: int) -> Tensor:
     Raises:
         ValueError: ``size`` below one patch, or an image so long that its longer side would exceed 32 x ``size``.
     """
+    if isinstance(image, Tensor):
+        image = Image.fromarray(image.permute(1, 2, 0).numpy())
     if size < patch:
         raise ValueError(f"size must be at least one patch, {patch} pixels; got {size}")
     shorter, longer = sorted(image.size)
@@ -305,7 +309,7 @@ def _tiny_imagenet_animals(request: _Request) -> ImageSet:
 
 def _image_folder(request: _Request) -> ImageSet:
     folder = _require(request.folder / request.split, request.name)
-    available = sorted(d.name for d in folder.iterdir() if d.is_dir())
+    available = sorted(d.name for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
     if not available:
         raise DataError(f"{folder} holds no folders; expected one per class, as {folder}/<class>/<image>.jpg")
     chosen = request.choose_classes(available)
@@ -316,12 +320,14 @@ def _image_folder(request: _Request) -> ImageSet:
         for f in sorted((folder / c).rglob("*"))
         if f.suffix.lower() in suffixes
     ]
-    if not pairs:
-        raise DataError(f"the class folders of {folder} hold no images")
+    if empty := [c for i, c in enumerate(chosen) if i not in {i for _, i in pairs}]:
+        raise DataError(f"{folder / empty[0]} holds no images; remove the folder if this is no class")
     return _labelled(request, pairs, tuple(chosen))
 
 
 def _labelled(request: _Request, pairs: list[tuple[Path, int]], classes: tuple[str, ...]) -> ImageSet:
+    if not pairs:
+        raise DataError(f"{request.name}/{request.split} lists no images of the classes {', '.join(classes)}")
     pairs = request.draw(pairs)
     read = request.read([f for f, _ in pairs])
     labels = torch.tensor([i for _, i in pairs])
@@ -439,8 +445,12 @@ def _resize(images: Tensor, size: int) -> Tensor:
 
 
 def _fetch_torchvision(cls: type, request: _Request) -> None:
-    try:
-        cls(request.folder, download=True)
+    try:  # into a folder of its own, so that a download that breaks off is not taken for the data set
+        request.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=request.folder, prefix=f".{request.name}.") as temporary:
+            cls(temporary, download=True)
+            for fetched in Path(temporary).iterdir():
+                shutil.move(fetched, request.folder / fetched.name)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"could not download {request.name} ({error}). Get it by other means and put it into {request.folder}; "
