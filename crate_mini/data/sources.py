@@ -79,6 +79,8 @@ def load(
         raise ValueError(f"{name!r} has the splits {', '.join(splits)}; got {split!r}")
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
+    if image_size < 1:
+        raise ValueError(f"image_size must be at least 1 pixel, got {image_size}")
     return source(_Request(name, split, image_size, n, seed, root, download, classes, progress))
 
 
@@ -318,7 +320,7 @@ def _image_folder(request: _Request) -> ImageSet:
         (f, i)
         for i, c in enumerate(chosen)
         for f in sorted((folder / c).rglob("*"))
-        if f.suffix.lower() in suffixes
+        if f.suffix.lower() in suffixes and not f.name.startswith(".")
     ]
     if empty := [c for i, c in enumerate(chosen) if i not in {i for _, i in pairs}]:
         raise DataError(f"{folder / empty[0]} holds no images; remove the folder if this is no class")
@@ -405,12 +407,12 @@ def _image_and_mask_folder(request: _Request, folder: Path) -> ImageSet:
     images = {
         f.stem: f
         for f in sorted(_require(folder / "images", request.name).iterdir())
-        if f.suffix.lower() in suffixes
+        if f.suffix.lower() in suffixes and not f.name.startswith(".")
     }
     masks = {
         f.stem: f
         for f in sorted(_require(folder / "masks", request.name).iterdir())
-        if f.suffix.lower() in suffixes
+        if f.suffix.lower() in suffixes and not f.name.startswith(".")
     }
     if not images:
         raise DataError(f"{folder / 'images'} holds no images")
