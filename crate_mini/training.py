@@ -201,14 +201,14 @@ def show_progress(progress: bool | None = None) -> bool:
 class Run:
     """What a training leaves behind: one row of numbers for each epoch."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, int | float]] = field(default_factory=list)
 
     @property
     def minutes(self) -> float:
         """Wall-clock minutes spent in finished epochs, evaluation included."""
         return sum(row["seconds"] for row in self.history) / 60
 
-    def __getitem__(self, column: str) -> list[float]:
+    def __getitem__(self, column: str) -> list[int] | list[float]:
         return [row[column] for row in self.history]
 
 
