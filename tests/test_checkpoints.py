@@ -105,7 +105,7 @@ class TestRoundTrip:
 
 class TestDamage:
     def test_missing(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="no weights file at .*nowhere.safetensors"):
+        with pytest.raises(FileNotFoundError, match=r"no weights file at .*nowhere.safetensors"):
             load_model(tmp_path / "nowhere.safetensors")
 
     @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.999])
@@ -132,7 +132,7 @@ class TestDamage:
         _, path = saved
         for text in ('{"sha256": "ab', "[1, 2]"):
             path.with_suffix(".json").write_text(text)
-            with pytest.raises(CheckpointError, match="w.json is not a card of ours"):
+            with pytest.raises(CheckpointError, match=r"w.json is not a card of ours"):
                 load_model(path)
 
     def test_pickled_file(self, tmp_path):
@@ -232,7 +232,7 @@ class TestPretrained:
 
 
 # --- the authors' state dict -----------------------------------------------------------------------------------------
-# What follows states, as facts, the layout of github.com/Ma-Lab-Berkeley/CRATE, and its forward pass in plain functions.
+# What follows states, as facts, the layout of github.com/Ma-Lab-Berkeley/CRATE and its forward pass in plain functions.
 
 
 def official_shapes(

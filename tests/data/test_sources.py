@@ -1,0 +1,625 @@
+"""Data sources on tiny folders made on the spot: contents, order, geometry, odd pictures, and clear errors."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import os
+import pickle
+import socket
+import threading
+import zipfile
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crate_mini.data import (
+    IGNORE,
+    SETS,
+    DataError,
+    data_root,
+    fit_image,
+    load,
+    open_image,
+    photographs,
+    sources,
+)
+
+RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
+
+
+def picture(path: Path, colour=RED, size=(24, 24), **save) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(
+        path, **({"quality": 95} if "JP" in path.suffix.upper() else {}) | save
+    )
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def near(tensor: torch.Tensor, colour) -> bool:
+    """All pixels of (3, h, w) within what JPEG does to a plain colour."""
+    return bool((tensor.int() - torch.tensor(colour).view(3, 1, 1)).abs().max() <= 6)
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_this_machine(request, monkeypatch):
+    if not request.node.get_closest_marker("realdata"):
+        monkeypatch.delenv("CRATE_MINI_DATA", raising=False)
+
+
+@pytest.fixture
+def tiny_imagenet(tmp_path) -> Path:
+    folder = tmp_path / "tiny-imagenet-200"
+    colours = {"n03": RED, "n01": GREEN, "n02": BLUE}
+    write(folder / "wnids.txt", "n03\nn01\nn02\n")
+    write(folder / "words.txt", "n01\tcat, house cat\nn02\tdog\nn03\tred fox, Vulpes\nn99\tother\n")
+    for wnid, colour in colours.items():
+        for i in range(3):
+            picture(folder / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", colour, (64, 64))
+    rows = [("val_0.JPEG", "n02"), ("val_1.JPEG", "n01"), ("val_2.JPEG", "n03")]
+    for name, wnid in rows:
+        picture(folder / "val" / "images" / name, colours[wnid], (64, 64))
+    write(folder / "val" / "val_annotations.txt", "".join(f"{n}\t{w}\t0\t0\t63\t63\n" for n, w in rows))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for i, colour in enumerate((RED, GREEN, BLUE)):
+        picture(tmp_path / "train" / "b" / f"{i}.png", colour)
+    picture(tmp_path / "train" / "a" / "deep" / "x.JPG", GREY)
+    picture(tmp_path / "val" / "a" / "y.png", GREY)
+    write(tmp_path / "train" / "a" / "notes.txt", "no picture")
+    return tmp_path
+
+
+@pytest.fixture
+def image_and_mask(tmp_path) -> Path:
+    """Two pictures of 40 x 20 pixels, white on the object and black elsewhere, and their masks."""
+    for name, box in (("a", (16, 4, 24, 12)), ("b", (12, 8, 20, 18))):
+        shape = Image.new("L", (40, 20))
+        shape.paste(255, box)
+        for kind in ("images", "masks"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        shape.convert("RGB").save(tmp_path / "images" / f"{name}.png")
+        shape.save(tmp_path / "masks" / f"{name}.png")
+    return tmp_path
+
+
+class TestTinyImageNet:
+    def test_contents(self, tiny_imagenet):
+        data = load("tiny-imagenet", root=tiny_imagenet.parent)
+        assert data.images.shape == (9, 3, 64, 64)
+        assert data.classes == ("cat", "dog", "red fox")  # sorted by wnid, first word
+        assert data.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+        for image, label in zip(data.images, data.labels, strict=True):
+            assert near(image, (GREEN, BLUE, RED)[label])
+        assert [Path(f).name for f in data.files[:2]] == ["n01_0.JPEG", "n01_1.JPEG"]
+        assert (data.name, data.tier) == ("tiny-imagenet/train", "local")
+
+    def test_validation_reads_its_own_list(self, tiny_imagenet):
+        data = load("tiny-imagenet", "val", root=tiny_imagenet.parent, image_size=16)
+        assert data.labels.tolist() == [1, 0, 2]
+        assert data.images.shape == (3, 3, 16, 16)
+        assert near(data.images[0], BLUE)
+
+    def test_chosen_classes_in_the_order_asked_for(self, tiny_imagenet):
+        for split, labels in (("train", [0, 0, 0, 1, 1, 1]), ("val", [1, 0])):
+            data = load("tiny-imagenet", split, root=tiny_imagenet.parent, classes=["n03", "n02"])
+            assert data.classes == ("red fox", "dog")
+            assert data.labels.tolist() == labels
+
+    def test_animals(self, tiny_imagenet, monkeypatch):
+        monkeypatch.setattr(sources, "TINY_IMAGENET_ANIMALS", ("n02", "n01"))
+        assert load("tiny-imagenet-animals", root=tiny_imagenet.parent).classes == ("dog", "cat")
+
+    def test_environment_names_the_folder(self, tiny_imagenet, monkeypatch):
+        monkeypatch.setenv("CRATE_MINI_DATA", str(tiny_imagenet.parent))
+        assert len(load("tiny-imagenet", "val")) == 3
+        assert data_root() == tiny_imagenet.parent
+        assert data_root("elsewhere") == Path("elsewhere")
+        monkeypatch.delenv("CRATE_MINI_DATA")
+        assert "crate_mini" in str(data_root())
+
+    @pytest.mark.parametrize(
+        "missing", ["words.txt", "wnids.txt", "val/val_annotations.txt", "train/n02/images"]
+    )
+    def test_what_is_missing_is_named(self, tiny_imagenet, missing):
+        path = tiny_imagenet / missing
+        path.rename(tiny_imagenet / "gone")
+        split = "val" if "val" in missing else "train"
+        with pytest.raises(DataError) as caught:
+            load("tiny-imagenet", split, root=tiny_imagenet.parent)
+        assert f"{path} is missing" in str(caught.value)
+        for way_out in ("root=", "CRATE_MINI_DATA", "download=True", "embedded"):
+            assert way_out in str(caught.value)
+
+    def test_class_without_images(self, tiny_imagenet):
+        for f in (tiny_imagenet / "train" / "n02" / "images").iterdir():
+            f.unlink()
+        with pytest.raises(DataError, match=r"n02.images holds no \.JPEG files"):
+            load("tiny-imagenet", root=tiny_imagenet.parent)
+
+    def test_empty_list(self, tiny_imagenet):
+        write(tiny_imagenet / "val" / "val_annotations.txt", "\n")
+        with pytest.raises(
+            DataError, match="tiny-imagenet/val lists no images of the classes cat, dog, red fox"
+        ):
+            load("tiny-imagenet", "val", root=tiny_imagenet.parent)
+
+    def test_listed_image_that_is_not_there(self, tiny_imagenet):
+        (tiny_imagenet / "val" / "images" / "val_1.JPEG").unlink()
+        with pytest.raises(DataError, match=r"no image at .*val_1.JPEG"):
+            load("tiny-imagenet", "val", root=tiny_imagenet.parent)
+
+    @pytest.mark.parametrize("keep", [0, 10, 0.6])
+    def test_truncated_image(self, tiny_imagenet, keep):
+        path = tiny_imagenet / "train" / "n02" / "images" / "n02_1.JPEG"
+        content = path.read_bytes()
+        path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+        with pytest.raises(DataError, match=r"n02_1\.JPEG is not an image that can be read, or is truncated"):
+            load("tiny-imagenet", root=tiny_imagenet.parent)
+
+    def test_unknown_class(self, tiny_imagenet):
+        with pytest.raises(
+            ValueError, match=r"'tiny-imagenet' has no classes \['n07'\]; it has n01, n02, n03"
+        ):
+            load("tiny-imagenet", root=tiny_imagenet.parent, classes=["n01", "n07"])
+
+
+class TestFolder:
+    def test_contents(self, folder):
+        data = load("folder", root=folder, image_size=12)
+        assert data.classes == ("a", "b")
+        assert data.labels.tolist() == [0, 1, 1, 1]
+        for image, colour in zip(data.images, (GREY, RED, GREEN, BLUE), strict=True):
+            assert near(image, colour)
+        assert data.name == "folder/train"
+        assert len(load("folder", "val", root=folder)) == 1
+
+    def test_hidden_files_are_no_classes_and_no_images(self, folder):
+        (folder / "train" / ".ipynb_checkpoints").mkdir()
+        (folder / "train" / "b" / "._0.png").write_bytes(b"what macOS leaves behind")
+        assert load("folder", root=folder).classes == ("a", "b")
+        assert len(load("folder", root=folder)) == 4
+
+    def test_classes(self, folder):
+        data = load("folder", root=folder, classes=["b"])
+        assert (data.classes, data.labels.tolist()) == (("b",), [0, 0, 0])
+        with pytest.raises(ValueError, match=r"'folder' has no classes \['c'\]; it has a, b"):
+            load("folder", root=folder, classes=["c"])
+
+    def test_draw(self, folder):
+        def names(**more):
+            return [Path(f).name for f in load("folder", root=folder, image_size=8, **more).files]
+
+        everything = names()
+        assert names(n=99) == everything
+        assert names(n=2, seed=1) == names(n=2, seed=1)
+        draws = {tuple(names(n=2, seed=s)) for s in range(8)}
+        assert len(draws) > 1
+        for draw in draws:
+            assert len(draw) == 2
+            assert list(draw) == [f for f in everything if f in draw]  # in their order
+
+    def test_errors(self, folder):
+        with pytest.raises(DataError, match="test is missing"):
+            load("folder", "test", root=folder)
+        (folder / "train" / "c").mkdir()
+        with pytest.raises(DataError, match="c holds no images"):
+            load("folder", root=folder)
+        (folder / "test").mkdir()
+        with pytest.raises(DataError, match="test holds no folders; expected one per class"):
+            load("folder", "test", root=folder)
+        (folder / "train" / "c").rmdir()
+        (folder / "train" / "b" / "1.png").write_text("not a picture")
+        with pytest.raises(DataError, match=r"1\.png is not an image"):
+            load("folder", root=folder)
+
+
+class TestMasks:
+    def test_move_with_their_images(self, image_and_mask):
+        for size in (20, 10, 40):
+            data = load("masks", "test", root=image_and_mask, image_size=size)
+            white = data.images[:, 0] > 127
+            difference = (white ^ (data.masks == 1)).float().mean()
+            assert difference < 0.03, size  # resampling differs along the edge at most
+            assert set(data.masks.unique().tolist()) == {0, 1}
+        exact = load("masks", "test", root=image_and_mask, image_size=20)
+        assert torch.equal(exact.images[:, 0] == 255, exact.masks == 1)
+        # a 40 x 20 picture keeps columns 10 to 30: the box (16..24, 4..12) is found at (6..14, 4..12)
+        expected = torch.zeros(20, 20, dtype=torch.uint8)
+        expected[4:12, 6:14] = 1
+        assert torch.equal(exact.masks[0], expected)
+        assert exact.labels.tolist() == [-1, -1]
+
+    def test_horses_are_such_a_folder(self, image_and_mask):
+        inner = image_and_mask / "weizmann-horse"
+        inner.mkdir()
+        for kind in ("images", "masks"):
+            (image_and_mask / kind).rename(inner / kind)
+        assert load("horses", "test", root=image_and_mask).name == "horses"
+
+    @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+    def test_black_and_white_in_any_form(self, image_and_mask, mode):
+        plain = load("masks", "test", root=image_and_mask, image_size=20).masks
+        for f in (image_and_mask / "masks").iterdir():
+            mask = Image.open(f)
+            if mode == "P":  # black is index 0, white index 255, as a palette of greys has it
+                array, mask = np.asarray(mask), Image.new("P", mask.size)
+                mask.putpalette([v for i in range(256) for v in (i, i, i)])
+                mask.putdata(array.flatten().tolist())
+            elif mode == "I;16":
+                mask = Image.fromarray(np.asarray(mask).astype(np.uint16) * 257)
+            else:
+                mask = mask.convert(mode)
+            mask.save(f)
+        assert torch.equal(load("masks", "test", root=image_and_mask, image_size=20).masks, plain)
+
+    def test_indexed_masks_keep_what_is_not_counted(self, image_and_mask):
+        for f in (image_and_mask / "masks").iterdir():
+            array = (np.asarray(Image.open(f)) > 0).astype(np.uint8)
+            array[:, 18:20] = IGNORE
+            Image.fromarray(array).save(f)
+        masks = load("masks", "test", root=image_and_mask, image_size=20).masks
+        assert (masks[:, :, 8:10] == IGNORE).all()
+        assert set(masks.unique().tolist()) == {0, 1, IGNORE}
+
+    def test_lone_files(self, image_and_mask):
+        picture(image_and_mask / "images" / "c.jpg")
+        with pytest.raises(DataError, match=r"1 files of .* have no partner; for example 'c' has no mask"):
+            load("masks", "test", root=image_and_mask)
+        (image_and_mask / "images" / "c.jpg").unlink()
+        (image_and_mask / "images" / "a.png").unlink()
+        with pytest.raises(DataError, match="for example 'a' has no image"):
+            load("masks", "test", root=image_and_mask)
+
+    def test_other_values(self, image_and_mask):
+        array = np.asarray(Image.open(image_and_mask / "masks" / "b.png")).copy()
+        array[9, 15] = 77
+        Image.fromarray(array).save(image_and_mask / "masks" / "b.png")
+        with pytest.raises(
+            DataError, match=r"b\.png holds values other than \[0, 255\]; masks must be black and white"
+        ):
+            load("masks", "test", root=image_and_mask, image_size=20)
+
+    def test_other_size(self, image_and_mask):
+        Image.new("L", (39, 20)).save(image_and_mask / "masks" / "b.png")
+        with pytest.raises(DataError, match=r"b\.png is \(39, 20\) pixels, its image .*b\.png is \(40, 20\)"):
+            load("masks", "test", root=image_and_mask)
+
+    def test_nothing_there(self, tmp_path):
+        with pytest.raises(DataError, match="images is missing"):
+            load("masks", "test", root=tmp_path)
+        for kind in ("images", "masks"):
+            (tmp_path / kind).mkdir()
+        with pytest.raises(DataError, match="images holds no images"):
+            load("masks", "test", root=tmp_path)
+
+
+class TestPets:
+    @pytest.fixture
+    def pets(self, tmp_path) -> Path:
+        folder = tmp_path / "oxford-iiit-pet"
+        stems = {"trainval": ["Abyssinian_1", "great_dane_2"], "test": ["great_dane_7", "Abyssinian_9"]}
+        for listing, names in stems.items():
+            write(
+                folder / "annotations" / f"{listing}.txt", "#Image\n" + "".join(f"{s} 1 1 1\n" for s in names)
+            )
+            for s in names:
+                picture(folder / "images" / f"{s}.jpg", RED if s[0] == "A" else BLUE, (20, 20))
+                trimap = np.full((20, 20), 2, np.uint8)
+                trimap[4:16, 4:16] = 3
+                trimap[6:14, 6:14] = 1
+                (folder / "annotations" / "trimaps").mkdir(exist_ok=True)
+                Image.fromarray(trimap).save(folder / "annotations" / "trimaps" / f"{s}.png")
+        return tmp_path
+
+    def test_contents(self, pets):
+        data = load("pets", "test", root=pets, image_size=20)
+        assert data.classes == ("Abyssinian", "great dane")
+        assert data.labels.tolist() == [1, 0]
+        assert near(data.images[0], BLUE)
+        assert near(data.images[1], RED)
+        expected = torch.zeros(20, 20, dtype=torch.uint8)
+        expected[4:16, 4:16] = IGNORE
+        expected[6:14, 6:14] = 1
+        assert torch.equal(data.masks[0], expected)
+        assert load("pets", "train", root=pets).labels.tolist() == [0, 1]
+        assert load("pets", "test", root=pets, classes=["great dane"]).labels.tolist() == [0]
+
+    def test_missing_mask(self, pets):
+        (pets / "oxford-iiit-pet" / "annotations" / "trimaps" / "Abyssinian_9.png").unlink()
+        with pytest.raises(DataError, match=r"no image at .*Abyssinian_9\.png"):
+            load("pets", "test", root=pets)
+
+    def test_download_that_breaks_off_leaves_nothing(self, tmp_path, monkeypatch):
+        class Broken:
+            def __init__(self, root, download):
+                picture(Path(root) / "oxford-iiit-pet" / "images" / "a_1.jpg")
+                raise OSError("connection reset")
+
+        monkeypatch.setattr(sources.datasets, "OxfordIIITPet", Broken)
+        with pytest.raises(
+            DataError, match=r"could not download pets \(connection reset\).*'embedded' needs no network"
+        ):
+            load("pets", "test", root=tmp_path / "new", download=True)
+        assert list((tmp_path / "new").iterdir()) == []
+
+    def test_download(self, pets, tmp_path, monkeypatch):
+        class Fetched:
+            def __init__(self, root, download):
+                (pets / "oxford-iiit-pet").rename(Path(root) / "oxford-iiit-pet")
+
+        monkeypatch.setattr(sources.datasets, "OxfordIIITPet", Fetched)
+        assert len(load("pets", "test", root=tmp_path / "new", download=True)) == 2
+        assert [f.name for f in (tmp_path / "new").iterdir()] == ["oxford-iiit-pet"]
+
+
+class TestCIFAR:
+    @pytest.fixture
+    def cifar(self, tmp_path, monkeypatch) -> Path:
+        folder = tmp_path / "cifar-10-batches-py"
+        folder.mkdir()
+        for i, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
+            pixels = np.repeat(np.uint8([[10 * i, 100, 200]]), 1024, 1).repeat(2, 0)
+            (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [i, 9 - i]}))
+        (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"c{i}" for i in range(10)]}))
+        cls = sources.datasets.CIFAR10
+        monkeypatch.setattr(
+            cls, "_check_integrity", lambda _: True
+        )  # the real archive's checksums are not ours
+        monkeypatch.setattr(cls, "meta", cls.meta | {"md5": None})
+        return tmp_path
+
+    def test_contents(self, cifar):
+        data = load("cifar10", root=cifar, image_size=32)
+        assert data.images.shape == (10, 3, 32, 32)
+        assert near(data.images[2], (10, 100, 200))
+        assert data.labels.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5]
+        assert load("cifar10", "test", root=cifar, image_size=32).labels.tolist() == [5, 4]
+        large = load("cifar10", root=cifar, classes=["c8", "c1"])
+        assert (large.classes, large.labels.tolist()) == (("c8", "c1"), [1, 0])
+        assert large.images.shape == (2, 3, 64, 64)
+        assert near(large.images[0], (10, 100, 200))
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(DataError, match=r"cifar100 is not in .*download=True.*'embedded' needs no files"):
+            load("cifar100", root=tmp_path)
+
+
+class TestPictures:
+    """Whatever a file holds comes out as upright RGB."""
+
+    def test_rotated_by_exif(self, tmp_path):
+        image = Image.new("RGB", (40, 20), BLUE)
+        image.paste(RED, (0, 0, 20, 20))  # red on the left
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned clockwise by a quarter: red on top
+        image.save(tmp_path / "r.jpg", exif=exif, quality=95)
+        upright = open_image(tmp_path / "r.jpg")
+        assert upright.size == (20, 40)
+        assert upright.getpixel((10, 5))[0] > 200
+        assert upright.getpixel((10, 35))[2] > 200
+
+    def test_grey(self, tmp_path):
+        for mode in ("L", "1"):
+            Image.new(mode, (8, 8), 255).save(tmp_path / f"{mode}.png")
+            assert open_image(tmp_path / f"{mode}.png").getpixel((0, 0)) == (255, 255, 255)
+
+    def test_transparent_on_white(self, tmp_path):
+        image = Image.new("RGBA", (8, 8), (255, 0, 0, 255))
+        image.paste((0, 0, 0, 0), (0, 0, 4, 8))
+        image.save(tmp_path / "t.png")
+        opened = open_image(tmp_path / "t.png")
+        assert opened.mode == "RGB"
+        assert opened.getpixel((1, 1)) == (255, 255, 255)
+        assert opened.getpixel((6, 1)) == RED
+
+    @pytest.mark.parametrize("transparent", [False, True])
+    def test_palette(self, tmp_path, transparent):
+        image = Image.new("P", (8, 8))
+        image.putpalette([*GREEN, *BLUE])
+        image.paste(1, (4, 0, 8, 8))
+        image.save(tmp_path / "p.png", **({"transparency": 0} if transparent else {}))
+        opened = open_image(tmp_path / "p.png")
+        assert opened.getpixel((1, 1)) == ((255, 255, 255) if transparent else GREEN)
+        assert opened.getpixel((6, 1)) == BLUE
+
+    def test_cmyk(self, tmp_path):
+        Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "c.jpg", quality=95)
+        r, g, b = open_image(tmp_path / "c.jpg").getpixel((4, 4))
+        assert r > 200
+        assert max(g, b) < 60
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(DataError, match="no image at"):
+            open_image(tmp_path / "nowhere.png")
+
+    def test_a_folder_is_no_image(self, tmp_path):
+        with pytest.raises(DataError, match="is not an image that can be read"):
+            open_image(tmp_path)
+
+    def test_too_many_pixels(self, tmp_path, monkeypatch):
+        picture(tmp_path / "bomb.png", size=(100, 100))
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+        with pytest.raises(DataError, match=r"bomb\.png has too many pixels to be opened safely"):
+            open_image(tmp_path / "bomb.png")
+
+    def test_fit(self):
+        image = Image.new("RGB", (30, 10), RED)
+        image.paste(GREEN, (10, 0, 20, 10))
+        fitted = fit_image(image, 10)
+        assert fitted.size == (10, 10)
+        assert set(fitted.getdata()) == {GREEN}
+        assert fit_image(fitted, 10) is fitted
+        assert fit_image(image, 4).size == fit_image(Image.new("RGB", (5, 90)), 4).size == (4, 4)
+
+    def test_photographs(self, monkeypatch):
+        """They come with scikit-image: no file of them may be fetched."""
+
+        def no_network(*_, **__):
+            raise AssertionError("a connection was opened")
+
+        monkeypatch.setattr(socket.socket, "connect", no_network)
+        original, small = photographs(), photographs(32)
+        assert list(original) == list(small) == ["cat", "astronaut", "coffee", "rocket"]
+        for name in original:
+            assert original[name].dtype == torch.uint8
+            assert original[name].shape[0] == 3
+            assert min(original[name].shape[1:]) >= 300
+            assert small[name].shape == (3, 32, 32)
+            assert small[name].float().std() > 20
+
+
+class TestDownload:
+    @pytest.fixture
+    def served(self, tiny_imagenet, tmp_path, monkeypatch):
+        """A local server with an archive of the tiny folder; returns the address and the archive's checksum."""
+        site = tmp_path / "site"
+        site.mkdir()
+        with zipfile.ZipFile(site / "tiny-imagenet-200.zip", "w") as archive:
+            for f in sorted(tiny_imagenet.rglob("*")):
+                archive.write(f, f.relative_to(tmp_path))
+
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        digest = hashlib.md5((site / "tiny-imagenet-200.zip").read_bytes()).hexdigest()
+        yield f"http://127.0.0.1:{server.server_port}/tiny-imagenet-200.zip", f"md5:{digest}"
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    def test_appears_whole(self, served, tmp_path, monkeypatch):
+        monkeypatch.setattr(sources, "_TINY_IMAGENET", served)
+        new = tmp_path / "not" / "yet"
+        data = load("tiny-imagenet", root=new, download=True)
+        assert len(data) == 9
+        assert [f.name for f in new.iterdir()] == ["tiny-imagenet-200"]  # the archive is not kept
+        monkeypatch.setattr(sources, "_TINY_IMAGENET", ("http://127.0.0.1:9/none.zip", served[1]))
+        assert len(load("tiny-imagenet", root=new, download=True)) == 9  # it is there: nothing is fetched
+
+    def test_wrong_checksum_leaves_no_trace(self, served, tmp_path, monkeypatch):
+        monkeypatch.setattr(sources, "_TINY_IMAGENET", (served[0], "md5:" + "0" * 32))
+        with pytest.raises(
+            DataError, match=r"could not download .*unpack it to .*'embedded' needs no network"
+        ):
+            load("tiny-imagenet", root=tmp_path / "new", download=True)
+        assert list((tmp_path / "new").iterdir()) == []
+
+    def test_page_that_is_gone(self, served, tmp_path, monkeypatch):
+        monkeypatch.setattr(sources, "_TINY_IMAGENET", (served[0] + ".gone", served[1]))
+        with pytest.raises(DataError, match=r"could not download .*404"):
+            load("tiny-imagenet", root=tmp_path / "new", download=True)
+        assert list((tmp_path / "new").iterdir()) == []
+
+    def test_dead_host(self, tmp_path, monkeypatch):
+        with socket.socket() as free:  # a port that nobody listens on
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(sources, "_TINY_IMAGENET", (f"http://127.0.0.1:{port}/a.zip", "md5:0"))
+        with pytest.raises(DataError) as caught:
+            load("tiny-imagenet", root=tmp_path / "new", download=True)
+        for way_out in (f"127.0.0.1:{port}", "by other means", "tiny-imagenet-200", "embedded"):
+            assert way_out in str(caught.value)
+
+    def test_nothing_is_fetched_unasked(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sources, "_fetch_and_unpack", lambda *_: pytest.fail("fetched"))
+        monkeypatch.setattr(sources, "_fetch_torchvision", lambda *_: pytest.fail("fetched"))
+        for name in ("tiny-imagenet", "pets"):
+            with pytest.raises(DataError, match="Or pass download=True"):
+                load(name, SETS[name][1][-1], root=tmp_path)
+
+
+class TestRequests:
+    def test_unknown(self, monkeypatch):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        with pytest.raises(
+            ValueError, match="unknown data set 'imagenet'; known are embedded, tiny-imagenet, "
+        ):
+            load("imagenet")
+        with pytest.raises(ValueError, match="'horses' has the splits test; got 'train'"):
+            load("horses")
+        with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+            load("embedded", n=0)
+        with pytest.raises(ValueError, match="image_size must be at least 1 pixel, got -8"):
+            load("folder", image_size=-8)
+        with pytest.raises(ValueError, match="the embedded set is balanced over all its classes"):
+            load("embedded", classes=["cat"])
+
+    def test_embedded(self):
+        data = load("embedded", "val", n=12, image_size=32, seed=3)
+        assert data.images.shape == (12, 3, 32, 32)
+        assert data.tier == "embedded"
+        assert torch.equal(data.images, load("embedded", "val", n=12, image_size=32, seed=3).images)
+
+    def test_progress(self, folder, capfd):
+        load("folder", root=folder)
+        assert capfd.readouterr().err == ""
+        load("folder", root=folder, progress=True)
+        assert "4/4" in capfd.readouterr().err
+
+
+@pytest.mark.realdata
+class TestRealData:
+    def require(self, folder: Path, name: str) -> None:
+        if not (folder / name).is_dir():
+            pytest.skip(f"{name} is not among the local data")
+
+    def test_animals(self, data_folder):
+        self.require(data_folder, "tiny-imagenet-200")
+        data = load("tiny-imagenet-animals", "train", image_size=64)
+        assert len(data) == 12_500
+        assert len(data.classes) == 25
+        assert data.labels.bincount().tolist() == [500] * 25
+        assert 60 < data.images.float().mean() < 180
+
+    def test_whole_validation_set(self, data_folder):
+        self.require(data_folder, "tiny-imagenet-200")
+        data = load("tiny-imagenet", "val", image_size=16)
+        assert len(data) == 10_000
+        assert data.labels.bincount().tolist() == [50] * 200
+
+    @pytest.mark.parametrize(("split", "count"), [("train", 300), ("test", 298)])
+    def test_pets(self, data_folder, split, count):
+        self.require(data_folder, "oxford-iiit-pet")
+        data = load("pets", split, image_size=32)
+        assert len(data) == count
+        assert set(data.masks.unique().tolist()) == {0, 1, IGNORE}
+        area = (data.masks == 1).float().mean()
+        assert 0.15 < area < 0.6
+
+    def test_horses(self, data_folder):
+        self.require(data_folder, "weizmann-horse")
+        data = load("horses", "test", image_size=64)
+        assert len(data) == 328
+        assert ((data.masks == 1).flatten(1).any(1)).all()
+        assert 0.1 < (data.masks == 1).float().mean() < 0.5
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files can be counted on Linux only")
+def test_files_are_closed_after_reading(tmp_path):
+    path = picture(tmp_path / "x.png")
+    before = len(os.listdir("/proc/self/fd"))
+    opened = [open_image(path) for _ in range(20)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(opened) == 20

@@ -1,0 +1,55 @@
+"""Provenance: enough to make a number again."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from crate_mini import provenance as module
+from crate_mini.provenance import provenance
+
+
+def test_what_it_says(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/crate-mini", "train", "--out", "a folder"])
+    facts = provenance(seed=3, data={"train": "embedded"})
+    assert list(facts)[:2] == ["seed", "data"]
+    assert facts["command"] == "crate-mini train --out 'a folder'"  # no path of this machine
+    assert facts["versions"] == {"python": platform.python_version(), "torch": torch.__version__}
+    assert facts["device"].startswith("cpu (")
+    assert abs(datetime.date.fromisoformat(facts["date"]) - datetime.date.today()).days <= 1
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def answers(monkeypatch, *, changed: str = "", fail: type[Exception] | None = None) -> None:
+    def run(command, **_):
+        if fail:
+            raise fail
+        out = "0123456789ab\n" if "rev-parse" in command else changed
+        return subprocess.CompletedProcess(command, 0, stdout=out)
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+
+
+def test_commit(monkeypatch):
+    answers(monkeypatch)
+    assert provenance()["commit"] == "0123456789ab"
+    answers(monkeypatch, changed=" M crate_mini/model.py\n")
+    assert provenance()["commit"] == "0123456789ab+"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, subprocess.SubprocessError])
+def test_outside_a_checkout(monkeypatch, error):
+    answers(monkeypatch, fail=error)
+    assert provenance()["commit"] is None
+
+
+def test_real_commit():
+    commit = provenance()["commit"]
+    assert commit is None or re.fullmatch(r"[0-9a-f]{12}\+?", commit)
