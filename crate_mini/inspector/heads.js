@@ -151,17 +151,27 @@ function paintHead(canvas, side, photo, map, grid, settings) {
   pen.drawImage(heatLayer(canvas.width, canvas.height, map, settings), 0, 0);
 }
 
+// The 256 colours as one 32-bit number each: four times fewer writes a pixel than by bytes.
+function palette(colours, view) {
+  const words = new Uint32Array(256);
+  const rgba = new Uint8ClampedArray(words.buffer);
+  for (let i = 0; i < 256; i++) {
+    rgba.set(colours.subarray(3 * i, 3 * i + 3), 4 * i);
+    // Over a photo, what is attended to shows its colour and the rest stays a photo.
+    rgba[4 * i + 3] = view === "heat" ? 255 : 255 * (0.15 + (0.55 * i) / 255);
+  }
+  return words;
+}
+
 function heatLayer(W, H, map, { view, smooth, colours }) {
   const t = enlarge(map.t, map.h, map.w, H, W, smooth);
+  const shades = palette(colours, view);
   const picture = new ImageData(W, H);
+  const words = new Uint32Array(picture.data.buffer);
+  const shade = new Uint8ClampedArray(1); // rounds, and keeps what bicubic overshoots within 0 to 255
   for (let i = 0; i < t.length; i++) {
-    const value = Math.min(1, Math.max(0, t[i]));
-    const c = 3 * Math.round(255 * value);
-    picture.data[4 * i] = colours[c];
-    picture.data[4 * i + 1] = colours[c + 1];
-    picture.data[4 * i + 2] = colours[c + 2];
-    // Over a photo, what is attended to shows its colour and the rest stays a photo.
-    picture.data[4 * i + 3] = view === "heat" ? 255 : Math.round(255 * (0.15 + 0.55 * value));
+    shade[0] = 255 * t[i];
+    words[i] = shades[shade[0]];
   }
   const layer = document.createElement("canvas");
   layer.width = W;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from browser import offline_context
+from PIL import Image
 
 from crate_mini.attention_maps import mass_mask, upsample
 from crate_mini.inspector import HeadViewer, dequantise
@@ -71,15 +74,8 @@ def pick(tab, value: str) -> None:
 def pixels(tab, selector: str, nth: int = 0) -> np.ndarray:
     """The canvas as the reader has it, ``(H, W, 3)``."""
     tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    found = (
-        tab.locator(selector)
-        .nth(nth)
-        .evaluate(
-            """canvas => [canvas.height, canvas.width,
-             Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)]"""
-        )
-    )
-    return np.array(found[2], dtype=np.uint8).reshape(found[0], found[1], 4)[..., :3]
+    png = tab.locator(selector).nth(nth).evaluate("canvas => canvas.toDataURL('image/png')")
+    return np.array(Image.open(io.BytesIO(base64.b64decode(png.split(",")[1]))).convert("RGB"))
 
 
 def at_patches(picture: np.ndarray, h: int, w: int) -> np.ndarray:
