@@ -42,15 +42,14 @@ def ista_step(
     """
     if proximal not in PROXIMAL_MAPS:
         raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
-    residual = Y - F.linear(Y, D)
-    # addmm does the last product, its scaling and the addition in one pass over memory
-    d = Y.shape[-1]
-    moved = torch.addmm(Y.reshape(-1, d), residual.reshape(-1, d), D.to(residual.dtype), alpha=step).view(
-        Y.shape
-    )
+    y = Y.reshape(-1, Y.shape[-1])
+    # addmm does a product, its scaling and the addition in one pass over memory, and what follows works in place:
+    # no backward pass needs those intermediates
+    residual = torch.addmm(y, y, D.mT, alpha=-1)
+    moved = torch.addmm(y, residual, D, alpha=step)
     if proximal == "relu":
-        return F.relu(moved - step * lam)
-    return F.softshrink(moved, step * lam)
+        return moved.sub_(step * lam).relu_().view(Y.shape)
+    return F.softshrink(moved, step * lam).view(Y.shape)
 
 
 class ISTA(nn.Module):
