@@ -61,7 +61,9 @@ def record(
     chosen = layer_numbers(model, layers)
     kept: dict[str, Any] = {name: {} for name in names}
 
-    def keep(name: str, layer: int, compute: Callable[[Tensor], Tensor] = lambda t: t) -> Callable[[Tensor], None]:
+    def keep(
+        name: str, layer: int, compute: Callable[[Tensor], Tensor] = lambda t: t
+    ) -> Callable[[Tensor], None]:
         return lambda tensor: kept[name].__setitem__(layer, compute(tensor))
 
     with ExitStack() as stack:
@@ -79,7 +81,11 @@ def record(
                     module, hook = places[name]
                     stack.callback(hook(module, keep(name, layer)).remove)
                 else:
-                    compute = {"projections": _keys, "cls_scores": _cls_scores, "cls_attention": _cls_attention}[name]
+                    compute = {
+                        "projections": _keys,
+                        "cls_scores": _cls_scores,
+                        "cls_attention": _cls_attention,
+                    }[name]
                     collect = keep(name, layer, lambda t, a=block.attention, f=compute: f(a, t))
                     stack.callback(_on_output(block.attention.project, collect).remove)
         with torch.set_grad_enabled(grad):

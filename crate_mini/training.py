@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -51,7 +52,7 @@ class Recipe:
     optimizer: str = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.05
-    warmup_epochs: float = 2.0
+    warmup_epochs: float | int = 2.0
     label_smoothing: float = 0.1
     crop_area: tuple[float, float] = (0.45, 1.0)
     flip: bool = True
@@ -231,7 +232,8 @@ def train(
         val_set: what accuracy is measured on after every epoch, held on the device too.
         recipe: how; the defaults of :class:`Recipe` if None.
         out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end,
-            ``model.safetensors``. If it holds a state of the same recipe, training goes on from there.
+            ``model.safetensors``. If it holds a state of the same recipe, model
+            and data, training goes on from there.
         device: by default the best there is.
         progress: draw a progress bar; by default yes, except while the book is built.
         on_epoch: called after every epoch with its number (1 for the first) and the model.
@@ -241,7 +243,7 @@ def train(
 
     Raises:
         ValueError: labels outside the model's classes, or a set without images.
-        CheckpointError: ``out`` holds the state of another recipe or another model.
+        CheckpointError: ``out`` holds the state of another recipe, model or training set.
         FloatingPointError: the loss became NaN or infinite; the last finished epoch is kept in ``out``.
     """
     recipe = recipe or Recipe()
@@ -252,7 +254,8 @@ def train(
     model.to(device)
     images, labels, val_set = train_set.images.to(device), train_set.labels.to(device), val_set.to(device)
     optimizer = make_optimizer(model, recipe)
-    run = _resume(Path(out), model, optimizer, recipe) if out is not None else Run()
+    identity = {"recipe": asdict(recipe), "config": model.config.to_dict(), "data": _fingerprint(train_set)}
+    run = _resume(Path(out), model, optimizer, identity) if out is not None else Run()
     forward = torch.compile(model) if recipe.compile else model
     autocast = _autocast(device, recipe.precision)
 
@@ -301,7 +304,7 @@ def train(
             if on_epoch is not None:
                 on_epoch(epoch + 1, model)
             if out is not None:
-                _save_state(Path(out), model, optimizer, recipe, run)
+                _save_state(Path(out), model, optimizer, identity, run)
     model.eval()
     if out is not None:
         save_model(model, Path(out) / "model.safetensors", classes=train_set.classes)
@@ -335,11 +338,19 @@ def _check_labels(model: CRATE, *sets: ImageSet) -> None:
             )
 
 
-def _save_state(out: Path, model: CRATE, optimizer: torch.optim.Optimizer, recipe: Recipe, run: Run) -> None:
+def _fingerprint(data: ImageSet) -> dict[str, Any]:
+    """What tells one training set from another, cheaply: its name, size and labels in order."""
+    labels = data.labels.cpu().numpy().tobytes()
+    return {"name": data.name, "shape": list(data.images.shape), "labels_crc32": zlib.crc32(labels)}
+
+
+def _save_state(
+    out: Path, model: CRATE, optimizer: torch.optim.Optimizer, identity: dict[str, dict], run: Run
+) -> None:
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-    metadata = {"recipe": asdict(recipe), "config": model.config.to_dict(), "history": run.history}
+    metadata = identity | {"history": run.history}
     save_tensors(out / "state.safetensors", tensors, metadata)
 
     def write_log(temporary: Path) -> None:
@@ -351,12 +362,12 @@ def _save_state(out: Path, model: CRATE, optimizer: torch.optim.Optimizer, recip
     write_atomically(out / "log.csv", write_log)
 
 
-def _resume(out: Path, model: CRATE, optimizer: torch.optim.Optimizer, recipe: Recipe) -> Run:
+def _resume(out: Path, model: CRATE, optimizer: torch.optim.Optimizer, identity: dict[str, dict]) -> Run:
     state = out / "state.safetensors"
     if not state.exists():
         return Run()
     tensors, metadata = load_tensors(state)
-    for what, ours in (("recipe", asdict(recipe)), ("config", model.config.to_dict())):
+    for what, ours in identity.items():
         theirs, ours = metadata.get(what, {}), json.loads(json.dumps(ours))
         if theirs != ours:
             changed = {k: (theirs.get(k), v) for k, v in ours.items() if theirs.get(k) != v}

@@ -116,11 +116,9 @@ class _Request:
             image = open_image(paths[0])
             mask = None
             if paths[1] is not None:
-                mask = _open(paths[1])
+                mask = _open_mask(paths[1])
                 if mask.size != image.size:
                     raise DataError(f"{paths[1]} is {mask.size} pixels, its image {paths[0]} is {image.size}")
-                if mask.mode not in ("1", "L", "P"):  # black and white, but stored as colours or in 16 bits
-                    mask = mask.convert("L")
                 mask = np.asarray(fit_image(mask, self.image_size, nearest=True))
             return np.asarray(fit_image(image, self.image_size)), mask
 
@@ -249,6 +247,12 @@ def _open(path: Path) -> Image.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} is not an image that can be read, or is truncated ({error})") from error
     return image
+
+
+def _open_mask(path: Path) -> Image.Image:
+    mask = _open(path)
+    # black and white, but stored as colours or in 16 bits
+    return mask if mask.mode in ("1", "L", "P") else mask.convert("L")
 
 
 def _require(path: Path, name: str, hint: str = "") -> Path:
@@ -384,6 +388,10 @@ def _pets(request: _Request) -> ImageSet:
         masks=[folder / "annotations" / "trimaps" / f"{s}.png" for s in stems],
     )
     trimap = read.pop("raw_masks")  # 1 animal, 2 background, 3 border
+    if strange := sorted(set(trimap.unique().tolist()) - {1, 2, 3}):
+        raise DataError(
+            f"the trimaps in {folder} hold the values {strange}; expected 1 animal, 2 background, 3 border"
+        )
     masks = torch.where(trimap == 3, IGNORE, (trimap == 1).to(torch.uint8)).to(torch.uint8)
     labels = torch.tensor([chosen.index(breeds[s]) for s in stems])
     return ImageSet(labels=labels, classes=tuple(chosen), masks=masks, name=f"pets/{request.split}", **read)
@@ -403,17 +411,10 @@ def _image_and_mask_folder(request: _Request, folder: Path) -> ImageSet:
     Masks are black and white pictures, or hold 0 background, 1 object, 255 not counted: where any mask of the set
     holds a 1, the second reading applies to all of them.
     """
-    suffixes = set(Image.registered_extensions())
-    images = {
-        f.stem: f
-        for f in sorted(_require(folder / "images", request.name).iterdir())
-        if f.suffix.lower() in suffixes and not f.name.startswith(".")
-    }
-    masks = {
-        f.stem: f
-        for f in sorted(_require(folder / "masks", request.name).iterdir())
-        if f.suffix.lower() in suffixes and not f.name.startswith(".")
-    }
+    if request.classes is not None:
+        raise ValueError(f"{request.name!r} has no classes to choose from")
+    images = _by_stem(_require(folder / "images", request.name))
+    masks = _by_stem(_require(folder / "masks", request.name))
     if not images:
         raise DataError(f"{folder / 'images'} holds no images")
     if lone := sorted(set(images) ^ set(masks)):
@@ -424,7 +425,9 @@ def _image_and_mask_folder(request: _Request, folder: Path) -> ImageSet:
     stems = request.draw(list(images))
     read = request.read([images[s] for s in stems], masks=[masks[s] for s in stems])
     raw = read.pop("raw_masks")
-    indexed = bool((raw == 1).any())
+    # The whole set decides, not the draw: a drawn mask may happen to hold no 1.
+    others = (np.asarray(_open_mask(file)) for stem, file in masks.items() if stem not in stems)
+    indexed = bool((raw == 1).any()) or any(bool((values == 1).any()) for values in others)
     allowed = torch.tensor([0, 1, IGNORE] if indexed else [0, IGNORE])
     if not torch.isin(raw, allowed).all():
         bad = next(i for i in range(len(raw)) if not torch.isin(raw[i], allowed).all())
@@ -438,6 +441,18 @@ def _image_and_mask_folder(request: _Request, folder: Path) -> ImageSet:
         name=request.name,
         **read,
     )
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Name without suffix -> image file, refusing two of one name."""
+    suffixes = set(Image.registered_extensions())
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in suffixes and not file.name.startswith("."):
+            if file.stem in found:
+                raise DataError(f"{found[file.stem]} and {file.name} have one name; pairs are made by name")
+            found[file.stem] = file
+    return found
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
