@@ -151,6 +151,13 @@ class TestResume:
             assert history[column] == whole[column]
         assert torch.equal(weights(load_model(tmp_path / "model.safetensors")), weights(straight))
 
+    def test_another_training_set_is_refused(self, tmp_path):
+        data = stripes()
+        train(tiny(), data, data, recipe(epochs=1), out=tmp_path, progress=False, device="cpu")
+        other = replace(data, labels=data.labels.flip(0))
+        with pytest.raises(CheckpointError, match="another data"):
+            train(tiny(), other, data, recipe(epochs=1), out=tmp_path, progress=False, device="cpu")
+
     def test_killed_for_real(self, tmp_path):
         """A process that ends by SIGKILL in the middle of its third epoch."""
         script = """

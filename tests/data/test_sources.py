@@ -243,6 +243,26 @@ class TestMasks:
         assert torch.equal(exact.masks[0], expected)
         assert exact.labels.tolist() == [-1, -1]
 
+    def test_two_files_of_one_name(self, image_and_mask):
+        stem = sorted((image_and_mask / "images").iterdir())[0].stem
+        picture(image_and_mask / "images" / f"{stem}.bmp", RED, (40, 20))
+        with pytest.raises(DataError, match="one name"):
+            load("masks", "test", root=image_and_mask)
+
+    def test_classes_are_refused(self, image_and_mask):
+        with pytest.raises(ValueError, match="no classes"):
+            load("masks", "test", root=image_and_mask, classes=["horse"])
+
+    def test_how_masks_are_read_does_not_depend_on_the_draw(self, image_and_mask):
+        first, second = sorted((image_and_mask / "masks").iterdir())
+        size = Image.open(first).size
+        Image.fromarray(np.full(size[::-1], 1, np.uint8)).save(first)
+        Image.fromarray(np.full(size[::-1], 255, np.uint8)).save(second)
+        for seed in range(6):
+            drawn = load("masks", "test", root=image_and_mask, image_size=20, n=1, seed=seed)
+            value = 1 if Path(drawn.files[0]).stem == first.stem else 255
+            assert drawn.masks.unique().tolist() == [value]
+
     def test_horses_are_such_a_folder(self, image_and_mask):
         inner = image_and_mask / "weizmann-horse"
         inner.mkdir()
@@ -324,6 +344,12 @@ class TestPets:
                 (folder / "annotations" / "trimaps").mkdir(exist_ok=True)
                 Image.fromarray(trimap).save(folder / "annotations" / "trimaps" / f"{s}.png")
         return tmp_path
+
+    def test_unknown_trimap_value(self, pets):
+        trimap = pets / "oxford-iiit-pet" / "annotations" / "trimaps" / "great_dane_7.png"
+        Image.fromarray(np.full((20, 20), 7, np.uint8)).save(trimap)
+        with pytest.raises(DataError, match=r"\[7\]"):
+            load("pets", "test", root=pets, image_size=20)
 
     def test_contents(self, pets):
         data = load("pets", "test", root=pets, image_size=20)
