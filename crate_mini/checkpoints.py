@@ -221,7 +221,7 @@ def from_official(
             image_size=image_size or grid * patch,
             num_classes=len(tensors["mlp_head.1.weight"]),
             **overrides,
-        )  # fmt: skip
+        )
     )
     names = _official_names(depth)
     if heads == 1 and inner == dim:  # there the official code has no output map, which is the identity
