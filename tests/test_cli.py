@@ -1,0 +1,168 @@
+"""The command line, run as a person would: in a folder of their own, with good input and bad."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crate_mini.checkpoints import load_model
+from crate_mini.cli import main
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Two classes that differ in brightness, in train and val folders."""
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 12), ("val", 6)):
+        for name, level in (("dark", 60), ("light", 190)):
+            folder = tmp_path / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = np.clip(level + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def masks(tmp_path) -> Path:
+    """Four images with a bright square, and their masks."""
+    rng = np.random.default_rng(1)
+    for i in range(4):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[4 + i : 20 + i, 8:24] = 255
+        pixels = np.clip(80 + mask[..., None] // 3 + rng.normal(0, 10, (32, 32, 3)), 0, 255).astype(np.uint8)
+        for kind, picture in (("images", pixels), ("masks", mask)):
+            (tmp_path / "masked" / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / "masked" / kind / f"{i}.png")
+    return tmp_path / "masked"
+
+
+def train_line(pictures: Path, out: Path, **settings) -> list[str]:
+    options = {"epochs": 2, "batch-size": 8, "image-size": 32, "device": "cpu"} | settings
+    line = ["train", "--model", "crate_nano", "--data", "folder", "--root", str(pictures), "--out", str(out)]
+    return line + [part for k, v in options.items() for part in (f"--{k}", str(v))]
+
+
+def test_train_writes_weights_log_and_card(pictures, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(train_line(pictures, out)) == 0
+    card = json.loads((out / "model.json").read_text())
+    assert card["recipe"]["epochs"] == 2
+    assert card["data"] == {
+        "train": "folder/train",
+        "images": 24,
+        "held_out": "folder/val",
+        "tier": "local",
+    }
+    assert 0 <= card["held_out"]["top1"] <= 1
+    assert load_model(out / "model.safetensors").classes == ("dark", "light")
+    assert len((out / "log.csv").read_text().splitlines()) == 3
+    # the same line again finds the work done; another recipe in the same folder is refused
+    before = (out / "log.csv").read_text()
+    assert main(train_line(pictures, out)) == 0
+    assert (out / "log.csv").read_text() == before
+    assert main(train_line(pictures, out, lr=0.5)) == 2
+    assert "another recipe" in capsys.readouterr().err
+
+
+def test_evaluate_accuracy_on_own_classes(pictures, tmp_path):
+    out = tmp_path / "run"
+    main(train_line(pictures, out))
+    line = ["evaluate", "--weights", str(out / "model.safetensors"), "--data", "folder", "--split", "val"]
+    line += ["--root", str(pictures), "--image-size", "32", "--out", str(tmp_path / "r.json")]
+    assert main(line) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    expected = json.loads((out / "model.json").read_text())["held_out"]
+    assert result["accuracy"]["top1"] == pytest.approx(expected["top1"])
+    assert {"command", "commit", "device", "versions", "date", "seed"} <= set(result)
+
+
+def test_evaluate_masks_with_a_head_chosen_elsewhere(masks, tmp_path, capsys):
+    line = ["evaluate", "--data", "masks", "--root", str(masks), "--image-size", "32", "--device", "cpu"]
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    assert main([*line, "--untrained", "--out", str(first)]) == 0
+    assert main([*line, "--head-from", str(first), "--out", str(second)]) == 0
+    chosen, used = (json.loads(f.read_text())["masks"] for f in (first, second))
+    assert (used["best_fixed"]["layer"], used["best_fixed"]["head"]) == (
+        chosen["best_fixed"]["layer"],
+        chosen["best_fixed"]["head"],
+    )
+    table = np.array(chosen["fixed_by_layer_and_head"])
+    assert chosen["best_fixed"]["iou"][0] == pytest.approx(table.max())
+    assert used["fixed_by_layer_and_head"] != chosen["fixed_by_layer_and_head"]  # trained is not untrained
+    assert set(used["baselines"]) == {"everything", "centre", "random"}
+    assert "centre:" in capsys.readouterr().out
+
+
+def test_evaluate_without_masks_or_known_classes(pictures, capsys):
+    line = ["evaluate", "--data", "folder", "--split", "val", "--root", str(pictures), "--image-size", "32"]
+    assert main(line) == 2
+    assert "neither masks nor the classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("size", "mode"), [((97, 60), "RGB"), ((60, 200), "L"), ((3, 3), "RGBA")])
+def test_inspect_writes_one_page(tmp_path, size, mode, capsys):
+    photo = tmp_path / "my photo.png"
+    Image.new(mode, size, 128).save(photo)
+    page = tmp_path / "heads.html"
+    assert main(["inspect", str(photo), "--size", "48", "--out", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "my photo.png" in text
+    assert not re.search(r"""(?:src|href)=["']https?:""", text)  # nothing is fetched
+    assert str(page) in capsys.readouterr().out
+
+
+def test_inspect_refuses_what_is_no_photo(tmp_path, capsys):
+    text = tmp_path / "notes.jpg"
+    text.write_text("not a photo")
+    assert main(["inspect", str(text), "--out", str(tmp_path / "x.html")]) == 2
+    assert "notes.jpg" in capsys.readouterr().err
+    assert not (tmp_path / "x.html").exists()
+    Image.new("RGB", (4000, 10)).save(tmp_path / "thin.png")
+    assert main(["inspect", str(tmp_path / "thin.png"), "--out", str(tmp_path / "x.html")]) == 2
+    assert "too long and thin" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags", [["--weights", "nobody"], ["--size", "5"], ["--compare", "none.safetensors"]]
+)
+def test_inspect_says_what_is_wrong_with_a_flag(tmp_path, flags, capsys):
+    photo = tmp_path / "p.png"
+    Image.new("RGB", (40, 40)).save(photo)
+    assert main(["inspect", str(photo), "--out", str(tmp_path / "x.html"), *flags]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("crate-mini: ")
+    assert "Traceback" not in message
+
+
+def test_data_lists_and_draws(masks, tmp_path, capsys):
+    assert main(["data", "--root", str(tmp_path)]) == 0
+    listed = capsys.readouterr().out
+    assert "tiny-imagenet " in listed
+    assert "not here" in listed
+    sheet = tmp_path / "sheet.png"
+    assert main(["data", "masks", "--root", str(masks), "--out", str(sheet)]) == 0
+    assert Image.open(sheet).width > 400
+
+
+def test_missing_data_names_the_way_out(tmp_path, capsys):
+    assert main(["evaluate", "--data", "horses", "--root", str(tmp_path)]) == 2
+    assert "CRATE_MINI_DATA" in capsys.readouterr().err
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["crate_mini_animals", "vit_mini_animals"])
+def test_shipped_weights_have_the_accuracy_of_their_card(name, tmp_path):
+    from crate_mini.checkpoints import list_pretrained
+
+    out = tmp_path / "r.json"
+    assert main(["evaluate", "--weights", name, "--data", "tiny-imagenet-animals", "--out", str(out)]) == 0
+    card = list_pretrained()[name]
+    measured = json.loads(out.read_text())["accuracy"]["top1"]
+    assert measured == pytest.approx(card["held_out_as_shipped"]["top1"], abs=0.002)
+    assert measured == pytest.approx(card["held_out"]["top1"], abs=0.005)  # what halving the weights costs
