@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crate_mini.sparsification import ISTA, ista_step
+from crate_mini.sparsification import ISTA, folded_step, ista_step
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -32,7 +32,8 @@ def soft(y: np.ndarray, D: np.ndarray, step: float, lam: float) -> np.ndarray:
     return np.sign(moved) * np.maximum(np.abs(moved) - step * lam, 0)
 
 
-@pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 5, 8), (2, 3, 5, 8)])
+# fewer tokens than the eight dimensions, as many, and more: the folded product takes over in between
+@pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 4, 8), (2, 5, 8), (2, 3, 5, 8)])
 @pytest.mark.parametrize(("step", "lam"), [(0.1, 0.1), (0.37, 0.02), (0.1, 0.0)])
 def test_equation(shape, step, lam):
     Y, D = normal(*shape), normal(8, 8, seed=1)
@@ -44,8 +45,16 @@ def test_equation(shape, step, lam):
     assert (got < 0).any()
 
 
-def test_tokens_need_not_be_contiguous():
-    Y, D = normal(8, 5, 2).permute(2, 1, 0), normal(8, 8, seed=1)
+def test_folded_step_is_the_step():
+    Y, D = normal(6, 8), normal(8, 8, seed=1)
+    torch.testing.assert_close(Y @ folded_step(D, 0.3), Y + 0.3 * (Y - Y @ D.T) @ D, rtol=0, atol=1e-12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert folded_step(D.bfloat16(), 0.3).dtype == torch.float32
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_tokens_need_not_be_contiguous(n):
+    Y, D = normal(8, n, 2).permute(2, 1, 0), normal(8, 8, seed=1)
     np.testing.assert_allclose(
         ista_step(Y, D).numpy(), released(Y.numpy(), D.numpy(), 0.1, 0.1), rtol=0, atol=1e-10
     )
@@ -60,8 +69,9 @@ def test_input_is_left_as_it_was():
 
 @pytest.mark.parametrize("proximal", ["relu", "soft"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
-def test_narrow_types(dtype, tolerance, proximal):
-    Y, D = normal(2, 5, 32).to(dtype), (normal(32, 32, seed=1) / 8).to(dtype)
+@pytest.mark.parametrize("n", [5, 50])
+def test_narrow_types(dtype, tolerance, proximal, n):
+    Y, D = normal(2, n, 32).to(dtype), (normal(32, 32, seed=1) / 8).to(dtype)
     out = ista_step(Y, D, proximal=proximal)
     assert out.dtype == dtype
     exact = ista_step(Y.double(), D.double(), proximal=proximal)
@@ -70,9 +80,10 @@ def test_narrow_types(dtype, tolerance, proximal):
 
 @pytest.mark.parametrize("proximal", ["relu", "soft"])
 @pytest.mark.parametrize("given_dtype", [torch.float32, torch.bfloat16])
-def test_autocast(given_dtype, proximal):
+@pytest.mark.parametrize("n", [5, 50])
+def test_autocast(given_dtype, proximal, n):
     layer = ISTA(32, proximal=proximal)
-    Y = normal(2, 5, 32).to(given_dtype).requires_grad_()
+    Y = normal(2, n, 32).to(given_dtype).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         out = layer(Y)
     torch.testing.assert_close(out.float(), layer(Y.float()), rtol=5e-2, atol=5e-2)
@@ -82,8 +93,9 @@ def test_autocast(given_dtype, proximal):
 
 
 @pytest.mark.parametrize("proximal", ["relu", "soft"])
-def test_gradients(proximal):
-    Y, D = normal(3, 5).requires_grad_(), normal(5, 5, seed=1).requires_grad_()
+@pytest.mark.parametrize("n", [3, 7])
+def test_gradients(proximal, n):
+    Y, D = normal(n, 5).requires_grad_(), normal(5, 5, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda y, d: ista_step(y, d, 0.2, 0.1, proximal=proximal), (Y, D))
 
 
