@@ -1,0 +1,35 @@
+"""Source on a page: whole, or without the docstring, and always code that parses."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from crate_mini.compression import MSSA, mssa
+from crate_mini.notebook import show_source, source
+from crate_mini.sparsification import ista_step
+
+
+@pytest.mark.parametrize("thing", [mssa, MSSA, MSSA.forward, ista_step])
+def test_body_only_takes_the_docstring_and_nothing_else(thing):
+    whole, body = source(thing), source(thing, body_only=True)
+    (a,), (b,) = ast.parse(whole).body, ast.parse(body).body
+    assert ast.get_docstring(a) is not None
+    a.body = a.body[1:]
+    assert ast.dump(a) == ast.dump(b)
+
+
+def test_without_a_docstring_nothing_is_taken():
+    def plain(x):
+        text = "not a docstring"
+        return text * x
+
+    assert source(plain, body_only=True) == source(plain)
+    assert source(plain).startswith("def plain(x):\n    text")
+
+
+def test_shown_one_below_the_other():
+    shown = show_source(mssa, ista_step, body_only=True)
+    assert shown.data.count("\ndef ") == 1
+    assert shown.language == "python"
