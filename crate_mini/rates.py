@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 Rate = Float[Tensor, "*batch"]
 Tokens = Float[Tensor, "*batch n d"]
 Bases = Float[Tensor, "K d p"]
+Labels = Shaped[Tensor, " n"] | Float[Tensor, "n K"]
 
 
 def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
@@ -126,6 +127,61 @@ def compression_rate_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
     return torch.einsum("...knp,kdp->...nd", _ridge(Zk, p / (n * eps_sq)), U.to(Zk.dtype)).to(Z.dtype)
 
 
+def class_coding_rate(Z: Tokens, labels: Labels, eps_sq: float) -> Rate:
+    r"""Coding rate of tokens whose classes are known, each class by a code of its own, in nats.
+
+    .. math:: R^c(Z \mid \Pi) = \sum_k \gamma_k R(Z_k)
+        = \sum_k \frac{\gamma_k}{2} \log\det\!\Big(I + \frac{d}{n_k\varepsilon^2} Z^\top \Pi_k Z\Big),
+        \qquad n_k = \operatorname{tr} \Pi_k,\quad \gamma_k = n_k / n
+
+    (Yu et al. 2020, arXiv 2006.08558.) Beside :func:`compression_rate`: labels in place of subspaces, every class
+    weighed by its share :math:`\gamma_k`, and the factor is ``d`` over the size of the class.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``; leading dimensions are a batch that shares the labels.
+        labels: the class of each token, ``(n,)`` integers, any numbering; or memberships, ``(n, K)`` floats that
+            are not negative and sum to one over the classes: the diagonals of :math:`\Pi_k` as columns.
+        eps_sq: :math:`\varepsilon^2 > 0`.
+
+    Returns:
+        ``(...)``. Differentiable in ``Z`` and, where they are positive, in the memberships.
+
+    Raises:
+        ValueError: as :func:`coding_rate`, and if there is not one label (or row of memberships) for each token.
+    """
+    rates = [
+        share * coding_rate(scale * Z[..., members, :], eps_sq)
+        for members, scale, share in _classes(_checked(Z, eps_sq), labels)
+    ]
+    return torch.stack(rates).sum(0)
+
+
+def mcr2(Z: Tokens, labels: Labels, eps_sq: float) -> Rate:
+    r"""Rate reduction for known classes, in nats: what a token costs less when its class is known.
+
+    .. math:: \Delta R(Z \mid \Pi) = R(Z) - R^c(Z \mid \Pi) \ge 0
+
+    The objective of maximal coding rate reduction, MCR² (Yu et al. 2020), to be maximised over features of
+    fixed length. Never negative, since ``logdet`` is concave. Arguments as :func:`class_coding_rate`.
+    """
+    return coding_rate(Z, eps_sq) - class_coding_rate(Z, labels, eps_sq)
+
+
+def class_coding_rate_gradient(Z: Tokens, labels: Labels, eps_sq: float) -> Tokens:
+    r"""Gradient of :func:`class_coding_rate` in ``Z``, in closed form.
+
+    .. math:: \nabla_Z R^c = \sum_k \gamma_k \Pi_k Z\, \alpha_k (I + \alpha_k Z^\top \Pi_k Z)^{-1},
+        \qquad \alpha_k = \frac{d}{n_k\varepsilon^2}
+
+    (Chan et al. 2022, arXiv 2105.10446.) Arguments and errors as there; the result has the shape of ``Z``.
+    """
+    gradient = torch.zeros_like(Z)
+    for members, scale, share in _classes(_checked(Z, eps_sq), labels):
+        inner = coding_rate_gradient(scale * Z[..., members, :], eps_sq)
+        gradient[..., members, :] += (share * scale * inner).to(Z.dtype)
+    return gradient
+
+
 def project(Z: Tokens, U: Bases) -> Float[Tensor, "*batch K n p"]:
     """Coordinates of every token in every subspace, ``Z U_k``: ``(..., n, d), (K, d, p) -> (..., K, n, p)``."""
     if U.ndim != 3 or U.shape[1] != Z.shape[-1]:
@@ -134,6 +190,34 @@ def project(Z: Tokens, U: Bases) -> Float[Tensor, "*batch K n p"]:
         )
     dtype = torch.promote_types(Z.dtype, U.dtype)
     return torch.einsum("...nd,kdp->...knp", Z.to(dtype), U.to(dtype))
+
+
+def _classes(Z: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Of each class that has members: where they are, the square root of their relative weight, their share.
+
+    Scaled by ``sqrt(pi / mean pi)``, the members alone have the rate of the equation: its factor becomes
+    ``d / (members * mean pi) = d / tr Pi_k``. With integer labels the scale is one.
+    """
+    n = Z.shape[-2]
+    if labels.ndim == 1 and len(labels) == n and not labels.dtype.is_floating_point:
+        weights = torch.stack([labels == k for k in labels.unique()]).to(Z)
+    elif labels.ndim == 2 and len(labels) == n and labels.dtype.is_floating_point:
+        ones = torch.ones(n, dtype=labels.dtype, device=labels.device)
+        if (labels < 0).any() or not torch.allclose(labels.sum(-1), ones, atol=1e-3):
+            raise ValueError("memberships must not be negative and must sum to one for every token")
+        weights = labels.mT.to(Z)
+    else:
+        raise ValueError(
+            f"labels must be ({n},) integers or ({n}, K) floats, one row for each token; "
+            f"got {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+    found = []
+    for pi in weights:
+        members = pi > 0
+        if members.any():
+            pi_k = pi[members]
+            found.append((members, (pi_k / pi_k.mean()).sqrt()[:, None], pi.mean()))
+    return found
 
 
 def _ridge(Z: Tensor, alpha: float) -> Tensor:
