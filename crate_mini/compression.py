@@ -1,6 +1,11 @@
 r"""Compression: a gradient step on :math:`R^c` becomes multi-head subspace self-attention (MSSA).
 
-Tokens are rows, ``(batch, n, d)``. The bases of the ``K`` subspaces are ``U``, ``(K, d, p)``.
+The functions stand in the order of the derivation, one replacement each: :func:`gradient_step` (exact),
+:func:`neumann_gradient` (a series cut off), :func:`softmax_step` (a bounded attention in place of the exact one),
+:func:`mssa` and :class:`MSSA` (what a network runs). :func:`denoise` is the second way to the same idea.
+
+Tokens are rows, ``(..., n, d)``. The bases of the ``K`` subspaces are ``U``, ``(K, d, p)``. Throughout,
+:math:`Z_k = Z U_k`, :math:`G_k = Z_k Z_k^\top` and :math:`\gamma = p / (n\varepsilon^2)`.
 """
 
 from __future__ import annotations
@@ -13,7 +18,143 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from crate_mini.rates import project
+from crate_mini.rates import compression_rate_gradient, project
+
+Tokens = Float[Tensor, "*batch n d"]
+Bases = Float[Tensor, "K d p"]
+Attention = Float[Tensor, "*batch K n n"]
+
+
+def rate_scale(Z: Tokens, U: Bases, eps_sq: float) -> float:
+    r"""The factor :math:`\gamma = p / (n\varepsilon^2)` in front of the Gram matrix inside :math:`R^c`.
+
+    Raises:
+        ValueError: if ``eps_sq`` is not positive.
+    """
+    if not eps_sq > 0:
+        raise ValueError(f"eps_sq is the squared precision and must be positive, got {eps_sq}")
+    return U.shape[-1] / (Z.shape[-2] * eps_sq)
+
+
+def gradient_step(Z: Tokens, U: Bases, eps_sq: float, step: float) -> Tokens:
+    r"""One step of gradient descent on the compression rate, nothing approximated.
+
+    .. math:: Z - \kappa\, \nabla R^c(Z \mid U_{[K]})
+
+    For orthonormal bases that are orthogonal to each other it multiplies every singular value :math:`\sigma` of a
+    :math:`Z_k` by :math:`1 - \kappa\gamma / (1 + \gamma\sigma^2)`: weak directions shrink, strong ones hardly.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``.
+        U: bases, ``(K, d, p)``.
+        eps_sq: :math:`\varepsilon^2 > 0`.
+        step: :math:`\kappa`; negative for ascent.
+
+    Raises:
+        ValueError: as :func:`crate_mini.rates.compression_rate`.
+    """
+    return Z - step * compression_rate_gradient(Z, U, eps_sq)
+
+
+def ridge_attention(Z: Tokens, U: Bases, eps_sq: float) -> Attention:
+    r"""The attention that the exact gradient contains.
+
+    .. math:: A_k = \gamma G_k (I + \gamma G_k)^{-1}, \qquad
+        \nabla R^c = \gamma \sum_k (I - A_k) Z_k U_k^\top
+
+    Row ``i`` of :math:`A_k` holds the weights with which ridge regression predicts token ``i`` from all tokens, as
+    head ``k`` sees them. Symmetric, with eigenvalues :math:`\gamma\sigma^2 / (1 + \gamma\sigma^2)` in [0, 1).
+
+    Returns:
+        ``(..., K, n, n)``, in the precision of the tokens; solved in float64 where the device has it.
+
+    Raises:
+        ValueError: if ``eps_sq`` is not positive or the ``d`` of ``U`` is not that of ``Z``.
+    """
+    Zk = project(Z, U)
+    wide = Zk.to(torch.float32 if Z.device.type == "mps" else torch.float64)
+    gamma = rate_scale(Z, U, eps_sq)
+    eye = torch.eye(U.shape[-1], dtype=wide.dtype, device=Z.device)
+    # a p x p system in place of the n x n one (push-through identity)
+    weights = wide @ torch.linalg.solve(eye + gamma * wide.mT @ wide, gamma * wide.mT)
+    return weights.to(Zk.dtype)
+
+
+def gather(attention: Attention, Z: Tokens, U: Bases) -> Tokens:
+    r"""What the heads gather, lifted back and summed: :math:`\sum_k A_k Z_k U_k^\top`.
+
+    Args:
+        attention: one matrix for each head, ``(..., K, n, n)``; row ``i`` says where token ``i`` looks.
+        Z: tokens as rows, ``(..., n, d)``.
+        U: bases, ``(K, d, p)``.
+    """
+    Zk = project(Z, U)
+    return torch.einsum("...knp,kdp->...nd", attention.to(Zk.dtype) @ Zk, U.to(Zk.dtype))
+
+
+def neumann_condition(Z: Tokens, U: Bases, eps_sq: float) -> Float[Tensor, "*batch K"]:
+    r"""What must stay below one for the Neumann series to converge, for each head.
+
+    .. math:: \gamma\, \sigma_{\max}(Z_k)^2
+
+    Unit tokens in ``K`` orthonormal bases that span the space have :math:`1/(K\varepsilon^2)` or more in some head.
+
+    Raises:
+        ValueError: if ``eps_sq`` is not positive or the ``d`` of ``U`` is not that of ``Z``.
+    """
+    return rate_scale(Z, U, eps_sq) * torch.linalg.matrix_norm(project(Z, U), 2).square()
+
+
+def neumann_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
+    r"""The gradient with its inverse cut off after the first order of the Neumann series.
+
+    .. math:: (I + \gamma G_k)^{-1} \approx I - \gamma G_k \quad\Longrightarrow\quad
+        \nabla R^c \approx \gamma \sum_k (I - \gamma G_k) Z_k U_k^\top
+
+    (arXiv 2306.01129, App. A.2.) Valid where :func:`neumann_condition` is below one; beyond, its step makes strong
+    directions grow and the rate with them.
+
+    Raises:
+        ValueError: if ``eps_sq`` is not positive or the ``d`` of ``U`` is not that of ``Z``.
+    """
+    Zk, gamma = project(Z, U), rate_scale(Z, U, eps_sq)
+    # Z_k (Z_k' Z_k) in place of (Z_k Z_k') Z_k: the same product without an n x n matrix
+    residual = Zk - gamma * Zk @ (Zk.mT @ Zk)
+    return gamma * torch.einsum("...knp,kdp->...nd", residual, U.to(Zk.dtype))
+
+
+def softmax_attention(Z: Tokens, U: Bases, sharpness: float = 1.0) -> Attention:
+    r"""Softmax of the Gram matrix of each head, row by row: :math:`S_k = \mathrm{softmax}(\beta\, G_k)`.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``.
+        U: bases, ``(K, d, p)``.
+        sharpness: :math:`\beta`. The derivation has 1; the network has :math:`p^{-1/2}` on tokens of length
+            :math:`\sqrt d`, which is :math:`d/\sqrt p` on unit tokens.
+
+    Returns:
+        ``(..., K, n, n)``; entries are positive and rows sum to one.
+    """
+    Zk = project(Z, U)
+    return (sharpness * Zk @ Zk.mT).softmax(-1)
+
+
+def softmax_step(Z: Tokens, U: Bases, share: float, *, sharpness: float = 1.0, weight: float = 1.0) -> Tokens:
+    r"""The compression step with a softmax in place of the exact attention, and the sum over subspaces dropped.
+
+    .. math:: (1 - c)\, Z + c\, w \sum_k S_k Z_k U_k^\top, \qquad c = \kappa\gamma
+
+    (arXiv 2306.01129, eq. 10, has the weight :math:`w = \gamma`, a leftover of the Neumann step. With ``w = 1`` the
+    softmax takes the place of :func:`ridge_attention` itself, and the step is a weighted mean.)
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``.
+        U: bases, ``(K, d, p)``.
+        share: :math:`c = \kappa\gamma`, the share of the way from the token to what it gathers; negative for ascent.
+        sharpness: :math:`\beta` of :func:`softmax_attention`.
+        weight: :math:`w`, the weight of what is gathered.
+    """
+    return (1 - share) * Z + share * weight * gather(softmax_attention(Z, U, sharpness), Z, U)
 
 
 def mssa(
@@ -81,3 +222,62 @@ class MSSA(nn.Module):
     def extra_repr(self) -> str:
         """What print(model) shows of this layer."""
         return f"heads={self.heads}, head_dim={self.head_dim}, tied={self.out is None}"
+
+
+def denoise(X: Tokens, U: Bases, sigma: float) -> Tokens:
+    r"""Denoise each token on its own by attention over the subspaces: the heads compete, not the tokens.
+
+    .. math:: \hat z(x) = \sum_k w_k(x)\, U_k U_k^\top x, \qquad
+        w(x) = \mathrm{softmax}_k\Big(\frac{\lVert U_k^\top x\rVert^2}{2\sigma^2}\Big)
+
+    (arXiv 2306.01129, Approximation 2.) The limit of :func:`posterior_mean` for noise small beside the spread.
+
+    Args:
+        X: noisy tokens as rows, ``(..., n, d)``.
+        U: orthonormal bases, ``(K, d, p)``.
+        sigma: standard deviation of the noise in each coordinate.
+
+    Raises:
+        ValueError: if ``sigma`` is not positive or the ``d`` of ``U`` is not that of ``X``.
+    """
+    return _mix_subspaces(X, U, 1 / _positive(sigma, "sigma") ** 2)
+
+
+def posterior_mean(X: Tokens, U: Bases, sigma: float, spread: float = 1.0) -> Tokens:
+    r"""The best denoiser there is for a mixture of subspaces: the mean of the clean token, given the noisy one.
+
+    Clean tokens are normal with standard deviation :math:`\tau` in each coordinate of one of ``K`` equally likely
+    subspaces; :math:`x = z + \sigma w`. Then, exactly,
+
+    .. math:: \mathbb E[z \mid x] = s \sum_k w_k\, U_k U_k^\top x, \qquad
+        w = \mathrm{softmax}_k\Big(s\,\frac{\lVert U_k^\top x\rVert^2}{2\sigma^2}\Big), \qquad
+        s = \frac{\tau^2}{\tau^2 + \sigma^2}
+
+    which by Tweedie's formula is :math:`x + \sigma^2 \nabla \log q(x)`, with :math:`q` the density of the noisy
+    tokens. :func:`denoise` puts ``s = 1``.
+
+    Args:
+        X: noisy tokens as rows, ``(..., n, d)``.
+        U: orthonormal bases, ``(K, d, p)``.
+        sigma: standard deviation of the noise in each coordinate.
+        spread: :math:`\tau`.
+
+    Raises:
+        ValueError: if ``sigma`` or ``spread`` is not positive or the ``d`` of ``U`` is not that of ``X``.
+    """
+    signal, noise = _positive(spread, "spread") ** 2, _positive(sigma, "sigma") ** 2
+    shrink = signal / (signal + noise)
+    return shrink * _mix_subspaces(X, U, shrink / noise)
+
+
+def _mix_subspaces(X: Tensor, U: Tensor, sharpness: float) -> Tensor:
+    """Projections on all subspaces, weighted by a softmax of their squared lengths over the subspaces."""
+    Xk = project(X, U)
+    weights = (0.5 * sharpness * Xk.square().sum(-1, keepdim=True)).softmax(-3)
+    return torch.einsum("...knp,kdp->...nd", weights * Xk, U.to(Xk.dtype))
+
+
+def _positive(value: float, name: str) -> float:
+    if not value > 0:
+        raise ValueError(f"{name} is a standard deviation and must be positive, got {value}")
+    return value
