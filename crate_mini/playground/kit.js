@@ -222,7 +222,7 @@ class Plot {
       const tickY = ylog ? logTicks(...y, h / 36) : linearTicks(...y, h / 36);
       for (const v of tickX) {
         line(this.sx(v), m.top, this.sx(v), m.top + h);
-        axes.append(svgElement("text", { x: this.sx(v), y: m.top + h + 15, "text-anchor": "middle" }, shortNumber(v)));
+        axes.append(svgElement("text", { x: this.sx(v), y: m.top + h + 17, "text-anchor": "middle" }, shortNumber(v)));
       }
       for (const v of tickY) {
         line(m.left, this.sy(v), m.left + w, this.sy(v));
