@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 PAGES  ?=
+PAGE   ?= book/intro
 SHOTS  ?= _build/screenshots
 
 # Code that ruff reads; the notebooks are linted as they are.
@@ -12,11 +13,12 @@ CODE := $(wildcard crate_mini tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book test fast lint format lock screenshots serve clean
+.PHONY: help setup book page test fast lint format lock screenshots serve clean
 
 help:
 	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
 	@echo "make test         set up, lint, unit tests, the strict book build, every page in a real browser"
+	@echo "make page         one page alone, quickly: make page PAGE=notebooks/05_crate"
 	@echo "make fast         lint and unit tests only: the loop while writing code"
 	@echo "make lint         ruff on code and notebooks; no notebook with outputs"
 	@echo "make format       let ruff and nbstripout mend what make lint complains about"
@@ -53,6 +55,10 @@ setup: $(VENV)/.installed
 
 book: setup
 	@$(PY) tools/build_book.py
+
+# The loop while writing: a few seconds for prose, the notebook's own time for code.
+page: setup
+	@$(PY) tools/build_book.py --page "$(PAGE)"
 
 # One pytest run holds all of it, unit tests first; the book is built once, by the first test that needs it.
 test: lint

@@ -296,9 +296,9 @@ def tiny_book(tmp_path) -> Path:
     return tmp_path
 
 
-def build_tiny(folder: Path) -> tuple[int, str]:
+def build_tiny(folder: Path, *options: str) -> tuple[int, str]:
     """Exit status and log of a build, errors first, as the report comes last."""
-    command = [sys.executable, str(folder / "tools" / "build_book.py")]
+    command = [sys.executable, str(folder / "tools" / "build_book.py"), *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     return done.returncode, done.stderr + done.stdout
 
@@ -337,3 +337,19 @@ def test_build_is_never_stale_and_never_forgives(tiny_book):
     status, log = build_tiny(tiny_book)
     assert status != 0
     assert "value is broken" in log
+
+
+@pytest.mark.book
+def test_one_page_alone(tiny_book):
+    """A page with its results as current as in the book, and the book itself left alone."""
+    page = tiny_book / "_build" / "pages" / "notebooks" / "one" / "_build" / "html" / "notebooks" / "one.html"
+    for value in ("first", "second"):
+        (tiny_book / "crate_mini" / "value.txt").write_text(value)
+        status, log = build_tiny(tiny_book, "--page", "notebooks/one.ipynb")
+        assert status == 0, log
+        assert log.rstrip().endswith(str(page))
+        assert f"the value is {value}" in page.read_text()
+    assert build_tiny(tiny_book, "--page", "book/intro")[0] == 0
+    assert not (tiny_book / "_build" / "html").exists()
+    status, log = build_tiny(tiny_book, "--page", "notebooks/two")
+    assert (status, "There is no notebooks/two.ipynb" in log) == (1, True)

@@ -155,11 +155,44 @@ def build_environment() -> dict[str, str]:
     return env
 
 
+def jupyter_book(*options: str) -> int:
+    """Run ``jb build`` on this book; returns its exit status."""
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
+    return subprocess.call([*command, *options], cwd=ROOT, env=build_environment())
+
+
 def render() -> int:
     """Run Jupyter Book as strictly as it can be run; returns its exit status."""
-    jupyter_book = "from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", jupyter_book, "build", str(ROOT), "-n", "-W", "--keep-going"]
-    return subprocess.call(command, cwd=ROOT, env=build_environment())
+    return jupyter_book("-n", "-W", "--keep-going")
+
+
+def build_page(page: str) -> int:
+    """One page alone, beside the book and without touching it: the loop while writing a chapter.
+
+    Links to other pages lead nowhere and are reported; the strict build of the whole book says which are wrong.
+    """
+    page = page.removesuffix(".ipynb").removesuffix(".md")
+    if not any((ROOT / f"{page}{suffix}").exists() for suffix in (".ipynb", ".md")):
+        print(
+            f"There is no {page}.ipynb and no {page}.md; name a page like notebooks/05_crate.",
+            file=sys.stderr,
+        )
+        return 1
+    folder = BUILD / "pages" / page
+    folder.mkdir(parents=True, exist_ok=True)
+    key = folder / ".execution-key"
+    if not key.exists() or key.read_text() != execution_key():
+        shutil.rmtree(folder / "_build", ignore_errors=True)
+        key.write_text(execution_key())
+    shutil.rmtree(folder / "_build" / "html", ignore_errors=True)
+    toc = folder / "_toc.yml"
+    root = toc_entries()[0]
+    chapters = [] if page == root else [{"file": page}]
+    toc.write_text(yaml.safe_dump({"format": "jb-book", "root": root, "chapters": chapters}))
+    status = jupyter_book("--toc", str(toc), "--path-output", str(folder))
+    if status == 0:
+        print(f"\nOpen this page:\n{folder / '_build' / 'html' / f'{page}.html'}")
+    return status
 
 
 def is_finished(key: str) -> bool:
@@ -217,8 +250,13 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Build the book strictly.")
     parser.add_argument("--fresh", action="store_true", help="execute every notebook again")
+    parser.add_argument(
+        "--page", help="render this page alone, such as notebooks/05_crate, below _build/pages"
+    )
     arguments = parser.parse_args()
     started = time.time()
+    if arguments.page:
+        return build_page(arguments.page)
     with one_at_a_time():
         status = build(fresh=arguments.fresh)
         if status == 0:

@@ -24,7 +24,7 @@ CHOOSE_THEME = """theme => {
 
 
 def photograph(
-    pages: list[str], out: Path, *, widths: list[str], themes: list[str], height: int
+    pages: list[str], out: Path, *, widths: list[str], themes: list[str], height: int, html: Path = HTML
 ) -> list[Path]:
     """Write the pictures and return their paths.
 
@@ -32,7 +32,7 @@ def photograph(
         FileNotFoundError: a page is not in the built book.
     """
     for page in pages:
-        if not (HTML / f"{page}.html").exists():
+        if not (html / f"{page}.html").exists():
             raise FileNotFoundError(
                 f"{page}.html is not in the built book: run `make book`, or mend the name"
             )
@@ -46,7 +46,7 @@ def photograph(
                 for page in pages:
                     for theme in themes:
                         tab.set_viewport_size(size)
-                        tab.goto((HTML / f"{page}.html").as_uri())
+                        tab.goto((html / f"{page}.html").as_uri())
                         tab.evaluate(CHOOSE_THEME, theme)
                         tab.evaluate(SETTLED)
                         total = tab.evaluate("document.documentElement.scrollHeight")
@@ -74,6 +74,9 @@ def main() -> int:
     parser.add_argument("--width", choices=WIDTHS, action="append", help="default: both")
     parser.add_argument("--theme", choices=THEMES, action="append", help="default: both")
     parser.add_argument("--height", type=int, default=2000, help="pixels of page in one picture")
+    parser.add_argument(
+        "--html", type=Path, default=HTML, help="folder of the rendered pages, if not the book's"
+    )
     a = parser.parse_args()
     try:
         written = photograph(
@@ -82,6 +85,7 @@ def main() -> int:
             widths=a.width or list(WIDTHS),
             themes=a.theme or list(THEMES),
             height=a.height,
+            html=a.html.resolve(),
         )
     except (FileNotFoundError, RuntimeError) as error:
         print(error, file=sys.stderr)
