@@ -349,7 +349,8 @@ def test_one_page_alone(tiny_book):
         assert status == 0, log
         assert log.rstrip().endswith(str(page))
         assert f"the value is {value}" in page.read_text()
-    assert build_tiny(tiny_book, "--page", "book/intro")[0] == 0
+    status, log = build_tiny(tiny_book, "--page", "book/intro")
+    assert status == 0, log
     assert not (tiny_book / "_build" / "html").exists()
     status, log = build_tiny(tiny_book, "--page", "notebooks/two")
     assert (status, "There is no notebooks/two.ipynb" in log) == (1, True)

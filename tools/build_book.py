@@ -187,8 +187,8 @@ def build_page(page: str) -> int:
     shutil.rmtree(folder / "_build" / "html", ignore_errors=True)
     toc = folder / "_toc.yml"
     root = toc_entries()[0]
-    chapters = [] if page == root else [{"file": page}]
-    toc.write_text(yaml.safe_dump({"format": "jb-book", "root": root, "chapters": chapters}))
+    pages = {"root": root} if page == root else {"root": root, "chapters": [{"file": page}]}
+    toc.write_text(yaml.safe_dump({"format": "jb-book", **pages}))
     status = jupyter_book("--toc", str(toc), "--path-output", str(folder))
     if status == 0:
         print(f"\nOpen this page:\n{folder / '_build' / 'html' / f'{page}.html'}")
