@@ -1,9 +1,16 @@
 r"""Sparsification: one proximal-gradient step on a LASSO becomes a layer with a ReLU (ISTA).
 
-Tokens are rows, ``(..., n, d)``; the dictionary ``D`` is ``(d, d)`` and codes a token ``y`` as ``y ~ D z``.
+Tokens are rows, ``(..., n, d)``; the dictionary ``D`` is ``(d, d)`` and codes a token ``y`` as ``y ~ D z``. The
+functions come in the order of the derivation: the objective, the step that lowers it, the step as a layer.
 """
 
 from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +18,202 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 PROXIMAL_MAPS = ("relu", "soft")
+
+
+def lasso_objective(
+    Y: Float[Tensor, "*batch d"],
+    D: Float[Tensor, "d m"],
+    Z: Float[Tensor, "*batch m"],
+    lam: float,
+    *,
+    nonnegative: bool = True,
+) -> Float[Tensor, "*batch"]:
+    r"""What a sparse code is to make small, for each token.
+
+    .. math:: F(z) = \tfrac12 \lVert y - D z \rVert^2 + \lambda \lVert z \rVert_1
+        \quad\text{over } z \ge 0
+
+    (arXiv 2306.01129, section 2.4, prints it without the :math:`\tfrac12`: that is the same problem with twice the
+    :math:`\lambda`.) A code with a negative entry is outside the problem and costs infinity, unless
+    ``nonnegative`` is false.
+
+    Args:
+        Y: tokens, ``(..., d)``.
+        D: dictionary, ``(d, m)``; its columns are the atoms.
+        Z: codes, ``(..., m)``.
+        lam: :math:`\lambda \ge 0`, price of a unit of code.
+        nonnegative: whether negative codes are forbidden.
+
+    Returns:
+        ``(...)``, one number for each token; in single precision at least. Differentiable in ``Z`` where finite.
+
+    Raises:
+        ValueError: shapes that do not fit, NaN or infinite entries, or a negative ``lam``.
+    """
+    _check(Y, D, lam)
+    if Z.shape != (*Y.shape[:-1], D.shape[-1]):
+        raise ValueError(
+            f"Z must hold a code of {D.shape[-1]} numbers for each token, shape "
+            f"{(*Y.shape[:-1], D.shape[-1])}; got {tuple(Z.shape)}"
+        )
+    Y, D, Z = (t.to(_wide(Y, D, Z)) for t in (Y, D, Z))
+    value = 0.5 * (Y - Z @ D.mT).square().sum(-1) + lam * Z.abs().sum(-1)
+    return torch.where((Z < 0).any(-1), math.inf, value) if nonnegative else value
+
+
+def largest_step(D: Float[Tensor, "d m"]) -> float:
+    r"""The longest step at which every step of ISTA rests on a bound: :math:`1/\lVert D \rVert^2`.
+
+    The gradient of :math:`\tfrac12\lVert y - Dz\rVert^2` changes by at most :math:`\lVert D\rVert^2` times the way
+    gone (spectral norm). Up to this step the parabola that a step minimises lies above the objective, and the
+    objective falls like 1/iterations. Descent itself holds up to twice this step, :math:`2/\lVert D \rVert^2`;
+    beyond, a gradient step overshoots along the leading singular vector and may climb.
+
+    Raises:
+        ValueError: ``D`` is no matrix, not finite, or zero (any step would do).
+    """
+    if D.ndim != 2 or not torch.isfinite(D).all() or not D.any():
+        raise ValueError(
+            f"D must be a finite (d, m) matrix that is not zero throughout; got shape {tuple(D.shape)}"
+        )
+    return 1 / torch.linalg.matrix_norm(D.detach().to(_wide(D)), 2).item() ** 2
+
+
+def proximal_map(
+    V: Float[Tensor, "*shape"], threshold: float, *, proximal: str = "relu"
+) -> Float[Tensor, "*shape"]:
+    r"""The cheapest point near ``V``: what a step does after its gradient.
+
+    .. math:: \mathrm{prox}(v) = \arg\min_{z}\; \tfrac12 (z - v)^2 + \tau \lvert z \rvert
+        = \begin{cases} \max(v - \tau, 0) & z \ge 0 \quad\text{(relu)} \\
+        \mathrm{sign}(v) \max(\lvert v \rvert - \tau, 0) & z \in \mathbb R \quad\text{(soft)} \end{cases}
+
+    entry by entry. (Parikh & Boyd, Proximal Algorithms, 2014; :math:`\tau \ge 0` is ``threshold``.)
+
+    Raises:
+        ValueError: unknown ``proximal``, or a negative threshold.
+    """
+    _check_proximal(proximal)
+    if not threshold >= 0:
+        raise ValueError(f"the threshold must not be negative, got {threshold}")
+    return torch.relu(V - threshold) if proximal == "relu" else F.softshrink(V, threshold)
+
+
+def proximal_step(
+    Z: Float[Tensor, "*batch m"],
+    Y: Float[Tensor, "*batch d"],
+    D: Float[Tensor, "d m"],
+    step: float,
+    lam: float,
+    *,
+    proximal: str = "relu",
+) -> Float[Tensor, "*batch m"]:
+    r"""From any code ``Z``: a gradient step on the squared error, then the proximal map.
+
+    .. math:: z^+ = \mathrm{prox}_{\eta\lambda}\big(z + \eta D^\top (y - D z)\big)
+
+    For :math:`\eta \le 2/\lVert D \rVert^2` it never raises :func:`lasso_objective`, if ``Z`` is a point of the
+    problem (non-negative for ``"relu"``). From any other start, and for :math:`\eta \le 1/\lVert D \rVert^2`, the
+    code lies at most :math:`\lVert z - u\rVert^2 / 2\eta` above any point ``u`` of the problem. Started at ``Z = Y``
+    it is :func:`ista_step`.
+
+    Raises:
+        ValueError: unknown ``proximal``.
+    """
+    return proximal_map(Z + step * ((Y - Z @ D.mT) @ D), step * lam, proximal=proximal)
+
+
+def sparse_codes(
+    Y: Float[Tensor, "*batch d"],
+    D: Float[Tensor, "d m"],
+    lam: float,
+    *,
+    step: float | None = None,
+    start: Float[Tensor, "*batch m"] | None = None,
+    proximal: str = "relu",
+    accelerated: bool = False,
+) -> Iterator[Float[Tensor, "*batch m"]]:
+    r"""ISTA without end: yields the code it starts from, then the code after each step.
+
+    Args:
+        Y: tokens, ``(..., d)``.
+        D: dictionary, ``(d, m)``.
+        lam: :math:`\lambda \ge 0`.
+        step: :math:`\eta`; :func:`largest_step` if None.
+        start: the first code; all zeros if None.
+        proximal: ``"relu"`` or ``"soft"``.
+        accelerated: FISTA (Beck & Teboulle 2009): each step starts from a point beyond the last code, along the
+            way just gone. The objective need not fall at every step, but reaches the bottom far sooner.
+
+    Raises:
+        ValueError: at the first code: shapes that do not fit, NaN or infinite entries, negative ``lam``, a step
+            that is not positive, or an unknown ``proximal``.
+    """
+    _check(Y, D, lam)
+    _check_proximal(proximal)
+    step = largest_step(D) if step is None else step
+    if not step > 0:
+        raise ValueError(f"step must be positive, got {step}")
+    Z = Y.new_zeros(*Y.shape[:-1], D.shape[-1]) if start is None else start
+    ahead, momentum = Z, 1.0
+    yield Z
+    while True:
+        before, Z = Z, proximal_step(ahead, Y, D, step, lam, proximal=proximal)
+        yield Z
+        ahead = Z
+        if accelerated:
+            slower = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+            ahead = Z + (momentum - 1) / slower * (Z - before)
+            momentum = slower
+
+
+def sparse_code(
+    Y: Float[Tensor, "*batch d"],
+    D: Float[Tensor, "d m"],
+    lam: float,
+    *,
+    steps: int = 500,
+    step: float | None = None,
+    proximal: str = "relu",
+) -> Float[Tensor, "*batch m"]:
+    """The sparse code of every token, by ``steps`` accelerated steps from zero; see :func:`sparse_codes`.
+
+    How near the bottom that is, :func:`duality_gap` tells.
+
+    Raises:
+        ValueError: as :func:`sparse_codes`, and if ``steps`` is negative.
+    """
+    if steps < 0:
+        raise ValueError(f"steps must not be negative, got {steps}")
+    codes = sparse_codes(Y, D, lam, step=step, proximal=proximal, accelerated=True)
+    return deque(itertools.islice(codes, steps + 1), maxlen=1).pop()
+
+
+def duality_gap(
+    Y: Float[Tensor, "*batch d"],
+    D: Float[Tensor, "d m"],
+    Z: Float[Tensor, "*batch m"],
+    lam: float,
+    *,
+    nonnegative: bool = True,
+) -> Float[Tensor, "*batch"]:
+    r"""How far above the smallest possible objective a code is at most, without knowing the smallest.
+
+    .. math:: F(z) - \Big(\tfrac12\lVert y\rVert^2 - \tfrac12\lVert y - \theta\rVert^2\Big), \qquad
+        \theta = s\,(y - Dz),\quad D^\top\theta \le \lambda
+
+    The bracket is the dual problem's value at :math:`\theta`, the residual shrunk by :math:`s \in [0, 1]` until no
+    atom correlates with it by more than :math:`\lambda`; no code can do better than that. Zero at the solution.
+    Shapes and errors as :func:`lasso_objective`.
+    """
+    primal = lasso_objective(Y, D, Z, lam, nonnegative=nonnegative)
+    Y, D, Z = (t.to(primal.dtype) for t in (Y, D, Z))
+    residual = Y - Z @ D.mT
+    correlation = residual @ D
+    top = (correlation if nonnegative else correlation.abs()).amax(-1)
+    shrink = torch.where(top > lam, lam / top, 1.0)[..., None]
+    # as 1/2 (2y - theta)'theta the difference of two large squares is never formed
+    return primal - 0.5 * ((2 * Y - shrink * residual) * shrink * residual).sum(-1)
 
 
 def ista_step(
@@ -25,10 +228,10 @@ def ista_step(
 
     .. math:: z^+ = \mathrm{ReLU}\big(y + \eta D^\top (y - D y) - \eta\lambda \mathbf 1\big)
 
-    which descends :math:`\tfrac12\lVert y - D z\rVert^2 + \lambda \lVert z \rVert_1` over :math:`z \ge 0`
-    (arXiv 2306.01129, eq. 17) for every step :math:`\eta \le 1/\lVert D\rVert^2`. Two matrix products suffice,
-    :math:`D^\top (y - Dy)`; the released code forms :math:`D^\top D y` and :math:`D^\top y` apart, with three.
-    For more tokens than dimensions one is enough: the step is linear, and :func:`folded_step` is its matrix.
+    (arXiv 2306.01129, eq. 17): :func:`proximal_step` at :math:`z = y`. It lowers :func:`lasso_objective` if
+    :math:`\eta \le 2/\lVert D\rVert^2` and :math:`y \ge 0`; for other tokens, see :func:`proximal_step`. Two matrix
+    products suffice, :math:`D^\top (y - Dy)`; the released code forms :math:`D^\top D y` and :math:`D^\top y` apart,
+    with three. For more tokens than dimensions one is enough: the step is linear, :func:`folded_step` its matrix.
 
     Args:
         Y: tokens, ``(..., d)``.
@@ -41,8 +244,7 @@ def ista_step(
     Raises:
         ValueError: if ``proximal`` is not one of the two.
     """
-    if proximal not in PROXIMAL_MAPS:
-        raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
+    _check_proximal(proximal)
     y = Y.reshape(-1, Y.shape[-1])
     if len(y) > len(D):
         moved = y @ folded_step(D, step).to(y.dtype)
@@ -79,8 +281,7 @@ class ISTA(nn.Module):
 
     def __init__(self, dim: int, *, step: float = 0.1, lam: float = 0.1, proximal: str = "relu") -> None:
         super().__init__()
-        if proximal not in PROXIMAL_MAPS:
-            raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
+        _check_proximal(proximal)
         self.step, self.lam, self.proximal = step, lam, proximal
         self.D = nn.Parameter(torch.empty(dim, dim))
         nn.init.kaiming_uniform_(self.D)
@@ -92,3 +293,61 @@ class ISTA(nn.Module):
     def extra_repr(self) -> str:
         """What print(model) shows of this layer."""
         return f"dim={self.D.shape[0]}, step={self.step}, lam={self.lam}, proximal={self.proximal!r}"
+
+
+def majorise_minimise_step(
+    Z: Float[Tensor, "*batch n d"],
+    D: Float[Tensor, "d d"],
+    eps_sq: float,
+    lam: float,
+    *,
+    curvature: float = 9 / 4,
+) -> Float[Tensor, "*batch n d"]:
+    r"""The other derivation of the layer: a step on the rate itself, without a skip connection.
+
+    .. math:: Z^+ = \mathrm{ReLU}\Big(\big(1 + \tfrac{1}{c(1+\alpha)}\big) Z D - \tfrac{\lambda}{c\alpha}\mathbf 1\Big),
+        \qquad \alpha = \frac{d}{n\varepsilon^2}
+
+    It minimises, over :math:`Z^+ \ge 0`, a parabola of curvature :math:`c\alpha` that lies above
+    :math:`-R(Z^+) + \lambda\lVert Z^+ \rVert_1` and touches it at :math:`ZD` (rows; the papers' :math:`D^* Z`),
+    if the tokens are orthonormal, so that :math:`\nabla R(Z) = \frac{\alpha}{1+\alpha} Z`, and ``D`` orthogonal.
+    With :math:`c = 9/4` it is arXiv 2306.01129, eq. 92. The Hessian of :math:`R` has its eigenvalues between
+    :math:`-\alpha/8` and :math:`\alpha`, so every :math:`c \ge 1/8` gives such a parabola.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``.
+        D: dictionary, ``(d, d)``.
+        eps_sq: :math:`\varepsilon^2 > 0`.
+        lam: :math:`\lambda \ge 0`, nats per unit of absolute sum.
+        curvature: :math:`c > 0`, in units of :math:`\alpha`.
+
+    Raises:
+        ValueError: ``eps_sq`` or ``curvature`` not positive, a negative ``lam``, or shapes that do not fit.
+    """
+    if not (eps_sq > 0 and curvature > 0):
+        raise ValueError(f"eps_sq and curvature must be positive, got {eps_sq} and {curvature}")
+    _check(Z, D, lam)
+    n, d = Z.shape[-2:]
+    alpha = d / (n * eps_sq)
+    return proximal_map((1 + 1 / (curvature * (1 + alpha))) * (Z @ D), lam / (curvature * alpha))
+
+
+def _check(Y: Tensor, D: Tensor, lam: float) -> None:
+    if D.ndim != 2 or D.shape[0] != Y.shape[-1]:
+        raise ValueError(
+            f"D must be (d, m) with the d of the tokens, {Y.shape[-1]}; got shape {tuple(D.shape)}"
+        )
+    if not (torch.isfinite(Y).all() and torch.isfinite(D).all()):
+        raise ValueError("tokens or dictionary hold NaN or infinite entries")
+    if not lam >= 0:
+        raise ValueError(f"lam is the price of a unit of code and must not be negative, got {lam}")
+
+
+def _check_proximal(proximal: str) -> None:
+    if proximal not in PROXIMAL_MAPS:
+        raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
+
+
+def _wide(*tensors: Tensor) -> torch.dtype:
+    """The widest of their types, and single precision at least."""
+    return functools.reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
