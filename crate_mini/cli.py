@@ -1,9 +1,10 @@
-"""``crate-mini``: train, evaluate, inspect and look at data from the command line."""
+"""``crate-mini``: train, evaluate, measure layer by layer, inspect and look at data from the command line."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from crate_mini.checkpoints import (
     write_atomically,
 )
 from crate_mini.inspector import inspect_images
+from crate_mini.layerwise import NORMALISE, curve, measure
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.provenance import provenance
 from crate_mini.segmentation import RULES, best_head, mean_interval, score_baselines, score_heads
@@ -78,6 +80,26 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--device", help="by default the best there is")
     p.add_argument("--out", type=Path, help="write the numbers, with their provenance, to this JSON file")
     p.set_defaults(run=_evaluate)
+
+    p = commands.add_parser("layerwise", help="R^c, R and sparsity by layer and head", **defaults)
+    p.add_argument("--weights", default="crate_mini_animals", help=weights)
+    _add_data(p, "tiny-imagenet-animals")
+    p.add_argument("--split", help="by default the last the set has")
+    p.add_argument("--n", type=int, help="images to draw; by default all")
+    p.add_argument("--seed", type=int, default=0, help="of the draw")
+    p.add_argument("--untrained", action="store_true", help="fresh random weights of the same architecture")
+    p.add_argument(
+        "--eps-sq", type=float, nargs="+", default=[0.01], help="squared precision, one or several"
+    )
+    p.add_argument(
+        "--normalise", nargs="+", choices=NORMALISE, default=list(NORMALISE), help="how tokens are scaled"
+    )
+    p.add_argument("--lam", type=float, default=0.1, help="nats for each non-zero entry, in the objective")
+    p.add_argument("--near-zero", type=float, default=0.01, help="in units of the tokens' root mean square")
+    p.add_argument("--batch-size", type=int, default=32, help="images a forward pass")
+    p.add_argument("--device", help="by default the best there is")
+    p.add_argument("--out", type=Path, help="write the numbers, with their provenance, to this JSON file")
+    p.set_defaults(run=_layerwise)
 
     p = commands.add_parser("inspect", help="see what every head sees in photos of your own", **defaults)
     p.add_argument("photos", nargs="+", type=Path, help="image files")
@@ -137,17 +159,19 @@ def _train(a: argparse.Namespace) -> None:
     print(f"top-1 on {val_set.name}: {card['held_out']['top1']:.1%}; weights and card in {a.out}")
 
 
-def _evaluate(a: argparse.Namespace) -> None:
+def _model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch.device]:
+    """What ``evaluate`` and ``layerwise`` look at: the model on its device, and the images."""
     device = torch.device(a.device) if a.device else default_device()
     model = _weights(a.weights)
     if a.untrained:
+        classes = getattr(model, "classes", ())
         torch.manual_seed(a.seed)
         model = CRATE(model.config).eval()
+        model.classes = classes
     model.to(device)
-    split = a.split or data.SETS[a.data][1][-1]
     images = data.load(
         a.data,
-        split,
+        a.split or data.SETS[a.data][1][-1],
         image_size=a.image_size,
         n=a.n,
         seed=a.seed,
@@ -155,6 +179,11 @@ def _evaluate(a: argparse.Namespace) -> None:
         download=a.download,
         progress=True,
     )
+    return model, images, device
+
+
+def _evaluate(a: argparse.Namespace) -> None:
+    model, images, _ = _model_and_images(a)
     result = provenance(
         default_device(), weights=a.weights, data=images.name, images=len(images), seed=a.seed
     )
@@ -209,6 +238,47 @@ def _score_masks(model: CRATE, images: data.ImageSet, a: argparse.Namespace) -> 
     for name, (mean, low, high) in rows.items():
         print(f"  {name}: {mean:.3f} ({low:.3f} to {high:.3f})")
     return result
+
+
+def _layerwise(a: argparse.Namespace) -> None:
+    model, images, device = _model_and_images(a)
+    result = provenance(device, weights=a.weights, data=images.name, seed=a.seed)
+    result |= {"image_size": a.image_size, "untrained": a.untrained}
+    if images.classes and images.classes == getattr(model, "classes", ()):
+        result["accuracy"] = evaluate(model, images)
+    result |= measure(
+        model, images, eps_sq=a.eps_sq, normalise=a.normalise, lam=a.lam, near_zero=a.near_zero,
+        batch_size=a.batch_size, progress=True,
+    )  # fmt: skip
+    _print_layers(result, a.normalise, a.eps_sq)
+    if a.out is not None:
+        write_atomically(a.out, lambda temporary: temporary.write_text(_compact(result), encoding="utf-8"))
+
+
+def _print_layers(result: dict, normalise: Sequence[str], precisions: Sequence[float]) -> None:
+    """A table for each reading: R^c where the released code takes it and where the caption does, and its change."""
+    zeros = curve(result, "zeros", "tokens_out")["mean"]
+    for eps_sq in precisions:
+        for name in normalise:
+            print(f"\nR^c in nats, {NORMALISE[name]}; eps_sq {eps_sq:g}; mean over {result['images']} images")
+            print("  layer   what attention sees   after attention   change   falls in   zeros after ISTA")
+            seen, after = (
+                curve(result, "Rc", p, name, eps_sq)["mean"] for p in ("attention_in", "tokens_mid")
+            )
+            change, lower = (
+                curve(result, q, "compress", name, eps_sq)["mean"] for q in ("Rc", "share_lower")
+            )
+            for i in range(len(zeros)):
+                print(
+                    f"  {i:>5}   {seen[i]:>19.1f}   {after[i]:>15.1f}   {change[i]:>+6.1f}   {lower[i]:>8.0%}"
+                    f"   {zeros[i]:>16.1%}"
+                )
+
+
+def _compact(result: dict) -> str:
+    """JSON with every innermost list on one line: short enough to keep, and readable beside its neighbours."""
+    text = json.dumps(result, indent=1)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text) + "\n"
 
 
 def _inspect(a: argparse.Namespace) -> None:

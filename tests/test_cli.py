@@ -166,3 +166,53 @@ def test_shipped_weights_have_the_accuracy_of_their_card(name, tmp_path):
     measured = json.loads(out.read_text())["accuracy"]["top1"]
     assert measured == pytest.approx(card["held_out_as_shipped"]["top1"], abs=0.002)
     assert measured == pytest.approx(card["held_out"]["top1"], abs=0.005)  # what halving the weights costs
+
+
+def test_layerwise_measures_another_checkpoint_on_other_data(pictures, tmp_path, capsys):
+    out = tmp_path / "run"
+    main(train_line(pictures, out))
+    line = ["layerwise", "--weights", str(out / "model.safetensors"), "--data", "folder", "--split", "val"]
+    line += ["--root", str(pictures), "--image-size", "32", "--device", "cpu", "--n", "5", "--seed", "3"]
+    first, untrained = tmp_path / "first.json", tmp_path / "untrained.json"
+    assert main([*line, "--eps-sq", "0.5", "0.01", "--normalise", "head", "none", "--out", str(first)]) == 0
+    printed = capsys.readouterr().out
+    assert "as the released code does; eps_sq 0.01; mean over 5 images" in printed
+    result = json.loads(first.read_text())
+    assert {"command", "commit", "device", "versions", "date", "seed"} <= set(result)
+    assert result["weights"].endswith("model.safetensors")
+    assert result["data"] == "folder/val"
+    assert result["images"] == 5
+    assert result["untrained"] is False
+    assert 0 <= result["accuracy"]["top1"] <= 1
+    assert set(result["rates"]) == {"head 0.5", "head 0.01", "none 0.5", "none 0.01"}
+    assert len(result["layers"]) == len(result["rates"]["none 0.5"]["tokens_in"]["Rc"]["mean"]) == 4
+
+    # the same numbers as a call from Python on the same images
+    from crate_mini import data
+    from crate_mini.layerwise import measure
+
+    images = data.load("folder", "val", root=pictures, image_size=32, n=5, seed=3)
+    again = measure(load_model(out / "model.safetensors"), images, eps_sq=0.01, normalise="head")
+    ours, theirs = (r["rates"]["head 0.01"]["attention_in"]["Rc"]["mean"] for r in (result, again))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+    assert main([*line, "--untrained", "--normalise", "none", "--out", str(untrained)]) == 0
+    control = json.loads(untrained.read_text())
+    assert control["untrained"] is True
+    assert control["rates"]["none 0.01"] != result["rates"]["none 0.01"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--eps-sq", "0"], "must be positive"),
+        (["--lam", "-1"], "must not be negative"),
+        (["--weights", "nobody"], "unknown weights"),
+        (["--batch-size", "0"], "at least 1"),
+    ],
+)
+def test_layerwise_says_what_is_wrong(tmp_path, flags, message, capsys):
+    line = ["layerwise", "--data", "embedded", "--n", "2", "--out", str(tmp_path / "x.json")]
+    assert main([*line, *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
