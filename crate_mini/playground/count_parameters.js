@@ -1,0 +1,74 @@
+// Where the parameters of a CRATE are, and those of a ViT of the same shape. data: {image: side in pixels}.
+
+"use strict";
+
+// Parameters by part; the same sums as crate_mini.model builds.
+function countModel(d, L, patch, classes, image) {
+  const P = 3 * patch ** 2;
+  const n = (image / patch) ** 2;
+  const around = { patches: 2 * P + (P * d + d) + 2 * d, positions: (n + 1) * d + d };
+  const classifier = 2 * d + (d * classes + classes);
+  return {
+    crate: { ...around, layers: L * (3 * d * d + 5 * d), classifier },
+    vit: { ...around, layers: L * (12 * d * d + 13 * d), classifier },
+  };
+}
+
+const PUBLISHED = [
+  // width, layers, patch, classes, name, its width as text
+  [384, 12, 16, 1000, "CRATE-T of the first paper"],
+  [576, 12, 16, 1000, "CRATE-S of the first paper"],
+  [768, 12, 16, 1000, "CRATE-B of the first paper"],
+  [1024, 24, 16, 1000, "CRATE-L of the first paper"],
+  [192, 12, 8, 21842, "CRATE-T/8 of the segmentation paper"],
+  [384, 12, 8, 21842, "CRATE-S/8 of the segmentation paper"],
+  [768, 12, 8, 21842, "CRATE-B/8 of the segmentation paper"],
+];
+
+function play(kit, data) {
+  const whole = (v) => v.toLocaleString("en");
+  const width = kit.slider({ label: "width d", min: 64, max: 1024, step: 64, value: 384, format: whole });
+  const layers = kit.slider({ label: "layers L", min: 1, max: 24, step: 1, value: 12, format: whole });
+  const patch = kit.choice({ label: "patch", options: [4, 8, 16, 32].map((p) => [p, String(p)]), value: 8 });
+  const classes = kit.choice({ label: "classes", options: [10, 1000, 21842].map((c) => [c, whole(c)]), value: 21842 });
+
+  const parts = [
+    ["layers", "layers", kit.colours.blue],
+    ["classifier", "classifier", kit.colours.orange],
+    ["patches", "patches to tokens", kit.colours.green],
+    ["positions", "positions, class token", kit.colours.purple],
+  ];
+  const plot = kit.plot({ x: [0, 1], y: [0, 3], height: 190, xlabel: "million parameters", noY: true, alt: "Two bars, CRATE and ViT, made of the parameters of their parts" });
+  const total = { crate: kit.readout({ label: "CRATE" }), vit: kit.readout({ label: "ViT" }) };
+  const ratio = kit.readout({ label: "CRATE / ViT" });
+  const inLayers = kit.readout({ label: "of CRATE's, in its layers" });
+  const note = kit.note();
+
+  kit.draw(() => {
+    const counts = countModel(width.value, layers.value, patch.value, classes.value, data.image);
+    const sums = {};
+    for (const family of ["crate", "vit"]) sums[family] = Object.values(counts[family]).reduce((a, b) => a + b, 0);
+    plot.range({ x: [0, (1.02 * sums.vit) / 1e6] });
+    [["crate", 1.35, "CRATE"], ["vit", 0.1, "ViT"]].forEach(([family, low, name]) => {
+      let left = 0;
+      for (const [key, , color] of parts) {
+        const right = left + counts[family][key] / 1e6;
+        plot.polygon([[left, low], [right, low], [right, low + 0.75], [left, low + 0.75]], { color, fillOpacity: 0.75, width: 0.5 });
+        left = right;
+      }
+      plot.text([0, low + 0.75], name, { dy: -5, dx: 2 });
+      total[family].set(whole(sums[family]));
+    });
+    for (const [, label, color] of parts) plot.line([], { label, color, width: 6 });
+    ratio.set(`${Math.round((100 * sums.crate) / sums.vit)} %`);
+    inLayers.set(`${Math.round((100 * counts.crate.layers) / sums.crate)} %`);
+    const known = PUBLISHED.find(([d, L, p, C]) => d === width.value && L === layers.value && p === patch.value && C === classes.value);
+    const share = counts.crate.classifier / sums.crate;
+    note.set(
+      known ? `This is ${known[4]}: ${(sums.crate / 1e6).toFixed(2)} million.`
+        : share > 0.5 ? "Most of this CRATE is its classifier: it is small because its layers are."
+          : sums.crate < 0.28 * sums.vit ? "Deep and wide, the layers are all that counts: a quarter of the ViT."
+            : "No published model has this shape. Width counts squared, depth and classes only once."
+    );
+  });
+}
