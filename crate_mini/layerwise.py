@@ -59,6 +59,13 @@ STEPS = {
 }
 """Half steps, from place to place; ``_seen`` starts from what the operator is given, behind its LayerNorm."""
 
+WHAT_IFS = {
+    "mirrored": "the step with its sign turned: Z^l less attention's move",
+    "turned": "Z^{l+1/2} with every token at the length it had in Z^l: the change of direction alone",
+    "downhill": "a step as long as attention's, but straight down the gradient of R^c",
+}
+"""Steps that the layer did not take, each from ``tokens_in``: what its own step is compared with."""
+
 _RECORDED = ("tokens_in", "attention_in", "tokens_mid", "feed_in", "tokens_out")
 
 
@@ -255,6 +262,8 @@ def measure(
           not those of any one set of tokens, ``R``, ``delta`` (R - Rc) and ``objective``;
         - ``changes[r][s]``: statistics of the difference of each of these, image by image, and ``share_lower``: in
           which share of images Rc fell;
+        - ``changes[r][w]`` with w of :data:`WHAT_IFS`: ``Rc`` and ``share_lower`` of steps that were not taken (for
+          ``"token"`` and ``"head"`` only ``"mirrored"``);
         - ``descent[r]``: the cosine between attention's move :math:`Z^{\ell+1/2} - Z^\ell` and
           :math:`-\nabla R^c(Z^\ell)` (only ``"none"``): 1 is steepest descent of :math:`R^c`, negative is ascent;
         - ``sparsity[p]``: shares ``zeros`` and ``near_zeros`` of all entries, ``length`` (mean length of a token);
@@ -315,7 +324,7 @@ def curve(
         result: of :func:`measure`, also after JSON.
         quantity: ``Rc``, ``Rc_heads``, ``R``, ``delta``, ``objective``, ``zeros``, ``near_zeros``, ``length`` or
             ``effective_rank``.
-        place: a key of :data:`PLACES`, or of :data:`STEPS` for the change of a rate.
+        place: a key of :data:`PLACES`, or of :data:`STEPS` or :data:`WHAT_IFS` for the change of a rate.
         normalise: of a rate, as ``eps_sq``; the other quantities do not depend on them.
         eps_sq: of a rate.
 
@@ -328,7 +337,7 @@ def curve(
     elif quantity in ("zeros", "near_zeros", "length"):
         path = ["sparsity", place, quantity]
     else:
-        path = ["changes" if place in STEPS else "rates", key, place, quantity]
+        path = ["changes" if place in {**STEPS, **WHAT_IFS} else "rates", key, place, quantity]
     found: Any = result
     for part in path:
         if part not in found:
@@ -386,37 +395,47 @@ def _of_one_layer(
 
     for normalise, eps_sq in readings:
         key = reading(normalise, eps_sq)
-        rates = {p: _rates(block, tokens[p], Zk[p], normalise, eps_sq, lam) for p in tokens}
+        rates = {p: _rates(block, tokens[p], normalise, eps_sq, lam) for p in tokens}
         for place, quantities in rates.items():
             seen |= {("rates", key, place, name): value for name, value in quantities.items()}
         for step, (start, end) in STEPS.items():
             changes = {name: rates[end][name] - rates[start][name] for name in rates[end]}
             seen |= {("changes", key, step, name): value for name, value in changes.items()}
             seen["changes", key, step, "share_lower"] = (changes["Rc"] < 0).double()
+
+        before = tokens["tokens_in"]
+        move = tokens["tokens_mid"] - before
+        others = {"mirrored": before - move}
         if normalise == "none":
-            downhill = -torch.einsum(
-                "bknp,kdp->bnd", coding_rate_gradient(Zk["tokens_in"], eps_sq), bases(block.attention)
-            )
-            move = tokens["tokens_mid"] - tokens["tokens_in"]
+            U = bases(block.attention)
+            downhill = -torch.einsum("bknp,kdp->bnd", coding_rate_gradient(Zk["tokens_in"], eps_sq), U)
             seen["descent", key] = F.cosine_similarity(downhill.flatten(1), move.flatten(1))
+            length = before.norm(dim=-1, keepdim=True)
+            others["turned"] = F.normalize(tokens["tokens_mid"], dim=-1) * length
+            stride = move.norm(dim=(1, 2), keepdim=True)
+            others["downhill"] = before + stride * downhill / downhill.norm(dim=(1, 2), keepdim=True)
+        for name, Z in others.items():
+            change = _head_rates(block, Z, normalise, eps_sq).sum(-1) - rates["tokens_in"]["Rc"]
+            seen["changes", key, name, "Rc"] = change
+            seen["changes", key, name, "share_lower"] = (change < 0).double()
     return seen
 
 
-def _rates(
-    block: Block, Z: Tensor, Zk: Tensor, normalise: str, eps_sq: float, lam: float
-) -> dict[str, Tensor]:
+def _head_rates(block: Block, Z: Tensor, normalise: str, eps_sq: float) -> Tensor:
+    """R^c of every head, (b, K)."""
+    Zk = coordinates(block.attention, F.normalize(Z, dim=-1) if normalise == "token" else Z)
+    return coding_rate(F.normalize(_wide(Zk), dim=-1) if normalise == "head" else Zk, eps_sq)
+
+
+def _rates(block: Block, Z: Tensor, normalise: str, eps_sq: float, lam: float) -> dict[str, Tensor]:
     """The rates of one place under one reading."""
+    heads = _head_rates(block, Z, normalise, eps_sq)
+    Rc = heads.sum(-1)
     if normalise == "head":
-        heads = coding_rate(F.normalize(_wide(Zk), dim=-1), eps_sq)
-        return {"Rc_heads": heads, "Rc": heads.sum(-1)}
-    if normalise == "token":
-        unit = F.normalize(Z, dim=-1)
-        heads, whole = coding_rate(coordinates(block.attention, unit), eps_sq), coding_rate(unit, eps_sq)
-    else:
-        heads, whole = coding_rate(Zk, eps_sq), coding_rate(Z, eps_sq)
-    delta = whole - heads.sum(-1)
-    objective = delta - lam * (Z != 0).sum((-2, -1), dtype=delta.dtype)
-    return {"Rc_heads": heads, "Rc": heads.sum(-1), "R": whole, "delta": delta, "objective": objective}
+        return {"Rc_heads": heads, "Rc": Rc}
+    whole = coding_rate(F.normalize(Z, dim=-1) if normalise == "token" else Z, eps_sq)
+    objective = whole - Rc - lam * (Z != 0).sum((-2, -1), dtype=whole.dtype)
+    return {"Rc_heads": heads, "Rc": Rc, "R": whole, "delta": whole - Rc, "objective": objective}
 
 
 def _wide(Z: Tensor) -> Tensor:

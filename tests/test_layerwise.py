@@ -19,6 +19,7 @@ from crate_mini.layerwise import (
     NORMALISE,
     PLACES,
     STEPS,
+    WHAT_IFS,
     Running,
     alignment,
     bases,
@@ -175,7 +176,28 @@ def test_changes_are_differences_image_by_image():
             assert got["std"][layer] == pytest.approx(change.std().item(), rel=1e-4)
             share = curve(result, "share_lower", step, "none", 0.5)["mean"][layer]
             assert share == pytest.approx((change < 0).double().mean().item())
-    assert set(result["changes"]["none 0.5"]) == set(STEPS)
+    assert set(result["changes"]["none 0.5"]) == {*STEPS, *WHAT_IFS}
+
+
+def test_steps_that_were_not_taken():
+    model, pictures, eps = tiny(), images(4), 0.3
+    result = measure(model, pictures, eps_sq=eps)
+    rec = record(model, pictures, ("tokens_in", "tokens_mid"))
+    for layer, block in enumerate(model.blocks):
+        U, before, middle = block.attention.U.detach(), rec["tokens_in"][layer], rec["tokens_mid"][layer]
+        start = compression_rate(before, U, eps)
+        mirrored = compression_rate(2 * before - middle, U, eps) - start
+        assert curve(result, "Rc", "mirrored", "none", eps)["mean"][layer] == pytest.approx(
+            mirrored.mean().item(), rel=1e-3, abs=1e-3
+        )
+        turned = middle * (before.norm(dim=-1) / middle.norm(dim=-1))[..., None]
+        assert curve(result, "Rc", "turned", "none", eps)["mean"][layer] == pytest.approx(
+            (compression_rate(turned, U, eps) - start).mean().item(), rel=1e-3, abs=1e-3
+        )
+        # no step of that length can do much better than the steepest one
+        downhill = curve(result, "Rc", "downhill", "none", eps)
+        assert downhill["high"][layer] < min(0, curve(result, "Rc", "compress", "none", eps)["low"][layer])
+    assert set(result["changes"]["head 0.3"]) == {*STEPS, "mirrored"}
 
 
 def test_sparsity_by_hand():
