@@ -1,0 +1,125 @@
+"""What the parts of ISTA are worth in the shipped network: accuracy with one of them changed at a time.
+
+Nothing is trained again. Every variant keeps all weights but what its name says, in every layer, and names the
+held-out images of the 25 animals. Chapter 04 reads what this writes.
+
+    CRATE_MINI_DATA=... python tools/measure_sparsification.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from crate_mini import data
+from crate_mini.checkpoints import load_pretrained, write_atomically
+from crate_mini.model import CRATE, Block
+from crate_mini.provenance import provenance
+from crate_mini.recorder import record
+from crate_mini.sparsification import ISTA, sparse_code
+
+RESULT = Path(__file__).resolve().parent.parent / "results" / "derivation" / "sparsification.json"
+
+
+class Solved(ISTA):
+    """The LASSO's solution, as near as 100 accelerated steps come, in place of one step."""
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Sparse codes of the tokens."""
+        return sparse_code(Y, self.D, self.lam, steps=100)
+
+
+def no_step(block: Block) -> None:
+    """The token's own ReLU: no gradient step and no threshold."""
+    block.feed.step = 0.0
+
+
+def fresh_dictionary(block: Block) -> None:
+    """D as at the start of training, drawn anew."""
+    block.feed.D.copy_(ISTA(block.feed.D.shape[0]).D)
+
+
+def soft(block: Block) -> None:
+    """Soft threshold in place of the ReLU."""
+    block.feed.proximal = "soft"
+
+
+def solved(block: Block) -> None:
+    """Solve the problem instead of taking one step."""
+    block.feed.__class__ = Solved
+
+
+def with_lam(lam: float) -> Callable[[Block], None]:
+    """Another threshold."""
+
+    def change(block: Block) -> None:
+        block.feed.lam = lam
+
+    return change
+
+
+VARIANTS = {
+    "as trained": lambda block: None,
+    "lam 0": with_lam(0.0),
+    "lam 1": with_lam(1.0),
+    "lam 3": with_lam(3.0),
+    "lam 10": with_lam(10.0),
+    "no gradient step": no_step,
+    "fresh dictionary": fresh_dictionary,
+    "soft threshold": soft,
+    "problem solved": solved,
+}
+
+
+@torch.no_grad()
+def measure(model: CRATE, change: Callable[[Block], None], images: data.ImageSet) -> dict:
+    """Right answers, image by image, and the share of zeros after each layer."""
+    model = copy.deepcopy(model).eval()
+    for block in model.blocks:
+        change(block)
+    right, zeros = [], []
+    for start in range(0, len(images), 125):
+        seen = record(model, images.images[start : start + 125], ["tokens_out"])
+        right += (seen["logits"].argmax(-1) == images.labels[start : start + 125]).tolist()
+        zeros.append([(z == 0).float().mean().item() for z in seen["tokens_out"].values()])
+    return {"right": right, "zeros": torch.tensor(zeros).mean(0).tolist()}
+
+
+def main() -> None:
+    """Measure all variants and write them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", default="crate_mini_animals")
+    parser.add_argument("--data", default="tiny-imagenet-animals")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    model, images = load_pretrained(arguments.weights), data.load(arguments.data, "val")
+    found = {name: measure(model, change, images) for name, change in VARIANTS.items()}
+    base = torch.tensor(found["as trained"]["right"], dtype=torch.float64)
+    variants = {}
+    for name, got in found.items():
+        right = torch.tensor(got["right"], dtype=torch.float64)
+        change = right - base
+        variants[name] = {
+            "top1": right.mean().item(),
+            # of the difference, paired by image: both variants saw the same ones
+            "change": change.mean().item(),
+            "change_95": 1.96 * change.std().item() / len(change) ** 0.5,
+            "zeros_by_layer": [round(z, 4) for z in got["zeros"]],
+        }
+    facts = provenance(weights=arguments.weights, data=f"{arguments.data}/val", images=len(images), seed=0)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(facts | {"variants": variants}, indent=2) + "\n"
+    write_atomically(arguments.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    for name, v in variants.items():
+        print(f"{name:<18} {v['top1']:.3f}  {v['change']:+.3f} ± {v['change_95']:.3f}  {v['zeros_by_layer']}")
+
+
+if __name__ == "__main__":
+    main()
