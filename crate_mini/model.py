@@ -14,6 +14,7 @@ All four read the class from the class token, so that the attention of that toke
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -42,6 +43,9 @@ class CRATEConfig:
         attention: ``"mssa"`` or ``"mhsa"``.
         feed: ``"ista"`` or ``"mlp"``.
         tied: MSSA's output basis is its input basis (the theory) instead of a learned map (the released code).
+        keep, move: weights of the skip connection and of attention's move, :math:`Z^{l+1/2} = keep Z^l + move
+            MSSA(LN(Z^l))`. 1 and 1 in the released code; :math:`1-\kappa\gamma` and :math:`\kappa\gamma` in
+            the derivation; 1 and -1 turn the sign.
         step, lam, proximal: ISTA's step size, sparsity weight, and ``"relu"`` or ``"soft"``.
         mlp_ratio: hidden width of the MLP in units of ``dim``.
         mean, std: channel statistics that images in [0, 1] are normalised by.
@@ -57,6 +61,8 @@ class CRATEConfig:
     attention: str = "mssa"
     feed: str = "ista"
     tied: bool = False
+    keep: float = 1.0
+    move: float = 1.0
     step: float = 0.1
     lam: float = 0.1
     proximal: str = "relu"
@@ -80,6 +86,9 @@ class CRATEConfig:
         for name, known in (("attention", ATTENTIONS), ("feed", FEEDS), ("proximal", PROXIMAL_MAPS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {tuple(known)}, got {getattr(self, name)!r}")
+        for name in ("keep", "move"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a finite number, got {getattr(self, name)!r}")
         if self.tied and self.attention != "mssa":
             raise ValueError("tied is a property of mssa; mhsa has separate queries, keys and values")
 
@@ -167,6 +176,27 @@ class Block(nn.Module):
         return fed if isinstance(self.feed, ISTA) else Z + fed
 
 
+class WeightedBlock(Block):
+    r"""A layer with weights on its skip connection and on attention's move, to try what the derivation has.
+
+    .. math:: Z^{l+1/2} = \mathrm{keep}\, Z^l + \mathrm{move}\; \mathrm{MSSA}(\mathrm{LN}(Z^l))
+    """
+
+    def __init__(self, config: CRATEConfig) -> None:
+        super().__init__(config)
+        self.keep, self.move = config.keep, config.move
+
+    def forward(self, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Tokens that leave the layer."""
+        Z = self.keep * Z + self.move * self.attention(self.norm1(Z))
+        fed = self.feed(self.norm2(Z))
+        return fed if isinstance(self.feed, ISTA) else Z + fed
+
+    def extra_repr(self) -> str:
+        """What print(model) shows of this layer."""
+        return f"keep={self.keep}, move={self.move}"
+
+
 class PatchEmbedding(nn.Sequential):
     """Patches, flattened row by row with the channel fastest; LayerNorm, linear map, LayerNorm."""
 
@@ -195,7 +225,8 @@ class CRATE(nn.Module):
         self.embed = PatchEmbedding(config.patch_size, config.dim)
         self.cls_token = nn.Parameter(torch.randn(1, 1, config.dim))
         self.position = nn.Parameter(torch.randn(1, 1 + config.grid**2, config.dim))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        block = Block if config.keep == config.move == 1 else WeightedBlock
+        self.blocks = nn.ModuleList(block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim)
         self.head = nn.Linear(config.dim, config.num_classes)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)

@@ -14,6 +14,7 @@ from crate_mini.model import (
     CRATE,
     MHSA,
     MLP,
+    Block,
     CRATEConfig,
     check_images,
     count_parameters,
@@ -169,6 +170,29 @@ class TestOperators:
         x = block.norm2(mid)
         out = mid + F.gelu(x @ block.feed[0].weight.T + block.feed[0].bias) @ block.feed[2].weight.T
         torch.testing.assert_close(block(Z), out + block.feed[2].bias, rtol=0, atol=1e-10)
+
+    @pytest.mark.parametrize(("keep", "move"), [(1.0, -1.0), (0.5, 0.5)])
+    @pytest.mark.parametrize("tied", [False, True])
+    def test_weighted_block_is_its_equation(self, keep, move, tied):
+        block = tiny(keep=keep, move=move, tied=tied).double().blocks[0]
+        Z = torch.randn(2, 7, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        a, x = block.attention, block.norm1(Z)
+        W, b = (None, None) if tied else (a.out.weight, a.out.bias)
+        mid = keep * Z + move * mssa(x, a.U, W, b)
+        torch.testing.assert_close(block(Z), block.feed(block.norm2(mid)), rtol=0, atol=1e-10)
+
+    def test_weights_of_one_are_the_plain_block(self):
+        assert type(tiny().blocks[0]) is type(tiny(keep=1, move=1.0).blocks[0]) is Block
+        torch.manual_seed(0)
+        plain = tiny()
+        torch.manual_seed(0)
+        turned = tiny(move=-1.0)
+        assert not torch.equal(plain(images()), turned(images()))
+        # with a learned output map the sign says nothing: it is taken up by the map
+        for block in turned.blocks:
+            block.attention.out.weight.data.neg_()
+            block.attention.out.bias.data.neg_()
+        torch.testing.assert_close(plain(images()), turned(images()))
 
     def test_settings_reach_the_operators(self):
         model = tiny(step=0.2, lam=0.3, proximal="soft", tied=True, head_dim=5)
@@ -332,6 +356,8 @@ class TestRefusals:
             ({"feed": "moe"}, r"feed must be one of \('ista', 'mlp'\), got 'moe'"),
             ({"proximal": "hard"}, r"proximal must be one of \('relu', 'soft'\), got 'hard'"),
             ({"attention": "mhsa", "tied": True}, "tied is a property of mssa"),
+            ({"keep": float("nan")}, "keep must be a finite number, got nan"),
+            ({"move": float("inf")}, "move must be a finite number, got inf"),
         ],
     )
     def test_settings(self, settings, message, unchecked):
@@ -341,7 +367,7 @@ class TestRefusals:
 
 class TestConfig:
     def test_round_trip_through_json(self):
-        config = tiny(tied=True, mean=(0.1, 0.2, 0.3), head_dim=7).config
+        config = tiny(tied=True, mean=(0.1, 0.2, 0.3), head_dim=7, keep=0.5, move=-1.0).config
         assert CRATEConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
     def test_frozen(self):
