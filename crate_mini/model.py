@@ -34,7 +34,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class CRATEConfig:
-    """Everything that fixes a model's shape and arithmetic.
+    r"""Everything that fixes a model's shape and arithmetic.
 
     Attributes:
         dim, heads, depth: token dimension ``d``, subspaces ``K``, layers ``L``.
@@ -43,9 +43,8 @@ class CRATEConfig:
         attention: ``"mssa"`` or ``"mhsa"``.
         feed: ``"ista"`` or ``"mlp"``.
         tied: MSSA's output basis is its input basis (the theory) instead of a learned map (the released code).
-        keep, move: weights of the skip connection and of attention's move, :math:`Z^{l+1/2} = keep Z^l + move
-            MSSA(LN(Z^l))`. 1 and 1 in the released code; :math:`1-\kappa\gamma` and :math:`\kappa\gamma` in
-            the derivation; 1 and -1 turn the sign.
+        keep, move: weights ``a`` and ``b`` of :math:`Z^{l+1/2} = a Z^l + b\,\mathrm{MSSA}(\mathrm{LN}(Z^l))`. Both 1 in
+            the released code; :math:`1-\kappa\gamma` and :math:`\kappa\gamma` in the derivation; 1 and -1 turn the sign.
         step, lam, proximal: ISTA's step size, sparsity weight, and ``"relu"`` or ``"soft"``.
         mlp_ratio: hidden width of the MLP in units of ``dim``.
         mean, std: channel statistics that images in [0, 1] are normalised by.

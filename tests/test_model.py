@@ -182,7 +182,7 @@ class TestOperators:
         torch.testing.assert_close(block(Z), block.feed(block.norm2(mid)), rtol=0, atol=1e-10)
 
     def test_weights_of_one_are_the_plain_block(self):
-        assert type(tiny().blocks[0]) is type(tiny(keep=1, move=1.0).blocks[0]) is Block
+        assert type(tiny().blocks[0]) is type(tiny(keep=1.0, move=1.0).blocks[0]) is Block
         torch.manual_seed(0)
         plain = tiny()
         torch.manual_seed(0)
