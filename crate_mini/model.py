@@ -43,8 +43,9 @@ class CRATEConfig:
         attention: ``"mssa"`` or ``"mhsa"``.
         feed: ``"ista"`` or ``"mlp"``.
         tied: MSSA's output basis is its input basis (the theory) instead of a learned map (the released code).
-        keep, move: weights ``a`` and ``b`` of :math:`Z^{l+1/2} = a Z^l + b\,\mathrm{MSSA}(\mathrm{LN}(Z^l))`. Both 1 in
-            the released code; :math:`1-\kappa\gamma` and :math:`\kappa\gamma` in the derivation; 1 and -1 turn the sign.
+        keep, move: ``a`` and ``b`` of :math:`Z^{l+1/2} = a Z^l + b\,\mathrm{MSSA}(\mathrm{LN}(Z^l))`. Both are 1
+            in the released code; :math:`1-\kappa\gamma` and :math:`\kappa\gamma` in the derivation; 1 and -1 turn the
+            sign.
         step, lam, proximal: ISTA's step size, sparsity weight, and ``"relu"`` or ``"soft"``.
         mlp_ratio: hidden width of the MLP in units of ``dim``.
         mean, std: channel statistics that images in [0, 1] are normalised by.
