@@ -2,9 +2,9 @@
 
 function play(kit, data) {
   const { colours } = kit;
-  const [LOW, HIGH] = [-1.2, 2.2];
+  const [LOW, HIGH] = [-0.8, 2];
   const token = kit.plot({ x: [LOW, HIGH], y: [LOW, HIGH], equal: true, height: 250, title: "The token (drag it) and its atoms", alt: "The plane of tokens: the token, which can be moved, the two atoms, and what the code of each step stands for." });
-  const code = kit.plot({ x: [LOW, HIGH], y: [LOW, HIGH], equal: true, height: 250, title: "The code, from step to step", xlabel: "how much of atom 1", ylabel: "how much of atom 2", alt: "The plane of codes: level lines of the objective, and the path of the code over them." });
+  const code = kit.plot({ x: [LOW, HIGH], y: [LOW, HIGH], equal: true, height: 250, title: "The code (red: before the threshold)", xlabel: "how much of atom 1", ylabel: "how much of atom 2", alt: "The plane of codes: level lines of the objective, and the path of the code over them." });
   const fall = kit.plot({ x: [0, 1], y: [0, 1], height: 190, title: "The objective", xlabel: "step", alt: "The objective after each step." });
 
   const lam = kit.slider({ label: "λ, price of code", min: 0, max: 1, step: 0.01, value: data.lam });
