@@ -1,7 +1,7 @@
-"""Training: a recipe, one loop, any device, exact resume.
+"""Training: a recipe, one loop, one device or many, exact resume.
 
-The randomness of epoch ``e`` comes from the seed and ``e`` alone. A run that was stopped, even killed, goes on
-from its last finished epoch and ends with the weights it would have had.
+The randomness of epoch ``e`` comes from the seed and ``e`` alone, however many processes share the work. A run that
+was stopped, even killed, goes on from what it last saved and ends with the weights it would have had.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import csv
 import json
 import math
 import os
+import signal
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,8 +23,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from crate_mini import distributed
 from crate_mini.checkpoints import CheckpointError, load_tensors, save_model, save_tensors, write_atomically
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
@@ -33,7 +37,7 @@ class Recipe:
     """Everything that, besides the model and the data, decides what a training ends with.
 
     Attributes:
-        epochs, batch_size: passes over the data, images a step.
+        epochs, batch_size: passes over the data, images a step (over all processes together).
         optimizer: ``"adamw"`` or ``"lion"``. Lion wants a learning rate some 3 to 10 times smaller and a weight
             decay larger by as much.
         lr, weight_decay: peak learning rate; decoupled decay, applied to matrices only.
@@ -145,15 +149,22 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
 
 def augment(
-    images: Shaped[Tensor, "b 3 h w"], recipe: Recipe, generator: torch.Generator
+    images: Shaped[Tensor, "b 3 h w"],
+    recipe: Recipe,
+    generator: torch.Generator,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Float[Tensor, "b 3 h w"]:
     """Random resized crop and flip of a whole batch at once, on the device it lies on; float in [0, 1].
 
     Every image has its own box: area uniform in ``crop_area``, aspect ratio log-uniform in 3/4 to 4/3, position
-    uniform. Random numbers are drawn on the CPU, so a seed means the same boxes on every device.
+    uniform. Random numbers are drawn on the CPU, so a seed means the same boxes on every device; and for the
+    whole batch where ``images`` are every ``world_size``-th of it from ``rank`` on, so it means the same boxes
+    whatever the number of processes.
     """
     b = len(images)
-    u = torch.rand(5, b, generator=generator).to(images.device)
+    u = _draw(b * world_size, generator)[:, rank::world_size].to(images.device)
     low, high = recipe.crop_area
     area = low + (high - low) * u[0]
     ratio = torch.exp((2 * u[1] - 1) * math.log(4 / 3)).sqrt() if low < 1 else torch.ones_like(area)
@@ -167,23 +178,34 @@ def augment(
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
 
 
+def _draw(n: int, generator: torch.Generator) -> Tensor:
+    """The random numbers behind the augmentation of ``n`` images."""
+    return torch.rand(5, n, generator=generator)
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module, data: ImageSet, *, batch_size: int = 256, top: tuple[int, ...] = (1, 5)
 ) -> dict[str, float]:
-    """Mean cross-entropy and top-k accuracies: ``{"loss": ..., "top1": ..., "top5": ...}``. Restores the mode."""
+    """Mean cross-entropy and top-k accuracies: ``{"loss": ..., "top1": ..., "top5": ...}``. Restores the mode.
+
+    Several processes (:mod:`crate_mini.distributed`) share the batches, and every one gets the result for all.
+    """
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    loss, hits = 0.0, dict.fromkeys(top, 0)
-    for start in range(0, len(data), batch_size):
+    # summed on the device: a GPU is asked once, at the end
+    loss = torch.zeros((), device=device)
+    hits = torch.zeros(len(top), dtype=torch.long, device=device)
+    for start in range(distributed.rank() * batch_size, len(data), distributed.world_size() * batch_size):
         labels = data.labels[start : start + batch_size].to(device)
         logits = model(data.images[start : start + batch_size].to(device)).float()
-        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        loss += F.cross_entropy(logits, labels, reduction="sum")
         ranked = logits.topk(min(max(top), logits.shape[1])).indices == labels[:, None]
-        for k in top:
-            hits[k] += int(ranked[:, :k].sum())
+        hits += torch.stack([ranked[:, :k].sum() for k in top])
     model.train(was_training)
-    return {"loss": loss / len(data)} | {f"top{k}": hits[k] / len(data) for k in top}
+    distributed.sum_over_ranks(loss)
+    shares = [hit / len(data) for hit in distributed.sum_over_ranks(hits).tolist()]
+    return {"loss": loss.item() / len(data)} | {f"top{k}": v for k, v in zip(top, shares, strict=True)}
 
 
 def default_device() -> torch.device:
@@ -223,8 +245,13 @@ def train(
     device: torch.device | str | None = None,
     progress: bool | None = None,
     on_epoch: Callable[[int, CRATE], None] | None = None,
+    save_minutes: float = 10.0,
 ) -> Run:
     """Train a model in place.
+
+    An interrupt (Ctrl-C, or the SIGTERM of a job that runs out of time) lets the step at hand finish, saves, and
+    raises KeyboardInterrupt; a second one is immediate. With several processes (:mod:`crate_mini.distributed`)
+    each takes its share of every batch, and the result is that of one process but for the order of summation.
 
     Args:
         model: moved to the device and trained; left there, in evaluation mode.
@@ -233,49 +260,58 @@ def train(
         recipe: how; the defaults of :class:`Recipe` if None.
         out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end,
             ``model.safetensors``. If it holds a state of the same recipe, model
-            and data, training goes on from there.
+            and data, training goes on from there. Several machines must see the same folder.
         device: by default the best there is.
         progress: draw a progress bar; by default yes, except while the book is built.
-        on_epoch: called after every epoch with its number (1 for the first) and the model.
+        on_epoch: called after every epoch with its number (1 for the first) and the model; on rank 0 only.
+        save_minutes: the state is saved after every epoch, and in between when so many minutes have passed.
 
     Returns:
         The run's history: ``epoch, lr, train_loss, val_loss, val_top1, val_top5, seconds`` for each epoch.
 
     Raises:
-        ValueError: labels outside the model's classes, or a set without images.
+        ValueError: labels outside the model's classes, a set without images, or a batch that the processes
+            cannot share equally.
         CheckpointError: ``out`` holds the state of another recipe, model or training set.
-        FloatingPointError: the loss became NaN or infinite; the last finished epoch is kept in ``out``.
+        FloatingPointError: the loss became NaN or infinite; what was saved before is kept in ``out``.
+        KeyboardInterrupt: after an interrupt; what was done is saved in ``out``.
     """
     recipe = recipe or Recipe()
     device = torch.device(device) if device is not None else default_device()
     _check_labels(model, train_set, val_set)
+    rank, world = distributed.rank(), distributed.world_size()
     batch_size = min(recipe.batch_size, len(train_set))
+    if batch_size % world:
+        raise ValueError(f"{world} processes cannot share a batch of {batch_size} images equally; change one")
     steps = len(train_set) // batch_size
     model.to(device)
     images, labels, val_set = train_set.images.to(device), train_set.labels.to(device), val_set.to(device)
     optimizer = make_optimizer(model, recipe)
     identity = {"recipe": asdict(recipe), "config": model.config.to_dict(), "data": _fingerprint(train_set)}
-    run = _resume(Path(out), model, optimizer, identity) if out is not None else Run()
-    forward = torch.compile(model) if recipe.compile else model
+    state = _State(model, optimizer, identity, Path(out) if out is not None else None, device)
+    run = state.resume()
+    forward = DistributedDataParallel(model) if world > 1 else model
+    forward = torch.compile(forward) if recipe.compile else forward
     autocast = _autocast(device, recipe.precision)
 
     bar = tqdm(
         total=recipe.epochs * steps,
-        initial=len(run.history) * steps,
+        initial=len(run.history) * steps + state.step,
         unit="step",
-        disable=not show_progress(progress),
+        disable=rank > 0 or not show_progress(progress),
     )
-    with bar:
+    with bar, _StopRequest() as stop:
         for epoch in range(len(run.history), recipe.epochs):
-            began = time.perf_counter()
+            began = time.perf_counter() - state.seconds
             model.train()
-            total = torch.zeros((), device=device)
             for i, (index, generator) in enumerate(_batches(len(train_set), batch_size, recipe.seed, epoch)):
-                lr = learning_rate(recipe, epoch * steps + i, steps)
+                if i < state.step:  # done before the run was stopped: only its random numbers are drawn
+                    _draw(batch_size, generator)
+                    continue
                 for group in optimizer.param_groups:
-                    group["lr"] = lr
-                index = index.to(device)
-                batch = augment(images[index], recipe, generator)
+                    group["lr"] = learning_rate(recipe, epoch * steps + i, steps)
+                index = index[rank::world].to(device)
+                batch = augment(images[index], recipe, generator, rank=rank, world_size=world)
                 with autocast():
                     loss = F.cross_entropy(
                         forward(batch), labels[index], label_smoothing=recipe.label_smoothing
@@ -285,28 +321,32 @@ def train(
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
                 optimizer.step()
-                total += loss.detach()
+                state.total += distributed.sum_over_ranks(loss.detach().clone()) / world
+                state.step, state.seconds = i + 1, time.perf_counter() - began
                 bar.update()
-            train_loss = total.item() / steps
-            if not math.isfinite(train_loss):
-                kept = (
-                    f" The last finished epoch is kept in {out}." if out is not None and run.history else ""
-                )
-                raise FloatingPointError(
-                    f"the training loss is {train_loss} in epoch {epoch + 1} at learning rate {lr:.2e}; "
-                    f"lower the learning rate, warm up for longer or set clip_norm.{kept}"
-                )
+                if stop.asked or state.minutes_unsaved > save_minutes:
+                    state.check_finite(epoch)
+                    state.save(run)
+                if stop.asked:
+                    raise KeyboardInterrupt(
+                        f"stopped in epoch {epoch + 1}, after step {i + 1}{state.go_on()}"
+                    )
+            state.check_finite(epoch)
+            train_loss = state.total.item() / steps
             metrics = evaluate(model, val_set)
+            lr = learning_rate(recipe, (epoch + 1) * steps - 1, steps)
             row = {"epoch": epoch + 1, "lr": lr, "train_loss": train_loss}
             row |= {f"val_{k}": v for k, v in metrics.items()} | {"seconds": time.perf_counter() - began}
             run.history.append(row)
             bar.set_postfix(loss=f"{train_loss:.3f}", top1=f"{metrics['top1']:.1%}")
-            if on_epoch is not None:
+            if on_epoch is not None and rank == 0:
                 on_epoch(epoch + 1, model)
-            if out is not None:
-                _save_state(Path(out), model, optimizer, identity, run)
+            state.start_epoch()
+            state.save(run)
+            if stop.asked:
+                raise KeyboardInterrupt(f"stopped after epoch {epoch + 1}{state.go_on()}")
     model.eval()
-    if out is not None:
+    if out is not None and rank == 0:
         save_model(model, Path(out) / "model.safetensors", classes=train_set.classes)
     return run
 
@@ -332,9 +372,11 @@ def _check_labels(model: CRATE, *sets: ImageSet) -> None:
             raise ValueError(f"the set {data.name!r} holds no images")
         low, high = int(data.labels.min()), int(data.labels.max())
         if low < 0 or high >= model.config.num_classes:
+            first = int(((data.labels < 0) | (data.labels >= model.config.num_classes)).nonzero()[0])
+            where = f"; the first outside is {data.files[first] if data.files else f'image {first}'}"
             raise ValueError(
                 f"labels of {data.name!r} run from {low} to {high}, but the model has classes 0 to "
-                f"{model.config.num_classes - 1}"
+                f"{model.config.num_classes - 1}{where}"
             )
 
 
@@ -344,42 +386,127 @@ def _fingerprint(data: ImageSet) -> dict[str, Any]:
     return {"name": data.name, "shape": list(data.images.shape), "labels_crc32": zlib.crc32(labels)}
 
 
-def _save_state(
-    out: Path, model: CRATE, optimizer: torch.optim.Optimizer, identity: dict[str, dict], run: Run
-) -> None:
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    for i, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-    metadata = identity | {"history": run.history}
-    save_tensors(out / "state.safetensors", tensors, metadata)
+class _StopRequest:
+    """Turns the first interrupt into a request, so that no step is cut in two; the second one is immediate."""
 
-    def write_log(temporary: Path) -> None:
-        with open(temporary, "w", newline="", encoding="utf-8") as f:
-            writer = csv.DictWriter(f, fieldnames=list(run.history[0]))
-            writer.writeheader()
-            writer.writerows(run.history)
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
 
-    write_atomically(out / "log.csv", write_log)
+    def __enter__(self) -> _StopRequest:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
-def _resume(out: Path, model: CRATE, optimizer: torch.optim.Optimizer, identity: dict[str, dict]) -> Run:
-    state = out / "state.safetensors"
-    if not state.exists():
-        return Run()
-    tensors, metadata = load_tensors(state)
-    for what, ours in identity.items():
-        theirs, ours = metadata.get(what, {}), json.loads(json.dumps(ours))
-        if theirs != ours:
-            changed = {k: (theirs.get(k), v) for k, v in ours.items() if theirs.get(k) != v}
-            raise CheckpointError(
-                f"{state} was written with another {what} (there, here): {changed}. "
-                "Use the same one to go on, or another folder to start anew."
+class _State:
+    """What a training needs to go on exactly: weights, optimiser, history, and how far the epoch has come."""
+
+    def __init__(
+        self,
+        model: CRATE,
+        optimizer: torch.optim.Optimizer,
+        identity: dict[str, dict],
+        out: Path | None,
+        device: torch.device,
+    ) -> None:
+        self.model, self.optimizer, self.identity, self.out, self.device = (
+            model,
+            optimizer,
+            identity,
+            out,
+            device,
+        )
+        self.saved = False
+        self.start_epoch()
+        self._saved_at = time.perf_counter()
+
+    def start_epoch(self) -> None:
+        """No step of the epoch is done yet."""
+        self.step, self.seconds = 0, 0.0
+        self.total = torch.zeros((), device=self.device)  # of the loss, over the steps
+
+    @property
+    def minutes_unsaved(self) -> float:
+        """Since the last save, or the start; nothing to save where there is no folder."""
+        return 0.0 if self.out is None else (time.perf_counter() - self._saved_at) / 60
+
+    def go_on(self) -> str:
+        """How to go on, the end of a message."""
+        if not self.saved:
+            return (
+                "; nothing was saved, for no folder was given" if self.out is None else "; nothing was saved"
             )
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, i, key = name.split(".", 2)
-            slots.setdefault(int(i), {})[key] = tensor
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
-    return Run(metadata["history"])
+        return f"; what was done is saved in {self.out}, run the same again to go on"
+
+    def check_finite(self, epoch: int) -> None:
+        """Stop at a loss that is NaN or infinite, before the weights that gave it overwrite good ones."""
+        if math.isfinite(loss := self.total.item()):
+            return
+        kept = f" What was saved before is kept in {self.out}." if self.saved else ""
+        lr = self.optimizer.param_groups[0]["lr"]
+        raise FloatingPointError(
+            f"the training loss is {loss} in epoch {epoch + 1} at learning rate {lr:.2e}; "
+            f"lower the learning rate, warm up for longer or set clip_norm.{kept}"
+        )
+
+    def save(self, run: Run) -> None:
+        """Write state and log, each whole or not at all; rank 0 does it for all."""
+        if self.out is None or distributed.rank() > 0:
+            return
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {"total": self.total}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        metadata = self.identity | {"history": run.history, "step": self.step, "seconds": self.seconds}
+        save_tensors(self.out / "state.safetensors", tensors, metadata)
+
+        def write_log(temporary: Path) -> None:
+            with open(temporary, "w", newline="", encoding="utf-8") as f:
+                writer = csv.DictWriter(f, fieldnames=list(run.history[0]))
+                writer.writeheader()
+                writer.writerows(run.history)
+
+        if run.history:
+            write_atomically(self.out / "log.csv", write_log)
+        self.saved, self._saved_at = True, time.perf_counter()
+
+    def resume(self) -> Run:
+        """Load what was saved, if anything was, and return its history."""
+        path = self.out / "state.safetensors" if self.out is not None else None
+        found = path is not None and path.exists()
+        if not distributed.agree(int(found), self.device):
+            raise CheckpointError(f"some processes see {path} and some do not: give them one shared folder")
+        if not found:
+            return Run()
+        tensors, metadata = load_tensors(path)
+        for what, ours in self.identity.items():
+            theirs, ours = metadata.get(what, {}), json.loads(json.dumps(ours))
+            if theirs != ours:
+                changed = {k: (theirs.get(k), v) for k, v in ours.items() if theirs.get(k) != v}
+                raise CheckpointError(
+                    f"{path} was written with another {what} (there, here): {changed}. "
+                    "Use the same one to go on, or another folder to start anew."
+                )
+        self.model.load_state_dict(
+            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        )
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, i, key = name.split(".", 2)
+                slots.setdefault(int(i), {})[key] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
+        self.step, self.seconds = metadata.get("step", 0), metadata.get("seconds", 0.0)
+        self.total = tensors.get("total", self.total.cpu()).to(self.device)
+        self.saved = True
+        return Run(metadata["history"])

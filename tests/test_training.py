@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -158,24 +159,25 @@ class TestResume:
         with pytest.raises(CheckpointError, match="another data"):
             train(tiny(), other, data, recipe(epochs=1), out=tmp_path, progress=False, device="cpu")
 
-    def test_killed_for_real(self, tmp_path):
-        """A process that ends by SIGKILL in the middle of its third epoch."""
+    @pytest.mark.parametrize("save_minutes", [10.0, 0.0])
+    def test_killed_for_real(self, tmp_path, save_minutes):
+        """A process that ends by SIGKILL in the middle of its third epoch, saved after epochs or after every step."""
         script = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import test_training as t
 steps = []
 plain = t.training.augment
-def augment(*args):
+def augment(*args, **kwargs):
     steps.append(1)
     if len(steps) == 11:  # four steps an epoch
         os.kill(os.getpid(), signal.SIGKILL)
-    return plain(*args)
+    return plain(*args, **kwargs)
 t.training.augment = augment
-t.run(t.tiny(), out=sys.argv[2])
+t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
 """
         done = subprocess.run(
-            [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)],
+            [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path), str(save_minutes)],
             capture_output=True,
             text=True,
             check=False,
@@ -184,10 +186,63 @@ t.run(t.tiny(), out=sys.argv[2])
             assert done.returncode == -9, done.stderr
         with open(tmp_path / "log.csv", newline="") as f:
             assert [int(row["epoch"]) for row in csv.DictReader(f)] == [1, 2]
+        assert load_tensors(tmp_path / "state.safetensors")[1]["step"] == (2 if save_minutes == 0 else 0)
         straight, resumed = tiny(), tiny(seed=5)
-        run(straight)
-        run(resumed, out=tmp_path)
+        whole, rest = run(straight), run(resumed, out=tmp_path)
         assert torch.equal(weights(resumed), weights(straight))
+        assert rest["train_loss"] == whole["train_loss"]
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("at", [6, 8])  # in the middle of an epoch, and in its last step
+    def test_interrupt_saves_the_step_and_resumes_exactly(self, tmp_path, monkeypatch, number, at):
+        calls, plain = [], augment
+
+        def interrupted(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == at:
+                os.kill(os.getpid(), number)
+            return plain(*args, **kwargs)
+
+        before = signal.getsignal(number)
+        monkeypatch.setattr(training, "augment", interrupted)
+        message = rf"stopped .*epoch 2.*saved in {tmp_path}, run the same again to go on"
+        with pytest.raises(KeyboardInterrupt, match=message):
+            run(tiny(), out=tmp_path)
+        assert signal.getsignal(number) is before
+        assert len(calls) == at, "the step at hand was finished, and no other begun"
+        straight, resumed = tiny(), tiny(seed=5)
+        whole, rest = run(straight), run(resumed, out=tmp_path)
+        assert len(calls) == 16 + 16, "no step was done twice"
+        assert torch.equal(weights(resumed), weights(straight))
+        assert rest["train_loss"] == whole["train_loss"]
+
+    def test_second_interrupt_is_immediate(self, monkeypatch):
+        def impatient(*args, **kwargs):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("still running")
+
+        monkeypatch.setattr(training, "augment", impatient)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny())
+
+    def test_full_disk_leaves_the_last_state_whole(self, tmp_path, monkeypatch):
+        run(tiny(), recipe(epochs=4), out=tmp_path / "whole")
+
+        def full(*args, **kwargs):
+            raise OSError(28, "No space left on device", "state.safetensors")
+
+        def fill(epoch, model):
+            if epoch == 2:
+                monkeypatch.setattr("crate_mini.checkpoints.save_file", full)
+
+        with pytest.raises(OSError, match=r"No space left on device.*state.safetensors"):
+            run(tiny(), recipe(epochs=4), out=tmp_path / "cut", on_epoch=fill)
+        monkeypatch.undo()
+        assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["log.csv", "state.safetensors"]
+        resumed = tiny(seed=5)
+        run(resumed, recipe(epochs=4), out=tmp_path / "cut")
+        assert torch.equal(weights(resumed), weights(load_model(tmp_path / "whole" / "model.safetensors")))
 
     def test_a_finished_run_does_nothing_more(self, tmp_path):
         model = tiny()
@@ -245,7 +300,7 @@ class TestTrouble:
             if epoch == 2:
                 model.norm.weight.register_hook(lambda grad: grad * float("nan"))
 
-        with pytest.raises(FloatingPointError, match=r"in epoch 3 .*The last finished epoch is kept in"):
+        with pytest.raises(FloatingPointError, match=r"in epoch 3 .*What was saved before is kept in"):
             run(tiny(), recipe(epochs=4), out=tmp_path / "bad", on_epoch=spoil_later)
         tensors, metadata = load_tensors(tmp_path / "bad" / "state.safetensors")
         assert len(metadata["history"]) == 2
@@ -262,7 +317,7 @@ class TestTrouble:
         low, high = min(bad, 0), max(bad, 1)
         with pytest.raises(
             ValueError,
-            match=f"labels of 'stripes' run from {low} to {high}, but the model has classes 0 to 1",
+            match=f"labels of 'stripes' run from {low} to {high}, .* classes 0 to 1; the first outside is image 3",
         ):
             train(tiny(), *sets, recipe(), progress=False)
 

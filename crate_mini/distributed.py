@@ -1,0 +1,79 @@
+"""Several processes as one: the little that training and evaluation need of ``torch.distributed``.
+
+With one process everything here does nothing, so that no caller needs to ask. Several are started by ``torchrun``::
+
+    torchrun --nproc-per-node 4 -m crate_mini.cli train --model crate_tiny --data tiny-imagenet --out runs/tiny
+
+on one machine, or on each of several with ``--nnodes``, ``--node-rank`` and ``--rdzv-endpoint`` added.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of processes that work together; 1 outside of :func:`processes`."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum over all processes, in place; every process gets it."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def agree(value: int, device: torch.device) -> bool:
+    """Whether every process holds the same number."""
+    ends = torch.tensor([value, -value], device=device)
+    if world_size() > 1:
+        dist.all_reduce(ends, op=dist.ReduceOp.MAX)
+    return bool(ends[0] == -ends[1])
+
+
+@contextmanager
+def processes(device: torch.device | str | None = None) -> Iterator[torch.device | None]:
+    """Join the processes that ``torchrun`` has started; alone, do nothing.
+
+    Args:
+        device: what the caller was told to use. With several processes on GPUs each takes its own.
+
+    Yields:
+        The device of this process, or ``device`` as it was where there is one process.
+    """
+    device = torch.device(device) if device is not None else None
+    if int(os.environ.get("WORLD_SIZE", 1)) < 2:
+        yield device
+        return
+    if device is None or device.type == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def first_rank_first() -> Iterator[None]:
+    """The body runs on rank 0 first, then on the others, who find what it has fetched or unpacked."""
+    if rank() > 0:
+        dist.barrier()
+    yield
+    if world_size() > 1 and rank() == 0:
+        dist.barrier()

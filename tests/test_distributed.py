@@ -1,0 +1,113 @@
+"""Two processes over gloo do what one does: the same loss curve, the same weights, one log."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from crate_mini import distributed
+from crate_mini.checkpoints import load_model
+
+SCRIPT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import test_training as t
+from crate_mini import distributed
+
+out, kill = sys.argv[2], sys.argv[3] == "stop"
+with distributed.processes("cpu") as device:
+    model = t.tiny(seed=distributed.rank())  # rank 0's start must count for all
+    calls = []
+
+    def stop(epoch, _):
+        calls.append(epoch)
+        if kill and epoch == 2:
+            raise SystemExit(3)
+
+    history = t.train(model, t.stripes(), t.stripes(15, seed=1), t.recipe(), out=out, device=device,
+                      progress=False, on_epoch=stop).history
+    with open(f"{out}/rank{distributed.rank()}.json", "w") as f:
+        json.dump({"history": history, "weights": t.weights(model).tolist(), "calls": calls}, f)
+"""
+
+
+def launch(out: Path, mode: str) -> subprocess.CompletedProcess:
+    out.mkdir(exist_ok=True)
+    (out / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    if sys.platform == "linux":
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    return subprocess.run(
+        [*command, str(out / "script.py"), str(Path(__file__).parent), str(out), mode],
+        capture_output=True, text=True, env=environment, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def of_training():
+    """The small model, images and recipe that the tests of training use."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_training.py"))))
+
+
+@pytest.fixture(scope="module")
+def one_process():
+    """The same training by one process, in this one."""
+    t = of_training()
+    model = t.tiny()
+    run = t.train(model, t.stripes(), t.stripes(15, seed=1), t.recipe(), device="cpu", progress=False)
+    return run.history, t.weights(model)
+
+
+def same_curve(ours: list[dict], theirs: list[dict]) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        for column in ("epoch", "lr", "train_loss", "val_loss", "val_top1", "val_top5"):
+            assert a[column] == pytest.approx(b[column], rel=1e-4, abs=1e-6), (a["epoch"], column)
+
+
+def test_two_processes_are_one_and_resume(tmp_path, one_process):
+    """Stopped after two epochs and started again, by two processes each time."""
+    history, weights = one_process
+    stopped = launch(tmp_path, "stop")
+    assert stopped.returncode != 0
+    with open(tmp_path / "log.csv", newline="") as f:
+        assert [int(row["epoch"]) for row in csv.DictReader(f)] == [1]  # epoch 2 ended before it was saved
+
+    done = launch(tmp_path, "go")
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads((tmp_path / f"rank{i}.json").read_text()) for i in range(2)]
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    assert ranks[0]["calls"] == [2, 3, 4]
+    assert ranks[1]["calls"] == []
+    for result in ranks:
+        same_curve(result["history"], history)
+        torch.testing.assert_close(torch.tensor(result["weights"]), weights, rtol=1e-3, atol=1e-5)
+    saved = torch.cat([p.flatten() for p in load_model(tmp_path / "model.safetensors").parameters()])
+    assert saved.tolist() == ranks[0]["weights"]
+
+
+def test_a_batch_that_cannot_be_shared(monkeypatch):
+    t = of_training()
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    with pytest.raises(ValueError, match="3 processes cannot share a batch of 8 images equally"):
+        t.run(t.tiny())
+
+
+def test_alone_everything_is_as_if_it_were_not_there(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with distributed.processes("cpu") as device, distributed.first_rank_first():
+        assert device == torch.device("cpu")
+        assert (distributed.rank(), distributed.world_size()) == (0, 1)
+        assert distributed.sum_over_ranks(torch.tensor(3.0)) == 3
+        assert distributed.agree(1, device)
+    with distributed.processes() as device:
+        assert device is None
