@@ -113,9 +113,7 @@ def effective_rank(Zk: Float[Tensor, "*batch n p"]) -> Float[Tensor, "*batch"]:
     with :math:`\sigma_i` the singular values of the tokens (Roy and Vetterli 2007, with squares). 1 for tokens on a
     line, ``p`` for an isotropic cloud, 0 where all tokens are zero.
     """
-    wide = _wide(Zk)
-    gram = wide @ wide.mT if Zk.shape[-2] <= Zk.shape[-1] else wide.mT @ wide
-    energy = torch.linalg.eigvalsh(gram).clamp(min=0)
+    energy = torch.linalg.eigvalsh(_small_gram(Zk)).clamp(min=0)
     total = energy.sum(-1, keepdim=True)
     share = energy / torch.where(total > 0, total, 1)
     return torch.special.entr(share).sum(-1).exp() * (total[..., 0] > 0)
@@ -393,49 +391,85 @@ def _of_one_layer(
         seen["sparsity", place, "length"] = Z.norm(dim=-1).mean(1)
         seen["effective_rank", place] = effective_rank(Zk[place])
 
-    for normalise, eps_sq in readings:
-        key = reading(normalise, eps_sq)
-        rates = {p: _rates(block, tokens[p], normalise, eps_sq, lam) for p in tokens}
-        for place, quantities in rates.items():
-            seen |= {("rates", key, place, name): value for name, value in quantities.items()}
-        for step, (start, end) in STEPS.items():
-            changes = {name: rates[end][name] - rates[start][name] for name in rates[end]}
-            seen |= {("changes", key, step, name): value for name, value in changes.items()}
-            seen["changes", key, step, "share_lower"] = (changes["Rc"] < 0).double()
-
+    for normalise in dict.fromkeys(name for name, _ in readings):
+        grams = {place: _Grams(block, Z, normalise) for place, Z in tokens.items()}
         before = tokens["tokens_in"]
         move = tokens["tokens_mid"] - before
-        others = {"mirrored": before - move}
+        others = {"mirrored": _Grams(block, before - move, normalise)}
         if normalise == "none":
-            U = bases(block.attention)
-            downhill = -torch.einsum("bknp,kdp->bnd", coding_rate_gradient(Zk["tokens_in"], eps_sq), U)
-            seen["descent", key] = F.cosine_similarity(downhill.flatten(1), move.flatten(1))
             length = before.norm(dim=-1, keepdim=True)
-            others["turned"] = F.normalize(tokens["tokens_mid"], dim=-1) * length
-            stride = move.norm(dim=(1, 2), keepdim=True)
-            others["downhill"] = before + stride * downhill / downhill.norm(dim=(1, 2), keepdim=True)
-        for name, Z in others.items():
-            change = _head_rates(block, Z, normalise, eps_sq).sum(-1) - rates["tokens_in"]["Rc"]
-            seen["changes", key, name, "Rc"] = change
-            seen["changes", key, name, "share_lower"] = (change < 0).double()
+            others["turned"] = _Grams(block, F.normalize(tokens["tokens_mid"], dim=-1) * length, normalise)
+        for eps_sq in (e for name, e in readings if name == normalise):
+            key = reading(normalise, eps_sq)
+            rates = {place: gram.rates(eps_sq, lam) for place, gram in grams.items()}
+            for place, quantities in rates.items():
+                seen |= {("rates", key, place, name): value for name, value in quantities.items()}
+            for step, (start, end) in STEPS.items():
+                changes = {name: rates[end][name] - rates[start][name] for name in rates[end]}
+                seen |= {("changes", key, step, name): value for name, value in changes.items()}
+                seen["changes", key, step, "share_lower"] = (changes["Rc"] < 0).double()
+
+            what_if = dict(others)
+            if normalise == "none":
+                try:
+                    gradient = coding_rate_gradient(Zk["tokens_in"], eps_sq)
+                except torch.linalg.LinAlgError as error:
+                    raise ValueError(
+                        f"eps_sq {eps_sq:g} is lost in rounding beside tokens this large"
+                    ) from error
+                downhill = -torch.einsum("bknp,kdp->bnd", gradient, bases(block.attention))
+                seen["descent", key] = F.cosine_similarity(downhill.flatten(1), move.flatten(1))
+                stride = move.norm(dim=(1, 2), keepdim=True) / downhill.norm(dim=(1, 2), keepdim=True)
+                what_if["downhill"] = _Grams(block, before + stride * downhill, normalise)
+            for name, gram in what_if.items():
+                change = gram.head_rates(eps_sq).sum(-1) - rates["tokens_in"]["Rc"]
+                seen["changes", key, name, "Rc"] = change
+                seen["changes", key, name, "share_lower"] = (change < 0).double()
     return seen
 
 
-def _head_rates(block: Block, Z: Tensor, normalise: str, eps_sq: float) -> Tensor:
-    """R^c of every head, (b, K)."""
-    Zk = coordinates(block.attention, F.normalize(Z, dim=-1) if normalise == "token" else Z)
-    return coding_rate(F.normalize(_wide(Zk), dim=-1) if normalise == "head" else Zk, eps_sq)
+class _Grams:
+    """Tokens of one place, scaled as asked, as the Gram matrices from which their rates follow for every precision."""
+
+    def __init__(self, block: Block, Z: Tensor, normalise: str) -> None:
+        Z = F.normalize(Z, dim=-1) if normalise == "token" else Z
+        Zk = coordinates(block.attention, Z)
+        heads = F.normalize(_wide(Zk), dim=-1) if normalise == "head" else Zk
+        self.heads, self.n, self.p, self.d = _small_gram(heads), Zk.shape[-2], Zk.shape[-1], Z.shape[-1]
+        # coordinates that every head scales for itself are not those of any one set of tokens
+        self.tokens = None if normalise == "head" else Z
+        self.whole = None
+
+    def head_rates(self, eps_sq: float) -> Tensor:
+        """R^c of every head, (b, K)."""
+        return _rate(self.heads, self.p / (self.n * eps_sq))
+
+    def rates(self, eps_sq: float, lam: float) -> dict[str, Tensor]:
+        """All rates of one reading, one value (or K) for each image."""
+        heads = self.head_rates(eps_sq)
+        found = {"Rc_heads": heads, "Rc": heads.sum(-1)}
+        if self.tokens is not None:
+            self.whole = _small_gram(self.tokens) if self.whole is None else self.whole
+            found["R"] = _rate(self.whole, self.d / (self.n * eps_sq))
+            found["delta"] = found["R"] - found["Rc"]
+            size = (self.tokens != 0).sum((-2, -1), dtype=found["R"].dtype)
+            found["objective"] = found["delta"] - lam * size
+        return found
 
 
-def _rates(block: Block, Z: Tensor, normalise: str, eps_sq: float, lam: float) -> dict[str, Tensor]:
-    """The rates of one place under one reading."""
-    heads = _head_rates(block, Z, normalise, eps_sq)
-    Rc = heads.sum(-1)
-    if normalise == "head":
-        return {"Rc_heads": heads, "Rc": Rc}
-    whole = coding_rate(F.normalize(Z, dim=-1) if normalise == "token" else Z, eps_sq)
-    objective = whole - Rc - lam * (Z != 0).sum((-2, -1), dtype=whole.dtype)
-    return {"Rc_heads": heads, "Rc": Rc, "R": whole, "delta": whole - Rc, "objective": objective}
+def _small_gram(Z: Tensor) -> Tensor:
+    wide = _wide(Z)
+    return wide @ wide.mT if Z.shape[-2] <= Z.shape[-1] else wide.mT @ wide
+
+
+def _rate(gram: Tensor, alpha: float) -> Tensor:
+    """Half the logarithm of det(I + alpha G): what :func:`coding_rate` computes, from a Gram matrix at hand."""
+    factor, failed = torch.linalg.cholesky_ex(
+        torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) + alpha * gram
+    )
+    if failed.any():  # the identity was lost in rounding
+        return 0.5 * (alpha * torch.linalg.eigvalsh(gram).clamp(min=0)).log1p().sum(-1)
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def _wide(Z: Tensor) -> Tensor:

@@ -297,6 +297,21 @@ def test_batches_of_any_kind_give_the_same(tmp_path):
         assert other["images"] == 7
 
 
+def test_tokens_that_drown_the_identity_are_measured_all_the_same():
+    """Nearly equal tokens, at a precision far below rounding: the Cholesky factor does not exist in float64."""
+    model = tiny()
+    with torch.no_grad():
+        model.position.zero_()
+        model.cls_token.zero_()
+    same = torch.full((2, 3, 32, 32), 0.5)
+    for normalise, eps_sq in (("none", 1e-3), ("token", 1e-30), ("head", 1e-30)):
+        got = measure(model, same, eps_sq=eps_sq, normalise=normalise)
+        for place in PLACES:
+            assert np.isfinite(curve(got, "Rc", place, normalise, eps_sq)["mean"]).all()
+    with pytest.raises(ValueError, match="eps_sq 1e-30 is lost in rounding"):
+        measure(model, same, eps_sq=1e-30, normalise="none")
+
+
 def test_no_batch_is_kept():
     alive = []
 
