@@ -14,8 +14,15 @@ function countModel(d, L, patch, classes, image) {
   };
 }
 
+// Round numbers from zero, about four of them.
+function ticks(end) {
+  const power = 10 ** Math.floor(Math.log10(end / 3));
+  const step = power * [1, 2, 5, 10].find((m) => 4 * m * power >= end);
+  return Array.from({ length: Math.floor(end / step) + 1 }, (_, i) => i * step);
+}
+
 const PUBLISHED = [
-  // width, layers, patch, classes, name, its width as text
+  // width, layers, patch, classes, name
   [384, 12, 16, 1000, "CRATE-T of the first paper"],
   [576, 12, 16, 1000, "CRATE-S of the first paper"],
   [768, 12, 16, 1000, "CRATE-B of the first paper"],
@@ -38,7 +45,7 @@ function play(kit, data) {
     ["patches", "patches to tokens", kit.colours.green],
     ["positions", "positions, class token", kit.colours.purple],
   ];
-  const plot = kit.plot({ x: [0, 1], y: [0, 3], height: 190, xlabel: "million parameters", noY: true, alt: "Two bars, CRATE and ViT, made of the parameters of their parts" });
+  const plot = kit.plot({ x: [0, 1], y: [-0.55, 3.1], height: 200, bare: true, alt: "Two bars, CRATE and ViT, made of the parameters of their parts" });
   const total = { crate: kit.readout({ label: "CRATE" }), vit: kit.readout({ label: "ViT" }) };
   const ratio = kit.readout({ label: "CRATE / ViT" });
   const inLayers = kit.readout({ label: "of CRATE's, in its layers" });
@@ -48,7 +55,12 @@ function play(kit, data) {
     const counts = countModel(width.value, layers.value, patch.value, classes.value, data.image);
     const sums = {};
     for (const family of ["crate", "vit"]) sums[family] = Object.values(counts[family]).reduce((a, b) => a + b, 0);
-    plot.range({ x: [0, (1.02 * sums.vit) / 1e6] });
+    const end = sums.vit / 1e6;
+    plot.range({ x: [-0.01 * end, 1.04 * end] });
+    for (const v of ticks(end)) {
+      plot.line([[v, 0], [v, 3.1]], { color: kit.colours.line, width: 1 });
+      plot.text([v, 0], v === 0 ? "0" : `${kit.shortNumber(v)} M`, { color: kit.colours.quiet, anchor: v === 0 ? "start" : "middle", dy: 15 });
+    }
     [["crate", 1.35, "CRATE"], ["vit", 0.1, "ViT"]].forEach(([family, low, name]) => {
       let left = 0;
       for (const [key, , color] of parts) {

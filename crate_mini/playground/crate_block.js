@@ -34,7 +34,7 @@ function play(kit, data) {
   const square = { x: [0, g], y: [0, g], equal: true, bare: true, height: 250 };
   const photo = kit.plot({ ...square, title: "the photograph", alt: "The photograph, with the chosen patch marked" });
   const map = kit.plot({ ...square, title: " ", alt: "The chosen quantity for every patch" });
-  const path = kit.plot({ x: [-0.5, 2 * depth + 0.5], y: [0, 1], height: 180, xlabel: "half steps: layer 0 is 0 to 2, layer 1 is 2 to 4, …", alt: "The mean of the quantity over the image, by half step" });
+  const path = kit.plot({ x: [-0.5, 2 * depth + 0.5], y: [0, 1], height: 180, xlabel: "half steps, two to a layer", alt: "The mean of the quantity over the image, by half step" });
   const readouts = {
     here: kit.readout({ label: "this patch" }),
     mean: kit.readout({ label: "mean over the image" }),
@@ -89,7 +89,7 @@ function play(kit, data) {
     const curve = data.length.map((_, s) => [s, average(s)]);
     const top = Math.max(...curve.map((p) => p[1]));
     const bottom = Math.min(0, ...curve.map((p) => p[1]));
-    path.options.title = `${titles[what.value]}, mean over the image`;
+    path.options.title = `mean ${what.value === "zeros" ? "share of zeros" : what.value}, by half step`;
     path.range({ y: [1.08 * bottom, 1.12 * top] });
     path.line(curve, { color: kit.colours.quiet, width: 1.5 });
     path.dots(curve, { color: curve.map((_, s) => (s === 0 ? kit.colours.quiet : s % 2 ? kit.colours.orange : kit.colours.blue)), r: 3.5 });
