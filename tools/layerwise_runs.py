@@ -1,0 +1,147 @@
+"""Train the small networks of chapter 07 and measure them layer by layer on the way: one JSON for each run.
+
+Every run is a crate_nano on the embedded pictures: the published form, its variants (tied bases, the sign turned, the
+factor kept) and other sizes, with several seeds. A run that is there already is skipped, so the command may be stopped
+and given again; at the end all runs are gathered in one file.
+
+    python tools/layerwise_runs.py --out runs/layerwise
+    python tools/layerwise_runs.py --out runs/layerwise --only free --seeds 0     a first look
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crate_mini import data
+from crate_mini.checkpoints import write_atomically
+from crate_mini.layerwise import measure
+from crate_mini.model import CRATE, count_parameters, create_model
+from crate_mini.provenance import provenance
+from crate_mini.training import Recipe, evaluate, train
+
+RESULT = Path(__file__).resolve().parent.parent / "results" / "layerwise" / "training.json"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "free": {},
+    "tied": {"tied": True},
+    "tied, minus": {"tied": True, "move": -1.0},
+    "tied, factor": {"tied": True, "keep": 0.5, "move": 0.5},
+    "free, factor": {"keep": 0.5, "move": 0.5},
+}
+SIZES: dict[str, dict[str, Any]] = {
+    "narrow": {"dim": 48, "heads": 2},
+    "wide": {"dim": 192, "heads": 8},
+    "shallow": {"depth": 2},
+    "deep": {"depth": 8},
+}
+RECIPE = {"epochs": 10, "batch_size": 32, "lr": 2e-3, "warmup_epochs": 1.0, "crop_area": (0.6, 1.0)}
+EPOCHS = (0, 1, 2, 5, 10)
+TRAIN, HELD_OUT, MEASURED = 2000, 500, 100
+
+
+def lean(result: dict[str, Any]) -> dict[str, Any]:
+    """What the chapter reads of one measurement: totals over heads, and the bases in a few numbers."""
+    steps = ("compress", "compress_seen", "mirrored", "turned", "downhill")
+    places = ("tokens_in", "attention_in", "tokens_mid", "tokens_out")
+    keep = ("Rc", "R", "delta", "objective", "share_lower")
+
+    def short(statistics: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: {part: statistics[name][part] for part in ("mean", "low", "high")}
+            for name in keep
+            if name in statistics
+        }
+
+    layers = [
+        {
+            "coherence": _off_diagonal(layer["coherence"]),
+            "alignment": layer["alignment"] and sum(layer["alignment"]) / len(layer["alignment"]),
+            "dictionary": layer["dictionary"],
+        }
+        for layer in result["layers"]
+    ]
+    rates = {r: {p: short(at[p]) for p in places} for r, at in result["rates"].items()}
+    changes = {r: {s: short(at[s]) for s in steps if s in at} for r, at in result["changes"].items()}
+    zeros = result["sparsity"]["tokens_out"]["zeros"]
+    return {
+        "rates": rates, "changes": changes, "zeros": zeros, "layers": layers,
+        "descent": result["descent"], "settings": result["settings"], "images": result["images"],
+    }  # fmt: skip
+
+
+def _off_diagonal(matrix: list[list[float]]) -> float | None:
+    K = len(matrix)
+    inside = sum(matrix[i][i] for i in range(K))
+    return round((sum(map(sum, matrix)) - inside) / (K * K - K), 5)
+
+
+def one_run(name: str, settings: dict[str, Any], seed: int, sets: dict[str, data.ImageSet]) -> dict[str, Any]:
+    """Train once; a measurement and both accuracies at each of the chosen epochs."""
+    torch.manual_seed(seed)
+    model = create_model("crate_nano", num_classes=len(sets["train"].classes), **settings)
+    points = []
+
+    def look(epoch: int, model: CRATE) -> None:
+        if epoch not in EPOCHS:
+            return
+        point: dict[str, Any] = {"epoch": epoch}
+        point["train"] = evaluate(model, sets["train"].subset(range(HELD_OUT)))
+        point["held_out"] = evaluate(model, sets["held_out"])
+        point |= lean(measure(model, sets["held_out"].subset(range(MEASURED)), eps_sq=(0.01, 0.5)))
+        points.append(point)
+
+    look(0, model)
+    recipe = Recipe(seed=seed, **RECIPE)
+    run = train(model, sets["train"], sets["held_out"].subset(range(50)), recipe, device="cpu", on_epoch=look)
+    return {
+        "name": name, "seed": seed, "settings": settings, "parameters": count_parameters(model),
+        "minutes": round(run.minutes, 2), "points": points,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Train what is missing, measure, gather."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for one JSON a run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the variants")
+    parser.add_argument("--only", nargs="+", choices=[*VARIANTS, *SIZES], help="some of the runs")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads; one is fastest on a busy machine"
+    )
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    sets = {
+        "train": data.load("embedded", "train", n=TRAIN),
+        "held_out": data.load("embedded", "test", n=HELD_OUT),
+    }
+    plan = [(name, s, seed) for seed in a.seeds for name, s in VARIANTS.items()]
+    plan += [(name, s, a.seeds[0]) for name, s in SIZES.items()]
+    runs = []
+    for name, settings, seed in plan:
+        if a.only and name not in a.only:
+            continue
+        path = a.out / f"{name.replace(', ', '_')}_{seed}.json"
+        if not path.exists():
+            text = json.dumps(one_run(name, settings, seed, sets))
+            write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        run = json.loads(path.read_text(encoding="utf-8"))
+        last = run["points"][-1]
+        print(
+            f"{name}, seed {seed}: {last['train']['top1']:.1%} of the training pictures, "
+            f"{last['held_out']['top1']:.1%} of the held-out ones, {run['minutes']} minutes",
+            flush=True,
+        )
+        runs.append(run)
+    facts = provenance("cpu", data="embedded", train=TRAIN, held_out=HELD_OUT, recipe=RECIPE, runs=runs)
+    if not a.only:
+        write_atomically(RESULT, lambda t: t.write_text(json.dumps(facts) + "\n", encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
