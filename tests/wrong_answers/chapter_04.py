@@ -53,7 +53,7 @@ WRONG = {
         (lambda v, tau: torch.where(v**2 > tau, v, 0), "there is a ½"),
         (lambda v, tau: torch.relu(v.abs() - tau) * v.sign(), "that is the soft threshold"),
         (lambda v, tau: torch.where((v > 0) & (v**2 / 2 > tau), v, 0), "does not forbid a sign"),
-        (lambda v, tau: v, "compare the two costs"),
+        (lambda v, tau: v, "Compare the two costs"),
         (lambda v, tau: ..., "returned nothing"),
     ],
     "check_paper_settings": [
@@ -92,6 +92,6 @@ WRONG = {
         (lambda D, eta, lam: (matrix(D, eta).T, bias(D, eta * lam)), "the threshold is subtracted"),
         (lambda D, eta, lam: (matrix(D, eta).T, bias(D, -lam)), "eta·lam, not lam"),
         (lambda D, eta, lam: matrix(D, eta), "a matrix and a vector"),
-        (lambda D, eta, lam: (eta * D.T, bias(D, -eta * lam)), "use M = I"),
+        (lambda D, eta, lam: (eta * D.T, bias(D, -eta * lam)), "Use M = I"),
     ],
 }
