@@ -58,7 +58,7 @@ def networks() -> tuple[dict, dict]:
         ("untrained", "as they are", "none", 0, None, 0.01),
         ("trained", "at length one", "token", 2, None, 0.5),
         ("trained", "at length one in each head", "head", 1, 2, 0.01),
-        ("untrained", "at length one", "token", 1, 0, 10),
+        ("untrained", "at length one", "token", 1, 0, 10.0),
     ],
 )
 def test_numbers_are_those_of_the_package(open_play, networks, network, tokens, key, layer, head, eps_sq):
