@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from crate_mini import data, figures
+from crate_mini import data, distributed, figures
 from crate_mini.checkpoints import (
     CheckpointError,
     list_pretrained,
@@ -35,11 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, FileNotFoundError, data.DataError, CheckpointError, FloatingPointError) as error:
+    except (ValueError, data.DataError, CheckpointError, FloatingPointError, OSError) as error:
         print(f"crate-mini: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ncrate-mini: stopped; run the same command again to go on or start over", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        told = str(stop) or "stopped; run the same command again to go on or start over"
+        print(f"\ncrate-mini: {told}", file=sys.stderr)
         return 130
     return 0
 
@@ -131,17 +132,23 @@ def _add_data(p: argparse.ArgumentParser, default: str) -> None:
 
 
 def _train(a: argparse.Namespace) -> None:
+    with distributed.processes(a.device) as device:
+        _train_here(a, device or default_device())
+
+
+def _train_here(a: argparse.Namespace, device: torch.device) -> None:
+    """The training as this process takes part in it; rank 0 talks and writes."""
     given = {f.name: getattr(a, f.name) for f in fields(Recipe)}
     recipe = Recipe.from_dict(given)
-    source = {"image_size": a.image_size, "root": a.root, "download": a.download, "progress": True}
-    train_set = data.load(a.data, "train", **source)
+    first = distributed.rank() == 0
+    source = {"image_size": a.image_size, "root": a.root, "download": a.download, "progress": first}
     held_out = "val" if "val" in data.SETS[a.data][1] else "test"
-    val_set = data.load(a.data, held_out, **source)
+    with distributed.first_rank_first():
+        train_set, val_set = (data.load(a.data, split, **source) for split in ("train", held_out))
     torch.manual_seed(recipe.seed)
     model = create_model(
         a.model, image_size=a.image_size, patch_size=a.patch_size, num_classes=max(1, len(train_set.classes))
     )
-    device = torch.device(a.device) if a.device else default_device()
     size = count_parameters(model)
     card = provenance(  # taken before training: the commit that was run, not the one of the day it ended
         device,
@@ -151,12 +158,15 @@ def _train(a: argparse.Namespace) -> None:
             "train": train_set.name, "images": len(train_set), "held_out": val_set.name, "tier": train_set.tier,
         },
         recipe=asdict(recipe),
+        processes=distributed.world_size(),
     )  # fmt: skip
-    print(f"{a.model}: {size:,} parameters; {len(train_set):,} images on {device}", flush=True)
+    if first:
+        print(f"{a.model}: {size:,} parameters; {len(train_set):,} images on {device}", flush=True)
     run = train(model, train_set, val_set, recipe, out=a.out, device=device)
     card |= {"minutes": round(run.minutes, 1), "held_out": evaluate(model, val_set)}
-    save_model(model, a.out / "model.safetensors", card, classes=train_set.classes)
-    print(f"top-1 on {val_set.name}: {card['held_out']['top1']:.1%}; weights and card in {a.out}")
+    if first:
+        save_model(model, a.out / "model.safetensors", card, classes=train_set.classes)
+        print(f"top-1 on {val_set.name}: {card['held_out']['top1']:.1%}; weights and card in {a.out}")
 
 
 def _model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch.device]:
