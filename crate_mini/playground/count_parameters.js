@@ -45,7 +45,7 @@ function play(kit, data) {
     ["patches", "patches to tokens", kit.colours.green],
     ["positions", "positions, class token", kit.colours.purple],
   ];
-  const plot = kit.plot({ x: [0, 1], y: [-0.55, 3.1], height: 200, bare: true, alt: "Two bars, CRATE and ViT, made of the parameters of their parts" });
+  const plot = kit.plot({ x: [0, 1], y: [-0.55, 4.3], height: 235, bare: true, alt: "Two bars, CRATE and ViT, made of the parameters of their parts" });
   const total = { crate: kit.readout({ label: "CRATE" }), vit: kit.readout({ label: "ViT" }) };
   const ratio = kit.readout({ label: "CRATE / ViT" });
   const inLayers = kit.readout({ label: "of CRATE's, in its layers" });
@@ -58,7 +58,7 @@ function play(kit, data) {
     const end = sums.vit / 1e6;
     plot.range({ x: [-0.01 * end, 1.04 * end] });
     for (const v of ticks(end)) {
-      plot.line([[v, 0], [v, 3.1]], { color: kit.colours.line, width: 1 });
+      plot.line([[v, 0], [v, 2.5]], { color: kit.colours.line, width: 1 });
       plot.text([v, 0], v === 0 ? "0" : `${kit.shortNumber(v)} M`, { color: kit.colours.quiet, anchor: v === 0 ? "start" : "middle", dy: 15 });
     }
     [["crate", 1.35, "CRATE"], ["vit", 0.1, "ViT"]].forEach(([family, low, name]) => {
