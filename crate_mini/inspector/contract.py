@@ -3,7 +3,7 @@ r"""What passes from Python to the page: one JSON object, described here and now
 ::
 
     {
-      "contract": "crate-mini/heads", "version": 1,
+      "contract": "crate-mini/heads", "version": 2,
       "images": [                           one entry an image
         {"title": str,
          "width": int, "height": int,       pixels of the picture in src, only its shape matters
@@ -12,6 +12,8 @@ r"""What passes from Python to the page: one JSON object, described here and now
            {"width": int, "height": int,    its own resolution
             "runs": [value, count, ...]}}   row by row; values 0 background, 1 object, 255 not counted
       ],
+      "photo": null |                       null: the page has maps only; otherwise it runs every model itself
+        {"side": int, "patch": int},        how a reader's photo is fitted: shorter side, multiple of both sides
       "models": [                           one entry a model, shown side by side
         {"name": str,
          "layers": [int, ...],              layer numbers, as the recorder counts them (from 0)
@@ -19,7 +21,15 @@ r"""What passes from Python to the page: one JSON object, described here and now
          "maps": [                          one entry an image, in the order of "images"
            {"grid": [h, w],                 patches
             "low": [...], "high": [...],    L*K numbers, layer by layer; both null where a map is not finite
-            "values": str}]}                base64 of L*K*h*w bytes q, by layer, head, row
+            "values": str}],                base64 of L*K*h*w bytes q, by layer, head, row
+         "network": null |                  what the page needs to run the model
+           {"config": {"dim": int, "heads": int, "head_dim": int, "depth": int, "num_classes": int,
+                       "patch": int, "grid": int,            pixels of a patch; patches a side in training
+                       "attention": "mssa" | "mhsa", "feed": "ista" | "mlp", "tied": bool,
+                       "step": float, "lam": float, "proximal": "relu" | "soft", "mlp_ratio": int,
+                       "mean": [r, g, b], "std": [r, g, b]},
+            "classes": [str, ...],          names of the logits, or empty
+            "tensors": [[str, [int, ...]], ...]}}  names and shapes, in the order of the weights
       ],
       "colours": str,                       base64 of 256 RGB triples
       "start": {"image": int, "layer": [int, ...], "head": [int, ...],   positions, not numbers; one a model
@@ -32,6 +42,17 @@ A byte stands for
 
 so the finest steps are where most patches are, near the lowest value, and a map with one sharp peak keeps its
 body. The error is at most :math:`(\text{high} - \text{low}) / 255`, reached only at the peak.
+
+Weights are no part of the JSON. Model ``m`` has a script element of its own beside it, ``type="text/plain"`` and
+``data-weights="m"``. It holds all tensors one after the other in half precision: first the high byte of every
+number, then the low byte of every number, zlib over both, base64. It is inert text until the reader asks for
+something that needs the model; then ``crate.js`` decodes it. A page therefore needs no second file and may be opened
+from disk, where browsers refuse to fetch one.
+
+What the page computes with them is float64 on these weights. Where the model's weights are half-precision numbers,
+as those shipped are, and pictures are PNG (they are, where there is a network), it differs from PyTorch's float32 by
+rounding only: attention by less than 1e-5, well under the 1e-3 that the tests demand. Maps that Python prepared stay
+on show for prepared pictures, within the bound above.
 """
 
 from __future__ import annotations
@@ -49,7 +70,7 @@ from PIL import Image
 from torch import Tensor
 
 CONTRACT = "crate-mini/heads"
-VERSION = 1
+VERSION = 2
 VIEWS = ("overlay", "heat", "mask")
 COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno", "plasma")
 """Maps of even perceived steps. Lightness alone orders them, so colour blindness hides nothing."""
@@ -97,6 +118,8 @@ def build_contract(
     view: str = "overlay",
     share: float = 0.6,
     colours: str = "viridis",
+    networks: Mapping[str, Any] | None = None,
+    photo_side: int = 160,
 ) -> dict[str, Any]:
     """The object described at the top of this module; arguments are those of ``HeadViewer``.
 
@@ -116,6 +139,13 @@ def build_contract(
         raise ValueError(f"share must lie between {SHARES[0]} and {SHARES[1]}, got {share}")
     if not 0 <= image < len(pictures):
         raise ValueError(f"image must be a position from 0 to {len(pictures) - 1}, got {image}")
+    if networks is not None and set(networks) != set(models):
+        raise ValueError(
+            f"networks are needed for all models or none: {sorted(models)}, got {sorted(networks)}"
+        )
+    patches = [network["config"]["patch"] for network in (networks or {}).values()]
+    if networks is not None and photo_side < max(patches):
+        raise ValueError(f"photo_side must be at least one patch, {max(patches)} pixels; got {photo_side}")
     entries, starts, heads = [], [], []
     for name, given in models.items():
         per_image = _maps(name, given, len(pictures))
@@ -127,6 +157,7 @@ def build_contract(
                 "layers": numbers,
                 "heads": width,
                 "maps": [_encode_maps(m) for m in per_image],
+                "network": None if networks is None else networks[name],
             }
         )
         wanted = _of(layer, name)
@@ -141,9 +172,11 @@ def build_contract(
         "contract": CONTRACT,
         "version": VERSION,
         "images": [
-            _encode_image(picture) | {"title": title, "truth": None if truth is None else _encode_mask(truth)}
+            _encode_image(picture, exact=networks is not None)
+            | {"title": title, "truth": None if truth is None else _encode_mask(truth)}
             for picture, title, truth in zip(pictures, titles, truths, strict=True)
         ],
+        "photo": None if networks is None else {"side": photo_side, "patch": math.lcm(*patches)},
         "models": entries,
         "colours": _base64(colour_table(colours)),
         "start": {"image": image, "layer": starts, "head": heads, "view": view, "share": share},
@@ -273,12 +306,12 @@ def _encode_maps(maps: Tensor) -> dict[str, Any]:
     return {"grid": list(maps.shape[-2:]), **numbers, "values": _base64(q)}
 
 
-def _encode_image(picture: Tensor) -> dict[str, Any]:
+def _encode_image(picture: Tensor, *, exact: bool) -> dict[str, Any]:
     image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
     if max(image.size) > MAX_SIDE:
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    small = max(image.size) <= 96
-    kind, options = ("PNG", {"optimize": True}) if small else ("JPEG", {"quality": 85, "optimize": True})
+    lossless = exact or max(image.size) <= 96
+    kind, options = ("PNG", {"optimize": True}) if lossless else ("JPEG", {"quality": 85, "optimize": True})
     return {"width": image.width, "height": image.height, "src": data_uri(image, kind, **options)}
 
 

@@ -1,23 +1,32 @@
 // The head viewer. Plain functions: Python wraps them in a scope of their own and calls mountHeadViewers(id).
-// The data they read is described in contract.py.
+// The data they read is described in contract.py. Where a page holds the models too, crate.js and photo.js stand in
+// the same scope; nothing here needs them otherwise.
 
 "use strict";
 
 const CONTRACT = "crate-mini/heads";
-const VERSION = 1;
+const VERSION = 2;
 const LARGE = 640; // pixels on the longer side of the large picture, at least
 const SMALL = 200; // and of one head's tile
 const IGNORE = 255;
+const OFFER = "or drop or paste one here; it stays in this page";
+
+class Overtaken extends Error {}
 
 // ---- numbers: no page needed -----------------------------------------------------------------------------
 
 function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
 // One head's map: `t` from 0 (its lowest value) to 1 (its highest), `x` the attention itself. Null: not finite.
+// From the bytes that Python prepared or, where there are none, from the model's run in this page.
 function headMap(model, image, layer, head) {
   const entry = model.maps[image];
+  if (!entry.values) return mapOf(entry.grid, model.running.attention(entry.record, model.layers[layer], head));
   entry.bytes ??= bytesOf(entry.values);
   const [h, w] = entry.grid;
   const index = layer * model.heads + head;
@@ -31,6 +40,12 @@ function headMap(model, image, layer, head) {
     x[i] = low + (high - low) * t[i];
   }
   return { h, w, t, x, low, high };
+}
+
+function mapOf([h, w], x) {
+  if (!x.every(Number.isFinite)) return null;
+  const [low, high] = [Math.min(...x), Math.max(...x)];
+  return { h, w, t: x.map((value) => (value - low) / (high - low || 1)), x, low, high };
 }
 
 // The fewest patches that hold `share` of the attention (DINO's rule). Of equals, the first comes first.
@@ -330,55 +345,89 @@ class HeadViewer {
 
   async start() {
     await Promise.all(this.photos.map((photo) => photo.decode()));
-    this.thumbs?.forEach((canvas, i) => {
-      const photo = this.photos[i];
-      const side = Math.min(photo.naturalWidth, photo.naturalHeight);
-      canvas.getContext("2d").drawImage(
-        photo, (photo.naturalWidth - side) / 2, (photo.naturalHeight - side) / 2, side, side, 0, 0, 112, 112,
-      );
-    });
+    this.thumbs.forEach((canvas, i) => this.drawThumb(canvas, this.photos[i]));
     this.draw();
+  }
+
+  // The middle of a picture: an image, or a canvas where the picture came after the page.
+  drawThumb(canvas, photo) {
+    const [width, height] = [photo.naturalWidth ?? photo.width, photo.naturalHeight ?? photo.height];
+    const side = Math.min(width, height);
+    canvas.getContext("2d").drawImage(photo, (width - side) / 2, (height - side) / 2, side, side, 0, 0, 112, 112);
   }
 
   // -- building, once --
 
   build() {
-    const { data, state } = this;
-    const names = data.images.map(({ title }) => title);
+    const { data } = this;
     this.body = el("div", { class: "ch-body", role: "group", "aria-label": "What each attention head attends to" });
     this.body.append(this.buildToolbar());
     this.title = el("span", { class: "ch-title" });
-    if (data.images.length > 1) {
-      this.thumbs = names.map(() => el("canvas", { width: 112, height: 112, "aria-hidden": "true" }));
-      this.body.append(
-        el(
-          "fieldset",
-          { class: "ch-thumbs" },
-          el("legend", { class: "ch-hidden" }, "Image"),
-          ...names.map((title, i) =>
-            el(
-              "label",
-              { title },
-              el("input", {
-                type: "radio",
-                name: `${this.prefix}-image`,
-                checked: i === state.image,
-                "aria-label": title,
-                onchange: () => this.set({ image: i }),
-              }),
-              this.thumbs[i],
-            ),
-          ),
-          this.title,
-        ),
-      );
-    } else {
-      this.body.append(this.title);
-    }
+    this.thumbs = [];
+    this.pictures = el("fieldset", { class: "ch-thumbs" }, el("legend", { class: "ch-hidden" }, "Image"), this.title);
+    if (data.images.length > 1) data.images.forEach((_, i) => this.addThumb(i));
+    this.body.append(this.pictures);
+    if (data.photo) this.body.append(this.buildYours());
     this.panels = data.models.map((model, m) => this.buildPanel(model, m));
     this.body.append(
       el("div", { class: `ch-panels${data.models.length === 1 ? " ch-single" : ""}` }, ...this.panels.map((p) => p.box)),
     );
+  }
+
+  addThumb(i) {
+    const { title } = this.data.images[i];
+    const canvas = el("canvas", { width: 112, height: 112, "aria-hidden": "true" });
+    const input = el("input", {
+      type: "radio",
+      name: `${this.prefix}-image`,
+      checked: i === this.state.image,
+      "aria-label": title,
+      onchange: () => this.set({ image: i }),
+    });
+    this.thumbs.push(canvas);
+    this.title.before(el("label", { title }, input, canvas));
+    return { canvas, input };
+  }
+
+  // Where the reader's own photo comes in: button, camera, drop, paste.
+  buildYours() {
+    const file = el("input", {
+      type: "file", accept: "image/*", class: "ch-hidden", tabindex: -1, "aria-hidden": "true",
+      onchange: () => {
+        if (file.files[0]) this.addPhoto(file.files[0], file.files[0].name);
+        file.value = ""; // the same file may be chosen again
+      },
+    });
+    this.status = el("span", { class: "ch-status", role: "status" }, OFFER);
+    this.camera = el("div", { class: "ch-camera", hidden: true });
+    const buttons = [el("button", { type: "button", onclick: () => file.click() }, "Your own photo")];
+    if (navigator.mediaDevices?.getUserMedia) {
+      buttons.push(el("button", { type: "button", onclick: () => this.openCamera() }, "Camera"));
+    }
+    const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
+    const over = (event, on) => {
+      if (!carriesFile(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.root.classList.toggle("ch-drop", on);
+    };
+    this.root.addEventListener("dragover", (event) => over(event, true));
+    this.root.addEventListener("dragleave", (event) => !this.root.contains(event.relatedTarget) && over(event, false));
+    this.root.addEventListener("drop", (event) => {
+      over(event, false);
+      if (carriesFile(event)) this.addPhoto(event.dataTransfer.files[0], event.dataTransfer.files[0].name);
+    });
+    // A page has one paste for all: the viewer that the reader is at takes it.
+    const pasted = (event) => {
+      if (!this.root.isConnected) return document.removeEventListener("paste", pasted, true);
+      const blob = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+      if (!blob || !this.root.matches(":hover, :focus-within")) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.addPhoto(blob, "The pasted picture");
+    };
+    document.addEventListener("paste", pasted, true);
+    return el("div", { class: "ch-yours" }, file, ...buttons, this.status, this.camera);
   }
 
   buildToolbar() {
@@ -425,6 +474,7 @@ class HeadViewer {
       layerText: el("output"),
       large: el("canvas", { role: "img" }),
       facts: el("p", { class: "ch-facts", "aria-live": "polite" }),
+      answer: el("p", { class: "ch-answer", hidden: true }),
       scale: el("div", { class: "ch-scale", "aria-hidden": "true" }, el("span"), el("i"), el("span")),
       tiles: [],
     };
@@ -473,7 +523,7 @@ class HeadViewer {
           el("span", {}, last ? `${model.layers[0]}–${model.layers[last]}` : ""),
         ),
       ),
-      el("div", { class: "ch-look" }, el("div", { class: "ch-large" }, panel.large), panel.scale, panel.facts),
+      el("div", { class: "ch-look" }, el("div", { class: "ch-large" }, panel.large), panel.scale, panel.facts, panel.answer),
       panel.grid,
     );
     return panel;
@@ -524,6 +574,84 @@ class HeadViewer {
     event.preventDefault();
     event.stopPropagation();
     tiles[to]?.button.focus();
+  }
+
+  // -- the reader's own photo --
+
+  // Read a picture, run every model on it, show it. A later picture overtakes an earlier one that is still at work;
+  // whatever goes wrong is said, and everything else stays as it was.
+  async addPhoto(blob, name) {
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const { photo, models, images } = this.data;
+    const say = async (text) => {
+      if (turn !== this.turn) throw new Overtaken();
+      show(this.status, text);
+      await new Promise((done) => setTimeout(done)); // let the page draw and answer
+    };
+    const began = performance.now();
+    try {
+      await say(`Reading ${name} …`);
+      const { pixels, view, from } = await readPhoto(blob, name, photo.side, photo.patch);
+      const records = [];
+      for (const [m, model] of models.entries()) {
+        await say("Unpacking the model …");
+        model.running ??= await this.unpack(m);
+        const who = model.name || "The model";
+        const depth = model.network.config.depth;
+        records.push(await model.running.run(pixels, (l) => say(`${who}: layer ${l + 1} of ${depth} …`)));
+      }
+      const seconds = ((performance.now() - began) / 1000).toFixed(1);
+      await say(`${from}, read as ${pixels.width} × ${pixels.height}, in ${seconds} s. It stays in this page.`);
+      if (!this.thumbs.length) images.forEach((_, i) => this.drawThumb(this.addThumb(i).canvas, this.photos[i]));
+      images.push({ title: name, width: view.width, height: view.height, truth: null, pixels });
+      models.forEach((model, m) => model.maps.push({ grid: records[m].grid, record: records[m] }));
+      this.photos.push(view);
+      this.truths.push(null);
+      const { canvas, input } = this.addThumb(images.length - 1);
+      this.drawThumb(canvas, view);
+      input.checked = true;
+      this.set({ image: images.length - 1 });
+    } catch (error) {
+      if (error instanceof Overtaken) return;
+      show(this.status, error instanceof PhotoError ? error.message : `${name} could not be shown: ${error.message}`);
+    }
+  }
+
+  async unpack(m) {
+    const text = this.root.querySelector(`script[data-weights="${m}"]`).textContent;
+    return new Network(this.data.models[m].network, await unpackHalves(text));
+  }
+
+  async openCamera() {
+    if (this.stopCamera) return;
+    this.stopCamera = () => {};
+    try {
+      const stream = await cameraStream();
+      const video = el("video", { autoplay: true, playsinline: true, "aria-label": "What the camera sees" });
+      video.muted = true;
+      video.srcObject = stream;
+      this.stopCamera = () => {
+        stream.getTracks().forEach((track) => track.stop());
+        this.camera.replaceChildren();
+        this.camera.hidden = true;
+        this.stopCamera = undefined;
+      };
+      const take = async () => {
+        const blob = await frameOf(video);
+        this.stopCamera();
+        this.addPhoto(blob, "The camera's picture");
+      };
+      const shutter = el("button", { type: "button", onclick: take, disabled: true }, "Take the picture");
+      video.addEventListener("loadeddata", () => {
+        shutter.disabled = false;
+        shutter.focus();
+      });
+      this.camera.append(video, shutter, el("button", { type: "button", onclick: () => this.stopCamera() }, "Cancel"));
+      this.camera.hidden = false;
+    } catch (error) {
+      this.stopCamera = undefined;
+      show(this.status, error.message);
+    }
   }
 
   // -- drawing --
@@ -594,6 +722,9 @@ class HeadViewer {
       `${data.images[state.image].title}: ${model.name ? `${model.name}, ` : ""}layer ${number}, head ${shown}, ${state.view}`,
     );
     show(panel.facts, this.factsOf(tile, shown));
+    const answer = this.answerOf(model);
+    panel.answer.hidden = !answer;
+    show(panel.answer, answer);
     panel.scale.hidden = state.view === "mask";
     panel.scale.style.visibility = tile.map ? "" : "hidden"; // nothing moves under the pointer
     if (tile.map) {
@@ -609,6 +740,16 @@ class HeadViewer {
     if (truth && this.state.truth && map) {
       strokeOutline(canvas, truth.path, truth.height, truth.width, [["rgb(0 0 0 / 0.6)", 1.9], ["#ff9a52", 1]]);
     }
+  }
+
+  // What the model takes the picture for, where the page ran it.
+  answerOf(model) {
+    const { record } = model.maps[this.state.image];
+    const { classes } = model.network ?? {};
+    if (!record || !classes?.length) return "";
+    if (!record.chances.every(Number.isFinite)) return "Sees: not a number (NaN)";
+    const order = Array.from(record.chances.keys()).sort((a, b) => record.chances[b] - record.chances[a]);
+    return `Sees: ${order.slice(0, 3).map((c) => `${classes[c]} ${percent(record.chances[c]).replace(" ", "\u00a0")}`).join(" · ")}`;
   }
 
   factsOf({ map, settings, iou: score }, head) {

@@ -18,7 +18,7 @@ from PIL import Image
 
 from crate_mini.attention_maps import mass_mask, upsample
 from crate_mini.inspector import HeadViewer, dequantise
-from crate_mini.inspector.contract import colour_table, decode_maps
+from crate_mini.inspector.contract import VERSION, colour_table, decode_maps
 from crate_mini.segmentation import iou
 
 TITLES = ["cat", "astronaut", "coffee"]
@@ -447,7 +447,7 @@ def test_without_scripts_the_still_is_there(browser, two_models, tmp_path):
 
 def test_data_of_another_version_are_refused_in_words(browser, two_models, tmp_path):
     path = tmp_path / "heads.html"
-    path.write_text(two_models.to_html().replace('"version":1', '"version":99'), encoding="utf-8")
+    path.write_text(two_models.to_html().replace(f'"version":{VERSION}', '"version":99'), encoding="utf-8")
     refused = []
     with offline_context(browser, refused) as context:
         tab = context.new_page()

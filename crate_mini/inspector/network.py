@@ -1,0 +1,70 @@
+"""A model on its way into the page: its shape as JSON, its weights in half precision, all of it as text.
+
+The page runs it with ``crate.js``, a forward pass written by hand for the models of :mod:`crate_mini.model`. What
+the JSON holds is described in :mod:`crate_mini.inspector.contract`, with everything else that goes into a page.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crate_mini.model import CRATE
+
+MAX_PARAMETERS = 4_000_000
+"""Larger models are refused: a page with one would weigh more than 10 MB, and take long to answer."""
+SETTINGS = (
+    "dim", "heads", "depth", "num_classes", "attention", "feed", "tied", "step", "lam", "proximal", "mlp_ratio",
+)  # fmt: skip
+
+
+def encode_network(model: CRATE, name: str = "") -> tuple[dict[str, Any], str]:
+    """What the page needs to run a model: the ``network`` entry of the contract, and the weights as text.
+
+    Weights that are no half-precision numbers are rounded, by at most 2^-11 of their size. The shipped models'
+    weights are such numbers, and pass unchanged.
+
+    Raises:
+        TypeError: not one of :mod:`crate_mini.model`'s models.
+        ValueError: too many parameters, or weights that are not finite in half precision.
+    """
+    who = f"{name}: " if name else ""
+    if not isinstance(model, CRATE):
+        raise TypeError(
+            f"{who}a page can run the models of crate_mini.model only, got {type(model).__name__}"
+        )
+    state = model.state_dict()
+    size = sum(t.numel() for t in state.values())
+    if size > MAX_PARAMETERS:
+        raise ValueError(
+            f"{who}{size / 1e6:.1f} million parameters are too many to put into a page (at most "
+            f"{MAX_PARAMETERS / 1e6:.0f} million); leave out run_in_page=True"
+        )
+    half = {key: tensor.detach().cpu().to(torch.float16) for key, tensor in state.items()}
+    if broken := [key for key, tensor in half.items() if not torch.isfinite(tensor).all()]:
+        raise ValueError(f"{who}weights are not finite in half precision: {', '.join(broken[:3])}")
+    c = model.config
+    return {
+        "config": {key: getattr(c, key) for key in SETTINGS}
+        | {
+            "head_dim": c.head_dim or c.dim // c.heads,
+            "patch": c.patch_size,
+            "grid": c.grid,
+            "mean": list(c.mean),
+            "std": list(c.std),
+        },
+        "classes": list(getattr(model, "classes", ())),
+        "tensors": [[key, list(tensor.shape)] for key, tensor in half.items()],
+    }, _text(list(half.values()))
+
+
+def _text(tensors: list[Tensor]) -> str:
+    # Signs and exponents of weights are much alike, fractions are noise: apart, the former shrink by a third.
+    numbers = torch.cat([tensor.flatten() for tensor in tensors]).numpy().astype("<f2")
+    low, high = numbers.view(np.uint8).reshape(-1, 2).T
+    return base64.b64encode(zlib.compress(high.tobytes() + low.tobytes(), 9)).decode()
