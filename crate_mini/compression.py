@@ -23,16 +23,22 @@ from crate_mini.rates import compression_rate_gradient, project
 Tokens = Float[Tensor, "*batch n d"]
 Bases = Float[Tensor, "K d p"]
 Attention = Float[Tensor, "*batch K n n"]
+Coordinates = Float[Tensor, "*batch K n p"]
+PerHead = Float[Tensor, "*batch K"]
 
 
 def rate_scale(Z: Tokens, U: Bases, eps_sq: float) -> float:
     r"""The factor :math:`\gamma = p / (n\varepsilon^2)` in front of the Gram matrix inside :math:`R^c`.
 
     Raises:
-        ValueError: if ``eps_sq`` is not positive.
+        ValueError: if ``eps_sq`` is not positive or ``Z`` is empty or not finite.
     """
     if not eps_sq > 0:
         raise ValueError(f"eps_sq is the squared precision and must be positive, got {eps_sq}")
+    if Z.ndim < 2 or 0 in Z.shape[-2:]:
+        raise ValueError(f"Z must be (..., n, d) with at least one token, got shape {tuple(Z.shape)}")
+    if not torch.isfinite(Z).all():
+        raise ValueError("Z holds NaN or infinite entries; the steps are defined for finite tokens only")
     return U.shape[-1] / (Z.shape[-2] * eps_sq)
 
 
@@ -69,14 +75,14 @@ def ridge_attention(Z: Tokens, U: Bases, eps_sq: float) -> Attention:
         ``(..., K, n, n)``, in the precision of the tokens; solved in float64 where the device has it.
 
     Raises:
-        ValueError: if ``eps_sq`` is not positive or the ``d`` of ``U`` is not that of ``Z``.
+        ValueError: as :func:`rate_scale`, and if the ``d`` of ``U`` is not that of ``Z``.
     """
-    Zk = project(Z, U)
-    wide = Zk.to(torch.float32 if Z.device.type == "mps" else torch.float64)
-    gamma = rate_scale(Z, U, eps_sq)
+    gamma, Zk = rate_scale(Z, U, eps_sq), project(Z, U)
+    wide = _wide(Zk)
     eye = torch.eye(U.shape[-1], dtype=wide.dtype, device=Z.device)
     # a p x p system in place of the n x n one (push-through identity)
-    weights = wide @ torch.linalg.solve(eye + gamma * wide.mT @ wide, gamma * wide.mT)
+    system = eye + gamma * wide.mT @ wide
+    weights = wide @ torch.linalg.solve(system, gamma * wide.mT)
     return weights.to(Zk.dtype)
 
 
@@ -89,10 +95,15 @@ def gather(attention: Attention, Z: Tokens, U: Bases) -> Tokens:
         U: bases, ``(K, d, p)``.
     """
     Zk = project(Z, U)
-    return torch.einsum("...knp,kdp->...nd", attention.to(Zk.dtype) @ Zk, U.to(Zk.dtype))
+    return lift(attention.to(Zk.dtype) @ Zk, U)
 
 
-def neumann_condition(Z: Tokens, U: Bases, eps_sq: float) -> Float[Tensor, "*batch K"]:
+def lift(Zk: Coordinates, U: Bases) -> Tokens:
+    r"""From coordinates in the subspaces back to tokens, :math:`\sum_k Z_k U_k^\top`; transpose of ``project``."""
+    return torch.einsum("...knp,kdp->...nd", Zk, U.to(Zk.dtype))
+
+
+def neumann_condition(Z: Tokens, U: Bases, eps_sq: float) -> PerHead:
     r"""What must stay below one for the Neumann series to converge, for each head.
 
     .. math:: \gamma\, \sigma_{\max}(Z_k)^2
@@ -100,9 +111,10 @@ def neumann_condition(Z: Tokens, U: Bases, eps_sq: float) -> Float[Tensor, "*bat
     Unit tokens in ``K`` orthonormal bases that span the space have :math:`1/(K\varepsilon^2)` or more in some head.
 
     Raises:
-        ValueError: if ``eps_sq`` is not positive or the ``d`` of ``U`` is not that of ``Z``.
+        ValueError: as :func:`rate_scale`, and if the ``d`` of ``U`` is not that of ``Z``.
     """
-    return rate_scale(Z, U, eps_sq) * torch.linalg.matrix_norm(project(Z, U), 2).square()
+    gamma, Zk = rate_scale(Z, U, eps_sq), project(Z, U)
+    return gamma * torch.linalg.matrix_norm(_wide(Zk), 2).square()
 
 
 def neumann_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
@@ -115,15 +127,19 @@ def neumann_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
     directions grow and the rate with them.
 
     Raises:
-        ValueError: if ``eps_sq`` is not positive or the ``d`` of ``U`` is not that of ``Z``.
+        ValueError: as :func:`rate_scale`, and if the ``d`` of ``U`` is not that of ``Z``.
     """
-    Zk, gamma = project(Z, U), rate_scale(Z, U, eps_sq)
-    # Z_k (Z_k' Z_k) in place of (Z_k Z_k') Z_k: the same product without an n x n matrix
+    gamma, Zk = rate_scale(Z, U, eps_sq), project(Z, U)
+    # the brackets: the same product, without an n x n matrix
     residual = Zk - gamma * Zk @ (Zk.mT @ Zk)
-    return gamma * torch.einsum("...knp,kdp->...nd", residual, U.to(Zk.dtype))
+    return gamma * lift(residual, U)
 
 
-def softmax_attention(Z: Tokens, U: Bases, sharpness: float = 1.0) -> Attention:
+def softmax_attention(
+    Z: Tokens,
+    U: Bases,
+    sharpness: float = 1.0,
+) -> Attention:
     r"""Softmax of the Gram matrix of each head, row by row: :math:`S_k = \mathrm{softmax}(\beta\, G_k)`.
 
     Args:
@@ -139,7 +155,14 @@ def softmax_attention(Z: Tokens, U: Bases, sharpness: float = 1.0) -> Attention:
     return (sharpness * Zk @ Zk.mT).softmax(-1)
 
 
-def softmax_step(Z: Tokens, U: Bases, share: float, *, sharpness: float = 1.0, weight: float = 1.0) -> Tokens:
+def softmax_step(
+    Z: Tokens,
+    U: Bases,
+    share: float,
+    *,
+    sharpness: float = 1.0,
+    weight: float = 1.0,
+) -> Tokens:
     r"""The compression step with a softmax in place of the exact attention, and the sum over subspaces dropped.
 
     .. math:: (1 - c)\, Z + c\, w \sum_k S_k Z_k U_k^\top, \qquad c = \kappa\gamma
@@ -154,7 +177,8 @@ def softmax_step(Z: Tokens, U: Bases, share: float, *, sharpness: float = 1.0, w
         sharpness: :math:`\beta` of :func:`softmax_attention`.
         weight: :math:`w`, the weight of what is gathered.
     """
-    return (1 - share) * Z + share * weight * gather(softmax_attention(Z, U, sharpness), Z, U)
+    gathered = gather(softmax_attention(Z, U, sharpness), Z, U)
+    return (1 - share) * Z + share * weight * gathered
 
 
 def mssa(
@@ -179,7 +203,7 @@ def mssa(
     attention = (Zk @ Zk.mT / math.sqrt(U.shape[-1])).softmax(-1)
     heads = attention @ Zk
     if W is None:
-        return torch.einsum("...knp,kdp->...nd", heads, U)
+        return lift(heads, U)
     return F.linear(rearrange(heads, "... k n p -> ... n (k p)"), W, b)
 
 
@@ -240,7 +264,7 @@ def denoise(X: Tokens, U: Bases, sigma: float) -> Tokens:
     Raises:
         ValueError: if ``sigma`` is not positive or the ``d`` of ``U`` is not that of ``X``.
     """
-    return _mix_subspaces(X, U, 1 / _positive(sigma, "sigma") ** 2)
+    return mix_subspaces(X, U, 1 / _positive(sigma, "sigma") ** 2)
 
 
 def posterior_mean(X: Tokens, U: Bases, sigma: float, spread: float = 1.0) -> Tokens:
@@ -267,14 +291,26 @@ def posterior_mean(X: Tokens, U: Bases, sigma: float, spread: float = 1.0) -> To
     """
     signal, noise = _positive(spread, "spread") ** 2, _positive(sigma, "sigma") ** 2
     shrink = signal / (signal + noise)
-    return shrink * _mix_subspaces(X, U, shrink / noise)
+    return shrink * mix_subspaces(X, U, shrink / noise)
 
 
-def _mix_subspaces(X: Tensor, U: Tensor, sharpness: float) -> Tensor:
-    """Projections on all subspaces, weighted by a softmax of their squared lengths over the subspaces."""
+def mix_subspaces(X: Tokens, U: Bases, sharpness: float) -> Tokens:
+    r"""Projections on all subspaces, weighted by a softmax over the subspaces.
+
+    .. math:: \sum_k w_k\, U_k U_k^\top x, \qquad
+        w = \mathrm{softmax}_k\big(\tfrac12 \beta\, \lVert U_k^\top x \rVert^2\big)
+
+    with ``sharpness`` for :math:`\beta`. Shapes and errors as :func:`denoise`.
+    """
     Xk = project(X, U)
-    weights = (0.5 * sharpness * Xk.square().sum(-1, keepdim=True)).softmax(-3)
-    return torch.einsum("...knp,kdp->...nd", weights * Xk, U.to(Xk.dtype))
+    energy = Xk.square().sum(-1, keepdim=True)
+    weights = (0.5 * sharpness * energy).softmax(-3)
+    return lift(weights * Xk, U)
+
+
+def _wide(Z: Tensor) -> Tensor:
+    """In the widest precision of the device, for what half precision has no factorisation for."""
+    return Z.to(torch.float32 if Z.device.type == "mps" else torch.float64)
 
 
 def _positive(value: float, name: str) -> float:
