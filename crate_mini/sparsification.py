@@ -50,15 +50,13 @@ def lasso_objective(
     Raises:
         ValueError: shapes that do not fit, NaN or infinite entries, or a negative ``lam``.
     """
-    _check(Y, D, lam)
-    if Z.shape != (*Y.shape[:-1], D.shape[-1]):
-        raise ValueError(
-            f"Z must hold a code of {D.shape[-1]} numbers for each token, shape "
-            f"{(*Y.shape[:-1], D.shape[-1])}; got {tuple(Z.shape)}"
-        )
+    _check(Y, D, lam, Z)
     Y, D, Z = (t.to(_wide(Y, D, Z)) for t in (Y, D, Z))
-    value = 0.5 * (Y - Z @ D.mT).square().sum(-1) + lam * Z.abs().sum(-1)
-    return torch.where((Z < 0).any(-1), math.inf, value) if nonnegative else value
+    error = 0.5 * (Y - Z @ D.mT).square().sum(-1)
+    value = error + lam * Z.abs().sum(-1)
+    if nonnegative:
+        value = value.masked_fill((Z < 0).any(-1), math.inf)
+    return value
 
 
 def largest_step(D: Float[Tensor, "d m"]) -> float:
@@ -72,11 +70,9 @@ def largest_step(D: Float[Tensor, "d m"]) -> float:
     Raises:
         ValueError: ``D`` is no matrix, not finite, or zero (any step would do).
     """
-    if D.ndim != 2 or not torch.isfinite(D).all() or not D.any():
-        raise ValueError(
-            f"D must be a finite (d, m) matrix that is not zero throughout; got shape {tuple(D.shape)}"
-        )
-    return 1 / torch.linalg.matrix_norm(D.detach().to(_wide(D)), 2).item() ** 2
+    _check_dictionary(D)
+    norm = torch.linalg.matrix_norm(D.detach().to(_wide(D)), 2)
+    return 1 / norm.item() ** 2
 
 
 def proximal_map(
@@ -93,10 +89,10 @@ def proximal_map(
     Raises:
         ValueError: unknown ``proximal``, or a negative threshold.
     """
-    _check_proximal(proximal)
-    if not threshold >= 0:
-        raise ValueError(f"the threshold must not be negative, got {threshold}")
-    return torch.relu(V - threshold) if proximal == "relu" else F.softshrink(V, threshold)
+    _check_proximal(proximal, threshold)
+    if proximal == "relu":
+        return torch.relu(V - threshold)
+    return F.softshrink(V, threshold)
 
 
 def proximal_step(
@@ -120,7 +116,8 @@ def proximal_step(
     Raises:
         ValueError: unknown ``proximal``.
     """
-    return proximal_map(Z + step * ((Y - Z @ D.mT) @ D), step * lam, proximal=proximal)
+    downhill = Z + step * ((Y - Z @ D.mT) @ D)
+    return proximal_map(downhill, step * lam, proximal=proximal)
 
 
 def sparse_codes(
@@ -249,7 +246,7 @@ def ista_step(
     if len(y) > len(D):
         moved = y @ folded_step(D, step).to(y.dtype)
     else:
-        # addmm does a product, its scaling and the addition in one pass over memory
+        # addmm: product, scaling and addition in one pass
         residual = torch.addmm(y, y, D.mT, alpha=-1)
         moved = torch.addmm(y, residual, D, alpha=step)
     # in place: no backward pass needs what is overwritten
@@ -258,7 +255,10 @@ def ista_step(
     return F.softshrink(moved, step * lam).view(Y.shape)
 
 
-def folded_step(D: Float[Tensor, "d d"], step: float) -> Float[Tensor, "d d"]:
+def folded_step(
+    D: Float[Tensor, "d d"],
+    step: float,
+) -> Float[Tensor, "d d"]:
     r"""The gradient step of :func:`ista_step` as one matrix for tokens as rows, ``Y -> Y @ M``.
 
     .. math:: Y + \eta (Y - Y D^\top) D = Y M, \qquad M = I + \eta D - \eta D^\top D
@@ -324,15 +324,15 @@ def majorise_minimise_step(
     Raises:
         ValueError: ``eps_sq`` or ``curvature`` not positive, a negative ``lam``, or shapes that do not fit.
     """
-    if not (eps_sq > 0 and curvature > 0):
-        raise ValueError(f"eps_sq and curvature must be positive, got {eps_sq} and {curvature}")
+    _check_positive(eps_sq, curvature)
     _check(Z, D, lam)
     n, d = Z.shape[-2:]
     alpha = d / (n * eps_sq)
-    return proximal_map((1 + 1 / (curvature * (1 + alpha))) * (Z @ D), lam / (curvature * alpha))
+    gain = 1 + 1 / (curvature * (1 + alpha))
+    return proximal_map(gain * (Z @ D), lam / (curvature * alpha))
 
 
-def _check(Y: Tensor, D: Tensor, lam: float) -> None:
+def _check(Y: Tensor, D: Tensor, lam: float, Z: Tensor | None = None) -> None:
     if D.ndim != 2 or D.shape[0] != Y.shape[-1]:
         raise ValueError(
             f"D must be (d, m) with the d of the tokens, {Y.shape[-1]}; got shape {tuple(D.shape)}"
@@ -341,11 +341,30 @@ def _check(Y: Tensor, D: Tensor, lam: float) -> None:
         raise ValueError("tokens or dictionary hold NaN or infinite entries")
     if not lam >= 0:
         raise ValueError(f"lam is the price of a unit of code and must not be negative, got {lam}")
+    if Z is not None and Z.shape != (*Y.shape[:-1], D.shape[-1]):
+        raise ValueError(
+            f"Z must hold a code of {D.shape[-1]} numbers for each token, shape "
+            f"{(*Y.shape[:-1], D.shape[-1])}; got {tuple(Z.shape)}"
+        )
 
 
-def _check_proximal(proximal: str) -> None:
+def _check_dictionary(D: Tensor) -> None:
+    if D.ndim != 2 or not torch.isfinite(D).all() or not D.any():
+        raise ValueError(
+            f"D must be a finite (d, m) matrix that is not zero throughout; got shape {tuple(D.shape)}"
+        )
+
+
+def _check_positive(eps_sq: float, curvature: float) -> None:
+    if not (eps_sq > 0 and curvature > 0):
+        raise ValueError(f"eps_sq and curvature must be positive, got {eps_sq} and {curvature}")
+
+
+def _check_proximal(proximal: str, threshold: float = 0.0) -> None:
     if proximal not in PROXIMAL_MAPS:
         raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
+    if not threshold >= 0:
+        raise ValueError(f"the threshold must not be negative, got {threshold}")
 
 
 def _wide(*tensors: Tensor) -> torch.dtype:
