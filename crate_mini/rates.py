@@ -23,17 +23,21 @@ def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
 
     .. math:: R(Z) = \tfrac12 \log\det\!\Big(I + \frac{d}{n\varepsilon^2} Z^\top Z\Big)
 
-    (Yu et al. 2020, eq. 1; arXiv 2306.01129, eq. 7.) The smaller of the two Gram matrices is formed
-    (Sylvester: both determinants agree) and factorised by Cholesky in float64, where ``det`` would
-    overflow; where the device has no float64 (MPS), in float32. Tokens so large beside the precision that the
-    identity is lost in rounding go through singular values instead.
+    The number of nats a token takes under a Gaussian code with squared error ``eps_sq`` per token
+    (Ma et al. 2007; Yu et al. 2020, eq. 1; arXiv 2306.01129, eq. 7).
+
+    The smaller of the two Gram matrices is formed (Sylvester: both determinants agree) and factorised by
+    Cholesky in float64, where ``det`` would overflow. Tokens so large beside the precision that the identity would
+    be lost in rounding go through singular values instead.
 
     Args:
         Z: tokens as rows, ``(..., n, d)``; leading dimensions are a batch.
         eps_sq: :math:`\varepsilon^2 > 0`, the squared precision.
 
     Returns:
-        ``(...)``, one rate for each set of tokens. Differentiable.
+        ``(...)``, one rate for each set of tokens, in float64 whatever the dtype of ``Z`` (float32 on devices
+        without float64, such as MPS). Never negative, zero for tokens that are zero. Differentiable, with a gradient
+        in the dtype of ``Z``.
 
     Raises:
         ValueError: if ``Z`` has fewer than two dimensions, is empty or not finite, or ``eps_sq`` is not positive.
@@ -42,11 +46,11 @@ def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
     n, d = Z.shape[-2:]
     alpha = d / (n * eps_sq)
     gram = _small_gram(Z)
-    factor, failed = torch.linalg.cholesky_ex(
-        torch.eye(min(n, d), dtype=gram.dtype, device=Z.device) + alpha * gram
-    )
-    if failed.any():
-        return 0.5 * (alpha * torch.linalg.svdvals(Z.to(gram.dtype)).square()).log1p().sum(-1)
+    identity = torch.eye(min(n, d), dtype=gram.dtype, device=Z.device)
+    factor, failed = torch.linalg.cholesky_ex(identity + alpha * gram)
+    if failed.any() or _drowns_the_identity(alpha * gram):
+        values = torch.linalg.svdvals(Z.to(gram.dtype))
+        return 0.5 * (alpha * values.square()).log1p().sum(-1)
     return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
@@ -234,6 +238,17 @@ def _small_gram(Z: Tensor) -> Tensor:
     """Z Z' or Z'Z, whichever is smaller, in the widest precision of the device."""
     wide = Z.to(torch.float32 if Z.device.type == "mps" else torch.float64)
     return wide @ wide.mT if Z.shape[-2] <= Z.shape[-1] else wide.mT @ wide
+
+
+def _drowns_the_identity(gram: Tensor) -> bool:
+    """Whether rounding errors of the Gram matrix reach the ones of an identity added to it.
+
+    They are its largest eigenvalue times the machine precision, and end up in the rate as they are. In float64
+    they may be a millionth of a nat; in float32 they cannot be kept that small.
+    """
+    largest = gram.diagonal(dim1=-2, dim2=-1).sum(-1)  # the trace is never below the largest eigenvalue
+    allowed = 1e-6 if gram.dtype == torch.float64 else 1e-2
+    return bool((largest * torch.finfo(gram.dtype).eps > allowed).any())
 
 
 def _checked(Z: Tensor, eps_sq: float) -> Tensor:

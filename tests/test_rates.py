@@ -97,6 +97,16 @@ class TestEquation:
 
     def test_zero_tokens_cost_nothing(self):
         assert coding_rate(torch.zeros(5, 3), 0.1).item() == 0
+        assert coding_rate(torch.zeros(1, 1), 0.1).item() == 0
+
+    def test_an_empty_batch_has_no_rates(self):
+        assert coding_rate(torch.zeros(0, 5, 3), 0.1).shape == (0,)
+
+    def test_slope_counts_directions(self):
+        """-2 dR / d ln(eps_sq) = sum of lambda / (lambda + eps_sq / d): four strong directions, the others noise."""
+        Z = torch.linalg.qr(tokens(60, 12)).Q * torch.tensor([1e4] * 4 + [1e-4] * 8)
+        slope = (coding_rate(Z, 0.99) - coding_rate(Z, 1.01)) / np.log(1.01 / 0.99)
+        assert 2 * slope.item() == pytest.approx(4, abs=1e-4)
 
     def test_official_bound(self):
         """Heads of unit tokens: at most d/2 ln(1 + 1/eps_sq), 1329 nats at width 576 (facts.md, A.8)."""
@@ -116,6 +126,28 @@ class TestInvariance:
         assert coding_rate(Z @ orthonormal(d, seed), eps_sq).item() == pytest.approx(rate, abs=1e-9)
         assert coding_rate(orthonormal(n, seed) @ Z, eps_sq).item() == pytest.approx(rate, abs=1e-9)
         assert coding_rate(Z, 2 * eps_sq).item() < rate  # coarser coding is cheaper
+
+    @settings(max_examples=40, deadline=None)
+    @given(n=st.integers(1, 7), d=st.integers(1, 7), seed=st.integers(0, 10**6), eps_sq=st.floats(1e-3, 10))
+    def test_what_is_done_to_tokens(self, n, d, seed, eps_sq):
+        Z = tokens(n, d, seed=seed)
+        rate = coding_rate(Z, eps_sq).item()
+        copies = torch.cat([Z, Z, Z])[torch.randperm(3 * n, generator=torch.Generator().manual_seed(seed))]
+        assert coding_rate(copies, eps_sq).item() == pytest.approx(rate, abs=1e-9)
+        # longer tokens and coarser precision: only the ratio counts
+        assert coding_rate(7 * Z, 49 * eps_sq).item() == pytest.approx(rate, abs=1e-9)
+        # empty tokens are a coarser precision, empty coordinates a finer one
+        empty_tokens = torch.cat([Z, torch.zeros_like(Z)])
+        assert coding_rate(empty_tokens, eps_sq).item() == pytest.approx(
+            coding_rate(Z, 2 * eps_sq).item(), abs=1e-9
+        )
+        empty_coordinates = torch.cat([Z, torch.zeros_like(Z)], 1)
+        assert coding_rate(empty_coordinates, eps_sq).item() == pytest.approx(
+            coding_rate(Z, eps_sq / 2).item(), abs=1e-9
+        )
+        # never above what the coordinates take one by one (Hadamard)
+        apart = 0.5 * torch.log1p(d / eps_sq * Z.square().mean(0)).sum().item()
+        assert rate <= apart + 1e-9
 
     def test_subspaces_rotate_along(self):
         Z, U, Q = tokens(9, 6), tokens(3, 6, 2, seed=1), orthonormal(6)
@@ -176,14 +208,50 @@ class TestPrecision:
             assert np.isinf(np.linalg.det(gram))
         assert coding_rate(Z, eps_sq).item() == pytest.approx(numpy_rate(Z, eps_sq), rel=1e-12)
 
-    @pytest.mark.parametrize("scale", [1.0, 1e3, 1e7, 1e9])
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+    @pytest.mark.parametrize("shape", [(7, 4), (4, 7)])
+    def test_rates_are_float64_and_gradients_have_the_dtype_of_the_tokens(self, shape, dtype):
+        Z = tokens(*shape, dtype=dtype).requires_grad_()
+        rate = coding_rate(Z, 0.1)
+        rate.backward()
+        assert rate.dtype == torch.float64
+        assert Z.grad.dtype == dtype
+        assert torch.allclose(Z.grad, coding_rate_gradient(Z.detach(), 0.1), rtol=1e-2, atol=1e-2)
+
+    def test_mixed_precision_leaves_the_rate_alone(self):
+        Z = tokens(32, 4) @ tokens(4, 64, seed=1)
+        Z = Z.float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = coding_rate(Z, 0.01)
+        assert inside.item() == coding_rate(Z, 0.01).item()
+
+    def test_where_a_plain_logdet_is_nan(self):
+        """One token in float32: both eigenvalues are at least one, and the determinant comes out negative."""
+        Z = torch.tensor([[8222.0, 8722.0]])
+        assert torch.logdet(torch.eye(2) + Z.T @ Z).isnan()
+        assert coding_rate(Z, 2.0).item() == pytest.approx(0.5 * np.log(143_674_569), abs=1e-12)
+
+    @pytest.mark.parametrize("scale", [1.0, 1e3, 1e4, 1e5, 1e7, 1e9])
     def test_rank_deficient_tokens_of_any_size(self, scale):
         """Five copies of one token: a single eigenvalue counts, however small the 1 beside it."""
         z = tokens(1, 8)
         Z = scale * z.repeat(5, 1)
         expected = 0.5 * np.log1p(8 / (5 * 0.01) * 5 * scale**2 * z.square().sum().item())
-        tolerance = 1e-6 if scale <= 1e3 else 0.5 / 8  # Cholesky near its limit is the least exact
-        assert coding_rate(Z, 0.01).item() == pytest.approx(expected, abs=tolerance)
+        assert coding_rate(Z, 0.01).item() == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("scale", [1e2, 1e3, 1e4, 1e6])
+    def test_a_plane_of_tokens_of_any_size(self, scale):
+        """Cholesky was off by 4e-4 nats at 1e4 before singular values took over in time."""
+        left, right = torch.linalg.qr(tokens(16, 2)).Q, torch.linalg.qr(tokens(24, 2, seed=1)).Q
+        Z = left * torch.tensor([3.0, 5.0]) @ right.T * scale
+        expected = 0.5 * np.log1p(24 / (16 * 0.01) * scale**2 * np.array([9.0, 25.0])).sum()
+        assert coding_rate(Z, 0.01).item() == pytest.approx(expected, abs=2e-6)
+
+    def test_a_batch_of_small_and_of_huge_tokens(self):
+        Z = torch.stack([tokens(5, 3), 1e9 * tokens(5, 3, seed=1), torch.zeros(5, 3, dtype=torch.float64)])
+        rates = coding_rate(Z, 0.1)
+        for got, member in zip(rates, Z, strict=True):
+            assert got.item() == pytest.approx(coding_rate(member, 0.1).item(), abs=1e-9)
 
     def test_gradient_flows_where_singular_values_take_over(self):
         Z = (1e9 * tokens(1, 8).repeat(5, 1)).requires_grad_()
@@ -191,6 +259,12 @@ class TestPrecision:
         assert torch.isfinite(Z.grad).all()
         # d R / d log(scale) = 1 for a single large eigenvalue
         assert (Z.grad * Z.detach()).sum().item() == pytest.approx(1, abs=1e-3)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_on_a_gpu(self, dtype):
+        Z = tokens(3, 30, 16, dtype=dtype)
+        assert torch.allclose(coding_rate(Z.cuda(), 0.1).cpu(), coding_rate(Z, 0.1), rtol=1e-10)
 
 
 class TestErrors:
