@@ -35,11 +35,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 SIZES: dict[str, dict[str, Any]] = {
     "narrow": {"dim": 48, "heads": 2},
     "wide": {"dim": 192, "heads": 8},
-    "shallow": {"depth": 2},
     "deep": {"depth": 8},
 }
-RECIPE = {"epochs": 10, "batch_size": 32, "lr": 2e-3, "warmup_epochs": 1.0, "crop_area": (0.6, 1.0)}
-EPOCHS = (0, 1, 2, 5, 10)
+RECIPE = {"epochs": 8, "batch_size": 32, "lr": 2e-3, "warmup_epochs": 1.0, "crop_area": (0.6, 1.0)}
+EPOCHS = (0, 1, 2, 4, 8)
 TRAIN, HELD_OUT, MEASURED = 2000, 500, 100
 
 
