@@ -9,6 +9,8 @@ const VERSION = 2;
 const LARGE = 640; // pixels on the longer side of the large picture, at least
 const SMALL = 200; // and of one head's tile
 const IGNORE = 255;
+const DWELL = 150; // milliseconds that the pointer rests on a picture before a model is run for it
+const MOST_PATCHES = 1600; // beyond, running a model takes too long to wait for
 const OFFER = "or drop or paste one here; it stays in this page";
 
 class Overtaken extends Error {}
@@ -23,10 +25,13 @@ function bytesOf(base64) {
 }
 
 // One head's map: `t` from 0 (its lowest value) to 1 (its highest), `x` the attention itself. Null: not finite.
-// From the bytes that Python prepared or, where there are none, from the model's run in this page.
-function headMap(model, image, layer, head) {
+// Of the class token (token 0) from the bytes that Python prepared; where there are none, and for the token of any
+// patch, from the model's run in this page.
+function headMap(model, image, layer, head, token) {
   const entry = model.maps[image];
-  if (!entry.values) return mapOf(entry.grid, model.running.attention(entry.record, model.layers[layer], head));
+  if (token || !entry.values) {
+    return mapOf(entry.grid, model.running.attention(entry.record, model.layers[layer], head, token));
+  }
   entry.bytes ??= bytesOf(entry.values);
   const [h, w] = entry.grid;
   const index = layer * model.heads + head;
@@ -327,6 +332,10 @@ class HeadViewer {
       layer: [...data.start.layer],
       head: [...data.start.head],
       preview: data.models.map(() => null),
+      // The patch whose attention is on show, as a place in the picture from 0 to 1 so that models with other
+      // grids can follow; null is the class token. `spot` is kept, `hover` is under the pointer.
+      spot: null,
+      hover: null,
     };
     this.photos = data.images.map(({ src }) => {
       const photo = new Image();
@@ -367,7 +376,7 @@ class HeadViewer {
     this.pictures = el("fieldset", { class: "ch-thumbs" }, el("legend", { class: "ch-hidden" }, "Image"), this.title);
     if (data.images.length > 1) data.images.forEach((_, i) => this.addThumb(i));
     this.body.append(this.pictures);
-    if (data.photo) this.body.append(this.buildYours());
+    if (data.photo) this.body.append(this.buildYours(), this.buildFrom());
     this.panels = data.models.map((model, m) => this.buildPanel(model, m));
     this.body.append(
       el("div", { class: `ch-panels${data.models.length === 1 ? " ch-single" : ""}` }, ...this.panels.map((p) => p.box)),
@@ -430,6 +439,13 @@ class HeadViewer {
     return el("div", { class: "ch-yours" }, file, ...buttons, this.status, this.camera);
   }
 
+  // Whose attention is on show, and the way back to the class token.
+  buildFrom() {
+    this.fromText = el("span", { "aria-live": "polite" });
+    this.back = el("button", { type: "button", onclick: () => this.leaveSpot() }, "Back to the class token");
+    return el("div", { class: "ch-from" }, this.fromText, this.back);
+  }
+
   buildToolbar() {
     const { data, state, prefix } = this;
     const views = [["overlay", "Overlay"], ["heat", "Heat map"], ["mask", "Mask"]];
@@ -462,7 +478,7 @@ class HeadViewer {
   }
 
   buildPanel(model, m) {
-    const { state } = this;
+    const { data, state } = this;
     const last = model.layers.length - 1;
     const who = model.name ? `${model.name}, ` : "";
     const panel = {
@@ -472,7 +488,7 @@ class HeadViewer {
         oninput: (event) => this.moveLayer(m, Number(event.target.value)),
       }),
       layerText: el("output"),
-      large: el("canvas", { role: "img" }),
+      large: data.photo ? this.buildPicture(m) : el("canvas", { role: "img" }),
       facts: el("p", { class: "ch-facts", "aria-live": "polite" }),
       answer: el("p", { class: "ch-answer", hidden: true }),
       scale: el("div", { class: "ch-scale", "aria-hidden": "true" }, el("span"), el("i"), el("span")),
@@ -529,6 +545,29 @@ class HeadViewer {
     return panel;
   }
 
+  // A picture that answers for its patches: hover to preview, click to keep, arrow keys to go from patch to patch.
+  buildPicture(m) {
+    const place = ({ clientX, clientY }) => {
+      const box = canvas.getBoundingClientRect();
+      return this.middle(m, (clientX - box.left) / box.width, (clientY - box.top) / box.height);
+    };
+    const canvas = el("canvas", {
+      role: "application",
+      tabindex: 0,
+      "aria-roledescription": "picture",
+      onpointermove: (event) => event.pointerType === "mouse" && this.hoverSpot(place(event)),
+      onpointerleave: () => this.hoverSpot(null),
+      onclick: (event) => {
+        const spot = place(event);
+        const kept = this.state.spot && this.middle(m, ...this.state.spot);
+        if (String(spot) === String(kept)) this.leaveSpot();
+        else this.keepSpot(spot);
+      },
+      onkeydown: (event) => this.moveSpot(event, m),
+    });
+    return canvas;
+  }
+
   // -- what the reader does --
 
   set(change) {
@@ -564,6 +603,54 @@ class HeadViewer {
     return at < 0 ? null : at;
   }
 
+  // The middle of the patch of model m at a place in the picture.
+  middle(m, x, y) {
+    const [h, w] = this.data.models[m].maps[this.state.image].grid;
+    const inside = (value, n) => (Math.min(n - 1, Math.max(0, Math.floor(value * n))) + 0.5) / n;
+    return [inside(x, w), inside(y, h)];
+  }
+
+  hoverSpot(spot) {
+    if (String(spot) === String(this.state.hover)) return;
+    this.set({ hover: spot });
+    clearTimeout(this.dwell);
+    if (spot) this.dwell = setTimeout(() => this.runShown(), DWELL);
+  }
+
+  keepSpot(spot) {
+    this.set({ spot });
+    this.runShown();
+  }
+
+  leaveSpot() {
+    this.set({ spot: null, hover: null });
+  }
+
+  moveSpot(event, m) {
+    const { spot } = this.state;
+    if (event.key === "Escape" && spot) {
+      event.preventDefault();
+      event.stopPropagation();
+      return this.leaveSpot();
+    }
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const [h, w] = this.data.models[m].maps[this.state.image].grid;
+    const [x, y] = spot ?? [0.5, 0.5]; // the first key goes to the middle
+    this.keepSpot(this.middle(m, ...(spot ? [x + step[0] / w, y + step[1] / h] : [x, y])));
+  }
+
+  // The token of a model that is looked from: 0 the class token, i + 1 patch i. The class token as long as the
+  // model has not been run on the picture.
+  tokenOf({ maps }) {
+    const { hover, spot, image } = this.state;
+    const { grid: [h, w], record } = maps[image];
+    const place = hover ?? spot;
+    return place && record ? 1 + Math.floor(place[1] * h) * w + Math.floor(place[0] * w) : 0;
+  }
+
   moveFocus(event, m) {
     const { tiles } = this.panels[m];
     const at = tiles.findIndex(({ button }) => button.matches(":focus"));
@@ -585,8 +672,7 @@ class HeadViewer {
     const { photo, models, images } = this.data;
     const say = async (text) => {
       if (turn !== this.turn) throw new Overtaken();
-      show(this.status, text);
-      await new Promise((done) => setTimeout(done)); // let the page draw and answer
+      await this.tell(text);
     };
     const began = performance.now();
     try {
@@ -615,6 +701,58 @@ class HeadViewer {
       if (error instanceof Overtaken) return;
       show(this.status, error instanceof PhotoError ? error.message : `${name} could not be shown: ${error.message}`);
     }
+  }
+
+  // Run the models on the picture on show, if they have not been: patches can be asked then.
+  async runShown() {
+    const { models, images } = this.data;
+    const { image } = this.state;
+    const waiting = models.filter(({ maps }) => !maps[image].record);
+    if (!waiting.length || images[image].refused) return;
+    if (images[image].running) return images[image].running;
+    return (images[image].running = this.runOn(image, waiting));
+  }
+
+  async runOn(image, waiting) {
+    const { models, images } = this.data;
+    try {
+      const pixels = this.pixelsOf(image);
+      for (const model of waiting) {
+        await this.tell("Unpacking the model …");
+        model.running ??= await this.unpack(models.indexOf(model));
+        const { depth } = model.network.config;
+        const progress = (l) => this.tell(`${model.name || "The model"}: layer ${l + 1} of ${depth} …`);
+        model.maps[image].record = await model.running.run(pixels, progress);
+      }
+      show(this.status, OFFER);
+    } catch (error) {
+      images[image].refused = true;
+      show(this.status, `The patches of this picture cannot be asked: ${error.message}`);
+    }
+    this.schedule();
+  }
+
+  // Pixels of a prepared picture, those that Python's model had.
+  pixelsOf(image) {
+    const photo = this.photos[image];
+    const { width, height } = this.data.images[image];
+    for (const { maps, network } of this.data.models) {
+      const [h, w] = maps[image].grid;
+      if (h * network.config.patch !== height || w * network.config.patch !== width) {
+        throw new Error("it was made smaller for this page.");
+      }
+      if (h * w > MOST_PATCHES) throw new Error(`it has ${h * w} of them, which would take too long.`);
+    }
+    const canvas = el("canvas", { width, height });
+    const pen = canvas.getContext("2d", { willReadFrequently: true });
+    pen.drawImage(photo, 0, 0);
+    return pen.getImageData(0, 0, width, height);
+  }
+
+  // Say something and let the page draw and answer before going on.
+  tell(text) {
+    show(this.status, text);
+    return new Promise((done) => setTimeout(done));
   }
 
   async unpack(m) {
@@ -676,13 +814,30 @@ class HeadViewer {
       panel.layer.value = state.layer[m];
       show(panel.layerText, String(model.layers[state.layer[m]]));
       const { image, view, smooth, share, truth } = state;
-      const drawn = JSON.stringify([image, view, smooth, share, truth, state.layer[m]]);
+      const drawn = JSON.stringify([image, view, smooth, share, truth, state.layer[m], this.tokenOf(model)]);
       if (panel.drawn !== drawn) this.drawTiles(model, m);
       panel.drawn = drawn;
       this.drawLarge(model, m);
     });
-    const { image, view, smooth, share, truth, layer, head, preview } = state;
-    this.root.dataset.shown = JSON.stringify({ image, view, smooth, share, truth, layer, head, preview });
+    if (data.photo) this.drawFrom();
+    const { image, view, smooth, share, truth, layer, head, preview, spot } = state;
+    const token = data.models.map((model) => this.tokenOf(model));
+    this.root.dataset.shown = JSON.stringify({ image, view, smooth, share, truth, layer, head, preview, spot, token });
+  }
+
+  drawFrom() {
+    const [model] = this.data.models;
+    const { image, spot } = this.state;
+    const patch = this.tokenOf(model) - 1;
+    const [, w] = model.maps[image].grid;
+    show(
+      this.fromText,
+      patch < 0
+        ? "Attention of the class token. Point at a patch of a large picture for its own; click to keep it."
+        : `Attention of the patch in row ${Math.floor(patch / w) + 1}, column ${(patch % w) + 1}.`,
+    );
+    this.back.style.visibility = spot ? "" : "hidden"; // its room stays, so that nothing moves under the pointer
+    if (spot) this.runShown(); // the picture may be another one now
   }
 
   drawTiles(model, m) {
@@ -691,7 +846,8 @@ class HeadViewer {
     const truth = this.truths[image];
     if (truth && !truth.counts.has(String(grid))) truth.counts.set(String(grid), countPatches(truth, ...grid));
     this.panels[m].tiles.forEach((tile, k) => {
-      tile.map = headMap(model, image, layer[m], k);
+      tile.token = this.tokenOf(model);
+      tile.map = headMap(model, image, layer[m], k, tile.token);
       tile.settings = { view, smooth, colours: this.colours };
       if (view === "mask" && tile.map) tile.settings.mask = massMask(tile.map, share);
       const scored = tile.settings.mask && truth;
@@ -719,7 +875,8 @@ class HeadViewer {
     const number = model.layers[state.layer[m]];
     panel.large.setAttribute(
       "aria-label",
-      `${data.images[state.image].title}: ${model.name ? `${model.name}, ` : ""}layer ${number}, head ${shown}, ${state.view}`,
+      `${data.images[state.image].title}: ${model.name ? `${model.name}, ` : ""}layer ${number}, head ${shown}, ${state.view}` +
+        (data.photo ? ". Arrow keys go from patch to patch, Escape back to the class token" : ""),
     );
     show(panel.facts, this.factsOf(tile, shown));
     const answer = this.answerOf(model);
@@ -734,11 +891,17 @@ class HeadViewer {
     }
   }
 
-  paint(canvas, side, { map, settings }, grid) {
+  paint(canvas, side, { map, settings, token }, grid) {
     paintHead(canvas, side, this.photos[this.state.image], map, grid, settings);
     const truth = this.truths[this.state.image];
     if (truth && this.state.truth && map) {
       strokeOutline(canvas, truth.path, truth.height, truth.width, [["rgb(0 0 0 / 0.6)", 1.9], ["#ff9a52", 1]]);
+    }
+    if (token) {
+      const [h, w] = grid;
+      const asked = new Path2D();
+      asked.rect((token - 1) % w, Math.floor((token - 1) / w), 1, 1);
+      strokeOutline(canvas, asked, h, w, [["#000", 2.4], ["#fff", 1.2]]);
     }
   }
 

@@ -49,8 +49,9 @@ class HeadViewer:
             (DINO's rule).
         colours: a perceptual colour map of matplotlib: viridis, cividis, magma, inferno, plasma.
         networks: the models themselves, by the names in ``maps`` (or one model for one tensor). With them the page
-            can run the models: on the reader's own photo, which is dropped, pasted, chosen or taken by camera, and
-            never leaves the page. Costs about 2.3 MB of page for a million parameters.
+            can run the models: for the attention of any patch, and on the reader's own photo, which is dropped,
+            pasted, chosen or taken by camera, and never leaves the page. Costs about 2.3 MB of page for a million
+            parameters.
         photo_side: pixels that the shorter side of such a photo is brought to.
 
     Values are kept in eight bits, see :mod:`crate_mini.inspector.contract` for the bound on the error.
@@ -171,7 +172,8 @@ def inspect_images(
         images: ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of any sizes, uint8 or float in [0, 1]; sides must
             be multiples of every model's patch.
         layers: numbers of the layers to show, negative ones counted from the end; all if None.
-        run_in_page: put the models into the page, so that the reader can see their own photo with every head.
+        run_in_page: put the models into the page, so that the reader can ask any patch what it attends to, and
+            see their own photo with every head.
         settings: anything else :class:`HeadViewer` takes.
     """
     models = models if isinstance(models, Mapping) else {"": models}

@@ -1,11 +1,13 @@
-"""Images, masks and attention maps made from a seed, as functions that tests ask for by name."""
+"""Images, masks and attention maps made from a seed, and pages opened offline, as functions that tests ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from browser import offline_context
 from torch import Tensor
 
 
@@ -46,3 +48,28 @@ def make_images() -> Callable[..., Tensor]:
 @pytest.fixture(scope="session")
 def make_mask() -> Callable[..., Tensor]:
     return _mask
+
+
+@pytest.fixture
+def open_viewer(browser) -> Iterator[Callable]:
+    """Open a page; at the end any request outside, error or warning fails the test."""
+    refused, errors, contexts = [], [], []
+
+    def open_(path: Path, **options):
+        manager = offline_context(
+            browser, refused, **({"viewport": {"width": 1000, "height": 900}} | options)
+        )
+        contexts.append(manager)
+        tab = manager.__enter__().new_page()
+        tab.set_default_timeout(30_000)
+        tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(path.as_uri())
+        tab.locator(".ch-body").first.wait_for()
+        return tab
+
+    yield open_
+    for manager in contexts:
+        manager.__exit__(None, None, None)
+    assert refused == []
+    assert errors == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -46,31 +46,6 @@ def page_of_nano(make_images, tmp_path_factory) -> Path:
         {"nano": model}, make_images(1, 48, 48), titles=["a"], run_in_page=True, photo_side=64
     )
     return viewer.save(tmp_path_factory.mktemp("nano") / "heads.html")
-
-
-@pytest.fixture
-def open_viewer(browser) -> Iterator[Callable]:
-    """Open a page; at the end any request outside, error or warning fails the test."""
-    refused, errors, contexts = [], [], []
-
-    def open_(path: Path, **options):
-        manager = offline_context(
-            browser, refused, **({"viewport": {"width": 1000, "height": 900}} | options)
-        )
-        contexts.append(manager)
-        tab = manager.__enter__().new_page()
-        tab.set_default_timeout(30_000)
-        tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(path.as_uri())
-        tab.locator(".ch-body").first.wait_for()
-        return tab
-
-    yield open_
-    for manager in contexts:
-        manager.__exit__(None, None, None)
-    assert refused == []
-    assert errors == []
 
 
 def png(image: Image.Image, kind: str = "PNG", **options) -> dict:
