@@ -10,7 +10,7 @@ function play(kit, data) {
   const weight = kit.slider({ label: "λ, weight of sparsity", min: 0, max: 1, step: 0.05, value: 0 });
 
   const picture = kit.plot({ x: [-1.15, 1.15], y: [-1.15, 1.15], equal: true, height: 230, title: "the tokens", alt: "Tokens of two classes on the unit circle, with the axes." });
-  const overAngle = kit.plot({ x: [0, 90], y: [0, 3.2], height: 230, xlabel: "angle between the classes (°)", title: "rates (nats)", alt: "R, its sum over classes, and their difference, over the angle between the classes." });
+  const overAngle = kit.plot({ x: [0, 90], y: [0, 4], height: 230, xlabel: "angle between the classes (°)", title: "rates (nats)", alt: "R, its sum over classes, and their difference, over the angle between the classes." });
   const overTurn = kit.plot({ x: [-90, 90], y: [-0.6, 1.4], height: 230, xlabel: "turn (°)", title: "what is to be maximised", alt: "Rate reduction, constant, and sparse rate reduction, over the turn of all tokens." });
 
   const shown = Object.fromEntries(["R", "R of the classes", "ΔR", "non-zeros a token", "ΔR − λ·ℓ1"].map((label) => [label, kit.readout({ label })]));
