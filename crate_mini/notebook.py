@@ -12,13 +12,20 @@ from typing import Any
 def show_source(*things: Callable | type, body_only: bool = False) -> Any:
     """Source of functions, methods or classes as highlighted code, for the last line of a cell.
 
+    The file that it stands in is named above it, once where several come from the same.
+
     Args:
         things: what to show, one below the other.
         body_only: leave out the docstring, where the page says the same in its own words.
     """
     from IPython.display import Code
 
-    return Code("\n\n\n".join(source(thing, body_only=body_only) for thing in things), language="python")
+    blocks, last = [], None
+    for thing in things:
+        file = f"# {inspect.getmodule(thing).__name__.replace('.', '/')}.py"
+        blocks.append((f"{file}\n" if file != last else "") + source(thing, body_only=body_only))
+        last = file
+    return Code("\n\n\n".join(blocks), language="python")
 
 
 def source(thing: Callable | type, *, body_only: bool = False) -> str:

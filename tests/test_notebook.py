@@ -29,7 +29,10 @@ def test_without_a_docstring_nothing_is_taken():
     assert source(plain).startswith("def plain(x):\n    text")
 
 
-def test_shown_one_below_the_other():
-    shown = show_source(mssa, ista_step, body_only=True)
-    assert shown.data.count("\ndef ") == 1
+def test_shown_one_below_the_other_with_the_file_above():
+    shown = show_source(mssa, MSSA.forward, ista_step, body_only=True)
+    heads = [line for line in shown.data.split("\n") if line.startswith("#")]
+    assert heads == ["# crate_mini/compression.py", "# crate_mini/sparsification.py"]
+    assert shown.data.startswith("# crate_mini/compression.py\ndef mssa(")
+    assert len(ast.parse(shown.data).body) == 3
     assert shown.language == "python"
