@@ -240,8 +240,11 @@ class MSSA(nn.Module):
     def forward(self, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """The update that is added to the tokens, not the updated tokens."""
         Zk, _ = self.queries_keys(self.project(Z))
-        heads = rearrange(F.scaled_dot_product_attention(Zk, Zk, Zk), "b k n p -> b n (k p)")
-        return heads @ self.project.weight if self.out is None else self.out(heads)
+        heads = F.scaled_dot_product_attention(Zk, Zk, Zk)
+        heads = rearrange(heads, "b k n p -> b n (k p)")
+        if self.out is None:
+            return heads @ self.project.weight
+        return self.out(heads)
 
     def extra_repr(self) -> str:
         """What print(model) shows of this layer."""
