@@ -13,7 +13,7 @@ from crate_mini.recorder import record
 
 GRID, DEPTH, DIM = 4, 3, 24
 STAGES = ("before", "compressed", "sparsified")
-PHOTO = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def data(steps) -> dict:
     return {
         "grid": GRID,
         "channels": DIM,
-        "photo": PHOTO,
+        "photo": f"data:image/png;base64,{PIXEL}",
         "length": [[round(v, 2) for v in t.norm(dim=-1).tolist()] for t in steps],
         "zeros": [(t == 0).sum(-1).tolist() for t in steps],
         "likeness": base64.b64encode(bytes(likeness)).decode(),
