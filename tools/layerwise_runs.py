@@ -124,6 +124,19 @@ def one_run(name: str, settings: dict[str, Any], seed: int, sets: dict[str, data
     }  # fmt: skip
 
 
+def means_only(run: dict[str, Any]) -> dict[str, Any]:
+    """A run as it is gathered: means over images, five digits; the whole of it stays in its own file."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: short(v) for k, v in value.items() if k not in ("low", "high", "std")}
+        if isinstance(value, list):
+            return [short(v) for v in value]
+        return float(f"{value:.5g}") if isinstance(value, float) else value
+
+    return short(run)
+
+
 def main() -> None:
     """Train what is missing, measure, gather."""
     parser = argparse.ArgumentParser(
@@ -160,7 +173,7 @@ def main() -> None:
             f"{last['held_out']['top1']:.1%} of the held-out ones, {run['minutes']} minutes",
             flush=True,
         )
-        runs.append(run)
+        runs.append(means_only(run))
         if not a.only:
             facts = provenance(
                 "cpu",
