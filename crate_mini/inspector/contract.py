@@ -29,7 +29,16 @@ r"""What passes from Python to the page: one JSON object, described here and now
                        "step": float, "lam": float, "proximal": "relu" | "soft", "mlp_ratio": int,
                        "mean": [r, g, b], "std": [r, g, b]},
             "classes": [str, ...],          names of the logits, or empty
-            "tensors": [[str, [int, ...]], ...]}}  names and shapes, in the order of the weights
+            "tensors": [[str, [int, ...]], ...]},  names and shapes, in the order of the weights
+         "strip": null |                    what each layer does to all tokens
+           {"eps_sq": float,                of the rates
+            "axes": [                       one entry a layer, to colour other pictures by; null where not finite
+              null | {"low": [r, g, b], "high": [r, g, b],    scores that become 0 and 1
+                      "values": str}],      base64 of float32, little endian: the mean, then four components
+            "images": [                     one entry an image; numbers by layer, null where not finite
+              {"zeros": [...],              share of exact zeros in the tokens that leave the layer
+               "rates": [...],              nats, of the projections that attention is computed from, all tokens
+               "colours": str}]}}           base64 of L*h*w RGB triples, by layer and row
       ],
       "colours": str,                       base64 of 256 RGB triples
       "start": {"image": int, "layer": [int, ...], "head": [int, ...],   positions, not numbers; one a model
@@ -125,6 +134,7 @@ def build_contract(
     colours: str = "viridis",
     networks: Mapping[str, Any] | None = None,
     photo_side: int = 160,
+    strips: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The object described at the top of this module; arguments are those of ``HeadViewer``.
 
@@ -163,6 +173,7 @@ def build_contract(
                 "heads": width,
                 "maps": [_encode_maps(m) for m in per_image],
                 "network": None if networks is None else networks[name],
+                "strip": (strips or {}).get(name),
             }
         )
         wanted = _of(layer, name)

@@ -79,6 +79,26 @@ function addTo(x, y) {
   return x;
 }
 
+function shareOfZeros(x) {
+  let zeros = 0;
+  for (let i = 0; i < x.length; i++) zeros += x[i] === 0;
+  return x.every(Number.isFinite) ? zeros / x.length : NaN;
+}
+
+// Of a symmetric positive definite matrix (n, n), which is overwritten by its Cholesky factor.
+function logDet(S, n) {
+  let sum = 0;
+  for (let j = 0; j < n; j++) {
+    for (let i = j; i < n; i++) {
+      let s = S[i * n + j];
+      for (let k = 0; k < j; k++) s -= S[i * n + k] * S[j * n + k];
+      S[i * n + j] = i === j ? Math.sqrt(s) : s / S[j * n + j];
+    }
+    sum += 2 * Math.log(S[j * n + j]);
+  }
+  return sum;
+}
+
 // The error function to 1.5e-7 (Abramowitz & Stegun 7.1.26), for the ViT's GELU.
 function erf(x) {
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
@@ -247,9 +267,26 @@ class Network {
       const projected = this.project(l, this.norm(`blocks.${l}.norm1`, tokens, n, d), n);
       layers.push({ queries: projected.queries, keys: projected.keys });
       tokens = this.feed(l, addTo(tokens, this.attend(l, projected, n)), n);
+      layers[l].zeros = shareOfZeros(tokens);
     }
     const logits = this.linear("head", this.norm("norm", tokens.subarray(0, d), 1, d), 1, d, classes);
     return { grid, layers, logits, chances: softmaxRows(logits.slice(), 1, classes) };
+  }
+
+  // Coding rate of the projections that attention is computed from, summed over heads, in nats:
+  // sum_k 1/2 log det(I + p / (n eps_sq) X_k' X_k).
+  rate({ layers, grid }, layer, epsSq) {
+    const { heads, head_dim: p } = this.config;
+    const n = grid[0] * grid[1] + 1;
+    let rate = 0;
+    for (let k = 0; k < heads; k++) {
+      const x = transpose(columns(layers[layer].keys, n, heads * p, k * p, p), n, p);
+      const gram = linear(x, p, n, x, p);
+      for (let i = 0; i < p * p; i++) gram[i] *= p / (n * epsSq);
+      for (let i = 0; i < p; i++) gram[i * p + i] += 1;
+      rate += 0.5 * logDet(gram, p);
+    }
+    return rate;
   }
 
   // What one token looks at: its attention on the patches, the class token left out, for one head.

@@ -9,6 +9,7 @@ const VERSION = 2;
 const LARGE = 640; // pixels on the longer side of the large picture, at least
 const SMALL = 200; // and of one head's tile
 const IGNORE = 255;
+const DIM = 0.3; // background in the colours of tokens
 const DWELL = 150; // milliseconds that the pointer rests on a picture before a model is run for it
 const MOST_PATCHES = 1600; // beyond, running a model takes too long to wait for
 const OFFER = "or drop or paste one here; it stays in this page";
@@ -65,6 +66,42 @@ function massMask({ x }, share) {
     held += x[i];
   }
   return mask;
+}
+
+// What a layer does to all tokens of an image: `zeros` and `rate` (NaN where not finite), and the patches as colours,
+// RGB bytes. From Python or, for the reader's own photo, from the model's run in this page with Python's axes.
+function layerFacts(model, image, layer) {
+  const { strip } = model;
+  const { grid: [h, w], record } = model.maps[image];
+  const prepared = strip.images[image];
+  if (prepared) {
+    prepared.bytes ??= bytesOf(prepared.colours);
+    const colours = prepared.bytes.subarray(3 * layer * h * w, 3 * (layer + 1) * h * w);
+    return { zeros: prepared.zeros[layer] ?? NaN, rate: prepared.rates[layer] ?? NaN, colours };
+  }
+  const number = model.layers[layer];
+  const { keys, zeros } = record.layers[number];
+  return { zeros, rate: model.running.rate(record, number, strip.eps_sq), colours: tokenColours(keys, strip.axes[layer], h * w) };
+}
+
+// As crate_mini.token_pca: components 2 to 4 are red, green and blue, the negative side of the first is dimmed.
+function tokenColours(keys, axes, n) {
+  const colours = new Uint8ClampedArray(3 * n).fill(128);
+  if (!axes || !keys.every(Number.isFinite)) return colours;
+  const values = new Float32Array(bytesOf(axes.values).buffer);
+  const m = values.length / 5;
+  for (let i = 0; i < n; i++) {
+    const scores = [1, 2, 3, 4].map((c) => {
+      let sum = 0;
+      for (let j = 0; j < m; j++) sum += (keys[(i + 1) * m + j] - values[j]) * values[c * m + j];
+      return sum;
+    });
+    for (let c = 0; c < 3; c++) {
+      const t = (scores[c + 1] - axes.low[c]) / (axes.high[c] - axes.low[c] || 1);
+      colours[3 * i + c] = 255 * Math.min(1, Math.max(0, t)) * (scores[0] > 0 ? 1 : DIM);
+    }
+  }
+  return colours;
 }
 
 function decodeTruth({ width, height, runs }) {
@@ -518,6 +555,7 @@ class HeadViewer {
       );
       panel.tiles.push({ button, canvas, score });
     }
+    panel.strip = model.strip ? this.buildStrip(model, m) : "";
     panel.grid = el(
       "div",
       { class: "ch-tiles", role: "group", "aria-label": `${who}heads`, onkeydown: (event) => this.moveFocus(event, m) },
@@ -539,10 +577,38 @@ class HeadViewer {
           el("span", {}, last ? `${model.layers[0]}–${model.layers[last]}` : ""),
         ),
       ),
+      panel.strip && panel.strip.box,
       el("div", { class: "ch-look" }, el("div", { class: "ch-large" }, panel.large), panel.scale, panel.facts, panel.answer),
       panel.grid,
     );
     return panel;
+  }
+
+  // All layers side by side: tokens as colours, and below each a bar for its zeros and one for its rate. A click goes
+  // to the layer; the slider above does the same by keyboard.
+  buildStrip(model, m) {
+    const cells = model.layers.map((number, l) => {
+      const canvas = el("canvas");
+      const bars = [el("i"), el("i")];
+      const cell = el(
+        "div",
+        { class: "ch-cell", title: `layer ${number}`, onclick: () => this.moveLayer(m, l) },
+        canvas,
+        ...bars.map((bar) => el("span", { class: "ch-bar" }, bar)),
+      );
+      return { cell, canvas, bars };
+    });
+    const [zeros, rate] = [el("span"), el("span")];
+    const text = el(
+      "p", { class: "ch-legend", "aria-live": "polite" },
+      el("span", { title: "Components 2 to 4 of all tokens as red, green, blue; dim where the first is negative" }, "tokens as colours"),
+      el("span", { title: "Share of exact zeros in the tokens that leave the layer" }, el("i"), zeros),
+      el("span", { title: "Coding rate of the tokens that attention sees, in the layer's subspaces" }, el("i"), rate),
+    );
+    const row = el("div", { class: "ch-strip", "aria-hidden": "true" }, ...cells.map(({ cell }) => cell));
+    row.style.gridTemplateColumns = `repeat(${cells.length}, minmax(0, 1fr))`;
+    const box = el("div", { class: "ch-layers" }, row, text);
+    return { box, cells, zeros, rate };
   }
 
   // A picture that answers for its patches: hover to preview, click to keep, arrow keys to go from patch to patch.
@@ -817,6 +883,7 @@ class HeadViewer {
       const drawn = JSON.stringify([image, view, smooth, share, truth, state.layer[m], this.tokenOf(model)]);
       if (panel.drawn !== drawn) this.drawTiles(model, m);
       panel.drawn = drawn;
+      if (panel.strip) this.drawStrip(model, m);
       this.drawLarge(model, m);
     });
     if (data.photo) this.drawFrom();
@@ -859,6 +926,31 @@ class HeadViewer {
       );
       this.paint(tile.canvas, SMALL, tile, grid);
     });
+  }
+
+  drawStrip(model, m) {
+    const { strip } = this.panels[m];
+    const { image, layer } = this.state;
+    const [h, w] = model.maps[image].grid;
+    if (strip.image !== image) {
+      strip.image = image;
+      strip.facts = model.layers.map((_, l) => layerFacts(model, image, l));
+      const most = Math.max(...strip.facts.map(({ rate }) => rate || 0)) || 1;
+      strip.cells.forEach(({ canvas, bars }, l) => {
+        const { colours, zeros, rate } = strip.facts[l];
+        Object.assign(canvas, { width: w, height: h });
+        const picture = new ImageData(w, h);
+        for (let i = 0; i < h * w; i++) picture.data.set([...colours.subarray(3 * i, 3 * i + 3), 255], 4 * i);
+        canvas.getContext("2d").putImageData(picture, 0, 0);
+        bars[0].style.height = `${100 * (zeros || 0)}%`;
+        bars[1].style.height = `${(100 * (rate || 0)) / most}%`;
+      });
+    }
+    strip.cells.forEach(({ cell }, l) => cell.classList.toggle("ch-here", l === layer[m]));
+    const { zeros, rate } = strip.facts[layer[m]];
+    const or = (value, text) => (Number.isFinite(value) ? text(value) : "not a number (NaN)");
+    show(strip.zeros, `zeros ${or(zeros, percent)}`);
+    show(strip.rate, `rate ${or(rate, (r) => `${r.toFixed(0)} nats`)}`);
   }
 
   drawLarge(model, m) {

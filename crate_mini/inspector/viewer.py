@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from crate_mini.attention_maps import cls_attention_maps
 from crate_mini.inspector.contract import build_contract, colour_table, data_uri, decode_maps
 from crate_mini.inspector.network import encode_network
+from crate_mini.inspector.strip import layer_strip
 
 _serial = itertools.count()
 
@@ -53,6 +54,8 @@ class HeadViewer:
             pasted, chosen or taken by camera, and never leaves the page. Costs about 2.3 MB of page for a million
             parameters.
         photo_side: pixels that the shorter side of such a photo is brought to.
+        strips: what each layer does to the tokens, by the names in ``maps``, each from
+            :func:`crate_mini.inspector.strip.layer_strip` with the same images and layers.
 
     Values are kept in eight bits, see :mod:`crate_mini.inspector.contract` for the bound on the error.
 
@@ -77,13 +80,14 @@ class HeadViewer:
         colours: str = "viridis",
         networks: nn.Module | Mapping[str, nn.Module] | None = None,
         photo_side: int = 160,
+        strips: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         if isinstance(networks, nn.Module):
             networks = {"": networks}
         encoded = None if networks is None else {k: encode_network(m, k) for k, m in networks.items()}
         self.contract = build_contract(
             images, maps, titles=titles, masks=masks, layers=layers, image=image, layer=layer, head=head,
-            view=view, share=share, colours=colours, photo_side=photo_side,
+            view=view, share=share, colours=colours, photo_side=photo_side, strips=strips,
             networks=None if encoded is None else {k: header for k, (header, _) in encoded.items()},
         )  # fmt: skip
         names = [model["name"] for model in self.contract["models"]]
@@ -163,6 +167,7 @@ def inspect_images(
     *,
     layers: Sequence[int] | None = None,
     run_in_page: bool = False,
+    strip: bool = True,
     **settings: Any,
 ) -> HeadViewer:
     """Run models on images and view all their heads.
@@ -174,6 +179,8 @@ def inspect_images(
         layers: numbers of the layers to show, negative ones counted from the end; all if None.
         run_in_page: put the models into the page, so that the reader can ask any patch what it attends to, and
             see their own photo with every head.
+        strip: show what each layer does to all tokens: colours by their principal components, share of zeros,
+            coding rate.
         settings: anything else :class:`HeadViewer` takes.
     """
     models = models if isinstance(models, Mapping) else {"": models}
@@ -185,8 +192,9 @@ def inspect_images(
         if layers is not None:
             numbers[name] = [i % len(model.blocks) for i in layers]
     shown = [p if p.dtype == torch.uint8 else (p.clamp(0, 1) * 255).round().byte() for p in pictures]
+    strips = {name: layer_strip(model, pictures, layers) for name, model in models.items()} if strip else None
     networks = models if run_in_page else None
-    return HeadViewer(shown, maps, layers=numbers or None, networks=networks, **settings)
+    return HeadViewer(shown, maps, layers=numbers or None, networks=networks, strips=strips, **settings)
 
 
 @cache
