@@ -45,6 +45,10 @@ r"""What passes from Python to the page: one JSON object, described here and now
                 "view": "overlay" | "heat" | "mask", "share": float}
     }
 
+A picture that comes later, from the kernel, brings one entry each of ``images``, of every model's ``maps`` and of
+every strip's ``images``: ``{"number": int, "image": ..., "maps": [...], "strips": [...]}``, handed to the viewer's
+``receive``. The number makes a second delivery harmless.
+
 A byte stands for
 
 .. math:: x = \text{low} + (\text{high} - \text{low}) \, (q / 255)^2,

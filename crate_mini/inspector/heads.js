@@ -731,11 +731,40 @@ class HeadViewer {
 
   // -- the reader's own photo --
 
+  // A picture that the kernel ran: entries of image, maps and strips as in the contract. Each comes once, even where
+  // the notebook runs the script that brings it again.
+  async receive({ number, image, maps, strips }) {
+    this.received ??= new Set();
+    if (this.received.has(number)) return;
+    this.received.add(number);
+    const photo = new Image();
+    photo.src = image.src;
+    await photo.decode();
+    this.data.models.forEach((model, m) => {
+      model.maps.push(maps[m]);
+      model.strip?.images.push(strips[m]);
+    });
+    this.addImage(image, photo);
+  }
+
+  // One more picture at the end, whose maps are there already, and show it.
+  addImage(image, photo) {
+    const { images } = this.data;
+    if (!this.thumbs.length) images.forEach((_, i) => this.drawThumb(this.addThumb(i).canvas, this.photos[i]));
+    images.push(image);
+    this.photos.push(photo);
+    this.truths.push(null);
+    const { canvas, input } = this.addThumb(images.length - 1);
+    this.drawThumb(canvas, photo);
+    input.checked = true;
+    this.set({ image: images.length - 1 });
+  }
+
   // Read a picture, run every model on it, show it. A later picture overtakes an earlier one that is still at work;
   // whatever goes wrong is said, and everything else stays as it was.
   async addPhoto(blob, name) {
     const turn = (this.turn = (this.turn ?? 0) + 1);
-    const { photo, models, images } = this.data;
+    const { photo, models } = this.data;
     const say = async (text) => {
       if (turn !== this.turn) throw new Overtaken();
       await this.tell(text);
@@ -754,15 +783,11 @@ class HeadViewer {
       }
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       await say(`${from}, read as ${pixels.width} × ${pixels.height}, in ${seconds} s. It stays in this page.`);
-      if (!this.thumbs.length) images.forEach((_, i) => this.drawThumb(this.addThumb(i).canvas, this.photos[i]));
-      images.push({ title: name, width: view.width, height: view.height, truth: null, pixels });
-      models.forEach((model, m) => model.maps.push({ grid: records[m].grid, record: records[m] }));
-      this.photos.push(view);
-      this.truths.push(null);
-      const { canvas, input } = this.addThumb(images.length - 1);
-      this.drawThumb(canvas, view);
-      input.checked = true;
-      this.set({ image: images.length - 1 });
+      models.forEach((model, m) => {
+        model.maps.push({ grid: records[m].grid, record: records[m] });
+        model.strip?.images.push(null); // computed when it is drawn
+      });
+      this.addImage({ title: name, width: view.width, height: view.height, truth: null, pixels }, view);
     } catch (error) {
       if (error instanceof Overtaken) return;
       show(this.status, error instanceof PhotoError ? error.message : `${name} could not be shown: ${error.message}`);

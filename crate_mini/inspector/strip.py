@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,18 @@ from torch import Tensor
 from crate_mini.model import CRATE
 from crate_mini.rates import coding_rate
 from crate_mini.recorder import layer_numbers, record
-from crate_mini.token_pca import TokenPCA, border, fit_token_pca
+from crate_mini.token_pca import COMPONENTS, TokenPCA, border, fit_token_pca
 
 EPS_SQ = 0.5
 """The rate's distortion, that of the derivation chapters."""
 
 
 def layer_strip(
-    model: CRATE, pictures: Sequence[Tensor], layers: Sequence[int] | None = None
+    model: CRATE,
+    pictures: Sequence[Tensor],
+    layers: Sequence[int] | None = None,
+    *,
+    axes: Sequence[Mapping[str, Any] | None] | None = None,
 ) -> dict[str, Any]:
     """The ``strip`` entry of the contract (:mod:`crate_mini.inspector.contract`) for one model.
 
@@ -35,6 +39,7 @@ def layer_strip(
         model: any model of :mod:`crate_mini.model`.
         pictures: ``(3, H, W)`` each, of any sizes, as the model takes them.
         layers: layer numbers; all if None.
+        axes: colour by these, an earlier strip's, instead of fitting new ones.
     """
     numbers = layer_numbers(model, layers)
     grids = [tuple(side // model.config.patch_size for side in picture.shape[-2:]) for picture in pictures]
@@ -44,15 +49,18 @@ def layer_strip(
         i: [rearrange(r["projections"][i][0, :, 1:], "k n p -> n (k p)").cpu() for r in records]
         for i in numbers
     }
-    axes = {i: _fit(features[i], grids) for i in numbers}
+    if axes is None:
+        fitted = {i: _fit(features[i], grids) for i in numbers}
+    else:
+        fitted = {i: entry and _decode_axes(entry) for i, entry in zip(numbers, axes, strict=True)}
     return {
         "eps_sq": EPS_SQ,
-        "axes": [None if axes[i] is None else _encode_axes(axes[i]) for i in numbers],
+        "axes": [None if fitted[i] is None else _encode_axes(fitted[i]) for i in numbers],
         "images": [
             {
                 "zeros": [_zeros(r["tokens_out"][i]) for i in numbers],
                 "rates": [_rate(r["projections"][i][0]) for i in numbers],
-                "colours": _text(np.concatenate([_bytes(axes[i], features[i][j]) for i in numbers])),
+                "colours": _text(np.concatenate([_bytes(fitted[i], features[i][j]) for i in numbers])),
             }
             for j, r in enumerate(records)
         ],
@@ -88,6 +96,13 @@ def _rate(projections: Tensor) -> float | None:
 def _encode_axes(axes: TokenPCA) -> dict[str, Any]:
     rows = torch.cat([axes.mean[None], axes.components]).numpy().astype("<f4")
     return {"low": axes.low.tolist(), "high": axes.high.tolist(), "values": _text(rows)}
+
+
+def _decode_axes(entry: Mapping[str, Any]) -> TokenPCA:
+    rows = np.frombuffer(base64.b64decode(entry["values"]), "<f4").reshape(1 + COMPONENTS, -1)
+    mean, *components = torch.tensor(rows, dtype=torch.float64)
+    low, high = (torch.tensor(entry[key], dtype=torch.float64) for key in ("low", "high"))
+    return TokenPCA(mean, torch.stack(components), torch.zeros(COMPONENTS), low, high)
 
 
 def _text(array: np.ndarray) -> str:
