@@ -23,6 +23,7 @@ from crate_mini.checkpoints import (
     write_atomically,
 )
 from crate_mini.inspector import inspect_images
+from crate_mini.inspector.network import fits_in_page
 from crate_mini.layerwise import NORMALISE, curve, measure
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.provenance import provenance
@@ -295,7 +296,13 @@ def _inspect(a: argparse.Namespace) -> None:
     models = {name: _weights(name) for name in (a.weights, a.compare) if name}
     patches = [model.config.patch_size for model in models.values()]
     images = [data.to_patch_grid(data.open_image(path), a.size, max(patches)) for path in a.photos]
-    viewer = inspect_images(models, images, titles=[path.name for path in a.photos])
+    viewer = inspect_images(
+        models,
+        images,
+        titles=[path.name for path in a.photos],
+        run_in_page=fits_in_page(models.values()),  # patches can be asked then, and further photos dropped in
+        photo_side=a.size,
+    )
     written = viewer.save(a.out)
     print(f"wrote {written} ({written.stat().st_size / 1024:.0f} KB); it opens in any browser, also offline")
     if a.open:

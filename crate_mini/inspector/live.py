@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from crate_mini import data
 from crate_mini.attention_maps import cls_attention_maps
 from crate_mini.inspector.contract import build_contract
-from crate_mini.inspector.network import MAX_PARAMETERS
+from crate_mini.inspector.network import fits_in_page
 from crate_mini.inspector.strip import layer_strip
 from crate_mini.inspector.viewer import HeadViewer, inspect_images
 from crate_mini.model import CRATE
@@ -69,11 +69,9 @@ class HeadInspector(widgets.VBox):
             settings.setdefault("titles", names)
         pictures = [self._whole_patches(torch.as_tensor(image)) for image in images]
         if run_in_page is None:
-            size = sum(p.numel() for model in self.models.values() for p in model.parameters())
-            run_in_page = size <= MAX_PARAMETERS
-        more = {"photo_side": side} if run_in_page else {}
+            run_in_page = fits_in_page(self.models.values())
         self.viewer: HeadViewer = inspect_images(
-            self.models, pictures, run_in_page=run_in_page, **more, **settings
+            self.models, pictures, run_in_page=run_in_page, photo_side=side, **settings
         )
         self.titles = [image["title"] for image in self.viewer.contract["images"]]
         self._picture, self._news = widgets.Output(), widgets.Output()

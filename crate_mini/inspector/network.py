@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crate_mini.model import CRATE
 
@@ -23,7 +24,12 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def encode_network(model: CRATE, name: str = "") -> tuple[dict[str, Any], str]:
+def fits_in_page(models: Iterable[nn.Module]) -> bool:
+    """Whether these models, together, are small enough to be put into a page and run there."""
+    return sum(p.numel() for model in models for p in model.parameters()) <= MAX_PARAMETERS
+
+
+def encode_network(model: nn.Module, name: str = "") -> tuple[dict[str, Any], str]:
     """What the page needs to run a model: the ``network`` entry of the contract, and the weights as text.
 
     Weights that are no half-precision numbers are rounded, by at most 2^-11 of their size. The shipped models'

@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from crate_mini.attention_maps import cls_attention_maps
 from crate_mini.inspector import HeadViewer, build_contract, dequantise, inspect_images, quantise
 from crate_mini.inspector.contract import COLOUR_MAPS, colour_table, decode_maps
+from crate_mini.inspector.network import fits_in_page
 from crate_mini.model import create_model
 
 
@@ -279,3 +280,22 @@ def test_the_script_can_stand_inside_a_page():
     assert "</script" not in script
     assert "<!--" not in script
     assert "</style" not in _asset("heads.css")
+
+
+def test_networks_too_large_for_a_page_are_refused_and_known_beforehand(make_images, make_maps):
+    small = create_model("crate_nano", image_size=32, num_classes=3)
+    large = create_model("crate_small", image_size=32, num_classes=3)
+    assert fits_in_page([small])
+    assert not fits_in_page([small, large])
+    with pytest.raises(ValueError, match=r"big: .* million parameters are too many"):
+        HeadViewer(make_images(1, 32, 32), {"big": make_maps(1, 2, 2, 4, 4)}, networks={"big": large})
+    with pytest.raises(TypeError, match=r"models of crate_mini\.model only, got Linear"):
+        HeadViewer(make_images(1, 32, 32), make_maps(1, 2, 2, 4, 4), networks=torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="all models or none"):
+        HeadViewer(make_images(1, 32, 32), {"a": make_maps(1, 2, 2, 4, 4)}, networks={"b": small})
+    with pytest.raises(ValueError, match="at least one patch, 8 pixels; got 5"):
+        HeadViewer(make_images(1, 32, 32), make_maps(1, 4, 4, 4, 4), networks=small, photo_side=5)
+    with torch.no_grad():
+        small.cls_token[0, 0, 0] = 1e9
+    with pytest.raises(ValueError, match="not finite in half precision: cls_token"):
+        HeadViewer(make_images(1, 32, 32), make_maps(1, 4, 4, 4, 4), networks=small)
