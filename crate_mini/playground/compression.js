@@ -1,5 +1,5 @@
-// One step on the compression rate of tokens in the plane, near two lines that are heads of dimension one.
-// data: tokens [[x, y], …], bases K x d x p, labels [0 or 1, …].
+// One step on the compression rate. Every token is a dot: how long it is within its own subspace, and outside it.
+// data: tokens n x d, bases K x d x p that are orthonormal and span the space, labels [k, …].
 
 function play(kit, data) {
   const { matmul, transpose, identity, scale, add, softmaxRows, gram, inverse, logdet, eigh } = kit.linalg;
@@ -18,6 +18,18 @@ function play(kit, data) {
   const neumann = (Z, gamma) => overHeads(Z, (Zk) => scale(add(Zk, matmul(Zk, gram(Zk)), -gamma), gamma));
   const gathered = (Z, beta) =>
     overHeads(Z, (Zk) => matmul(softmaxRows(scale(matmul(Zk, transpose(Zk)), beta)), Zk));
+  // length within the own subspace and outside it, for every token
+  const places = (Z) => {
+    const lengths = U.map((Uk) => matmul(Z, Uk).map((row) => kit.linalg.norm(row)));
+    return Z.map((_, i) => {
+      const own = lengths[data.labels[i]][i];
+      return [own, Math.hypot(...lengths.filter((_, k) => k !== data.labels[i]).map((of) => of[i]))];
+    });
+  };
+  const percent = (at) => {
+    const shares = at.map(([own, out]) => (out * out) / (own * own + out * out || 1));
+    return `${((100 * shares.reduce((a, b) => a + b, 0)) / n).toFixed(1)} %`;
+  };
   const unit = (Z) => Z.map((z) => z.map((v) => v / (kit.linalg.norm(z) || 1)));
 
   const step = kit.choice({
@@ -26,17 +38,19 @@ function play(kit, data) {
   });
   const epsSq = kit.slider({ label: "ε²", min: 0.01, max: 2, value: 0.5, log: true });
   const share = kit.slider({ label: "κγ", min: -1, max: 1, step: 0.05, value: 0.5 });
-  const beta = kit.slider({ label: "β", min: 0.3, max: 30, value: 4, log: true });
+  const beta = kit.slider({ label: "β", min: 0.3, max: 30, value: 8, log: true });
 
   const plot = kit.plot({
-    x: [-2.4, 2.4], y: [-2.4, 2.4], equal: true, height: 340,
-    alt: "Tokens near two lines in the plane, and where one step takes them",
+    x: [0, 1.25], y: [0, 1.25], equal: true, height: 340,
+    xlabel: "length within its own subspace", ylabel: "length outside it",
+    alt: "Every token before and after one step: its length within its own subspace and outside it",
   });
   const curves = kit.plot({
     x: [-1, 1], y: [-60, 60], height: 340, xlabel: "κγ", ylabel: "change of the rate (%)",
     alt: "Change of the compression rate in per cent against the step, for tokens as they are and at length one",
   });
   const limit = kit.readout({ label: "largest γσ²" });
+  const outside = kit.readout({ label: "outside" });
   const raw = kit.readout({ label: "rate" });
   const normed = kit.readout({ label: "rate at length one" });
   const note = kit.note();
@@ -56,14 +70,14 @@ function play(kit, data) {
     }[step.value]();
     const moved = add(Z, direction, c);
 
-    for (const Uk of U) {
-      const [x, y] = [Uk[0][0], Uk[1][0]];
-      plot.line([[-9 * x, -9 * y], [9 * x, 9 * y]], { color: kit.colours.line, width: 1.5 });
-    }
-    const colour = (i) => [kit.colours.blue, kit.colours.orange][data.labels[i]];
-    Z.forEach((from, i) => plot.line([from, moved[i]], { color: kit.colours.quiet, width: 1 }));
-    Z.forEach((from, i) => plot.dots([from], { color: colour(i), r: 2.5, opacity: 0.35 }));
-    moved.forEach((to, i) => plot.dots([to], { color: colour(i), r: 4 }));
+    const [start, end] = [places(Z), places(moved)];
+    const farthest = Math.max(1.05, ...end.flat());
+    plot.range({ x: [0, 1.1 * Math.min(3, farthest)], y: [0, 1.1 * Math.min(3, farthest)] });
+    const colour = (i) => ["blue", "orange", "green", "purple"].map((name) => kit.colours[name])[data.labels[i] % 4];
+    start.forEach((from, i) => plot.line([from, end[i]], { color: kit.colours.quiet, width: 0.7 }));
+    start.forEach((from, i) => plot.dots([from], { color: colour(i), r: 2.5, opacity: 0.45 }));
+    end.forEach((to, i) => plot.dots([to], { color: colour(i), r: 4 }));
+    outside.set(`${percent(start)} → ${percent(end)}`);
 
     const s = strongest(Z, gamma);
     const [before, after] = [rate(Z, gamma), rate(moved, gamma)];
@@ -90,20 +104,20 @@ function play(kit, data) {
     if (c === 0) note.set("No step at all.");
     else if (c < 0) {
       note.set({
-        exact: "κγ below zero: uphill, against the derivation. The tokens spread.",
+        exact: "κγ below zero: uphill, against the derivation. The tokens grow.",
         neumann: "κγ below zero: uphill while γσ² stays below one; beyond, even this sign is not reliable.",
-        softmax: "κγ below zero: tokens run away from those that resemble them, and leave their lines.",
-        plus: "Minus attention: the rate as it is falls, for the tokens only get shorter. They leave their lines.",
+        softmax: "κγ below zero: tokens run away from what they gather.",
+        plus: "Minus attention: the tokens lose length, and so the rate as they are. Look at it at length one.",
       }[step.value]);
     } else {
       note.set({
-        exact: "One linear map for all: each direction shrinks, the weaker one more. No token is put on its line.",
+        exact: "One linear map for all: what is within and what is outside shrink nearly alike.",
         neumann: s < 1
           ? "γσ² is below one: the series converges, and the step is close to the exact one."
           : up
             ? "γσ² is above one: strong directions grow, and the rate goes up instead of down."
             : "γσ² is above one: the series does not converge, and the step is no longer to be trusted.",
-        softmax: "Each token goes part of the way to what it gathers. In the wrong head it sees only noise, which averages out.",
+        softmax: "Each token goes part of the way to what it gathers. Change β: too flat and all shrinks, too sharp and nothing moves, in between the dots fall more than they go left.",
         plus: up
           ? "As they are, the tokens cost more: they got longer. Compare the rate at length one with the softmax step."
           : "Z plus attention.",

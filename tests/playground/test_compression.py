@@ -11,24 +11,30 @@ from crate_mini.compression import (
     gradient_step,
     neumann_condition,
     neumann_gradient,
+    rate_scale,
     softmax_attention,
 )
 from crate_mini.compression import softmax_step as softmax
 from crate_mini.data.subspaces import mixture_of_subspaces
-from crate_mini.rates import compression_rate
+from crate_mini.rates import compression_rate, project
 
-LINES = mixture_of_subspaces(48, d=2, K=2, p=1, noise=0.35, unit_length=False, seed=6)
+MIX = mixture_of_subspaces(64, d=32, K=4, p=8, noise=0.6, seed=6)
 DATA = {
-    "tokens": LINES.tokens.numpy().round(4).tolist(),
-    "bases": LINES.bases.numpy().round(8).tolist(),
-    "labels": LINES.labels.tolist(),
+    "tokens": MIX.tokens.numpy().round(4).tolist(),
+    "bases": MIX.bases.numpy().round(7).tolist(),
+    "labels": MIX.labels.tolist(),
 }
 Z = torch.tensor(DATA["tokens"], dtype=torch.float64)
 U = torch.tensor(DATA["bases"], dtype=torch.float64)
 
 
+def share_outside(tokens: torch.Tensor) -> float:
+    energy = project(tokens, U).square().sum(-1)
+    return float((1 - energy[MIX.labels, torch.arange(len(Z))] / energy.sum(0)).mean())
+
+
 def moved(step: str, eps_sq: float, share: float, beta: float) -> torch.Tensor:
-    gamma = 1 / (len(Z) * eps_sq)
+    gamma = rate_scale(Z, U, eps_sq)
     return {
         "exact": lambda: gradient_step(Z, U, eps_sq, share / gamma),
         "Neumann": lambda: Z - share / gamma * neumann_gradient(Z, U, eps_sq),
@@ -51,6 +57,9 @@ def test_numbers_are_the_package_s(open_play, slide, choose, readout, step):
             shown = [float(v) for v in readout(tab, label).split("→")]
             expected = [float(compression_rate(tidy(t), U, eps_sq)) for t in (Z, end)]
             assert shown == pytest.approx(expected, abs=0.006)
+        stray = [share_outside(t) for t in (Z, end)]
+        shown = [float(v.strip(" %")) for v in readout(tab, "outside").split("→")]
+        assert shown == pytest.approx([100 * v for v in stray], abs=0.06)
         assert tab.number("largest γσ²") == pytest.approx(
             float(neumann_condition(Z, U, eps_sq).max()), abs=0.006
         )
