@@ -145,6 +145,18 @@ def test_a_tap_keeps_and_masks_are_scored(open_viewer, page):
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
+@pytest.mark.parametrize("width", [360, 520, 640, 1000])
+def test_hovering_over_patches_moves_nothing(open_viewer, page, width):
+    tab = open_viewer(page, viewport={"width": width, "height": 900})
+    tops = "[...document.querySelectorAll('.ch-large')].map(e => e.getBoundingClientRect().top + scrollY)"
+    was = tab.evaluate(tops)
+    point(tab, 0, 0.3, 0.6, "click")
+    asked(tab, [35, 10])
+    assert tab.evaluate(tops) == was
+    if width > 600:  # side by side, the pictures stand level
+        assert was[0] == pytest.approx(was[1], abs=1)
+
+
 def test_a_picture_that_was_made_smaller_says_so(open_viewer, models, make_images, tmp_path):
     viewer = inspect_images({"CRATE": models["CRATE"]}, make_images(1, 32, 672), run_in_page=True)
     tab = open_viewer(viewer.save(tmp_path / "heads.html"))
