@@ -108,6 +108,9 @@ function erf(x) {
 
 // Weights as contract.py packs them: zlib over the high bytes of all numbers, then the low bytes of all.
 async function unpackHalves(base64) {
+  if (typeof DecompressionStream === "undefined") {
+    throw new Error("this browser is too old to unpack the model; browsers since 2023 can");
+  }
   try {
     const packed = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("deflate"));
     const bytes = new Uint8Array(await new Response(packed).arrayBuffer());

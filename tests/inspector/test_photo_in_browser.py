@@ -237,6 +237,15 @@ def test_two_models_six_pictures_and_the_weights_are_less_than_six_megabytes(shi
         np.testing.assert_array_equal(np.array(sent), given.permute(1, 2, 0).numpy())
 
 
+def test_an_old_browser_is_told_so_and_the_prepared_pictures_stay(open_viewer, page_of_nano):
+    tab = open_viewer(page_of_nano)
+    tab.evaluate("delete window.DecompressionStream")
+    assert "this browser is too old" in choose(tab, png(photo(60, 60)))
+    assert tab.locator(".ch-thumbs canvas").count() == 0
+    tab.get_by_role("slider", name="nano, layer").fill("1")
+    assert tab.locator(".ch-head output").inner_text() == "1"
+
+
 # ---- what a reader may bring -----------------------------------------------------------------------------
 
 
