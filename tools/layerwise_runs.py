@@ -148,12 +148,10 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads; one is fastest on a busy machine"
     )
+    parser.add_argument("--gather", action="store_true", help="train nothing: gather the runs that are there")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    sets = {
-        "train": animals("train", TRAIN),
-        "held_out": animals("test", HELD_OUT),
-    }
+    sets = {} if a.gather else {"train": animals("train", TRAIN), "held_out": animals("test", HELD_OUT)}
     # one seed of everything first, so that a run that is cut short leaves a whole picture
     first, *others = a.seeds
     plan = [(name, s, first) for name, s in (VARIANTS | SIZES).items()]
@@ -164,6 +162,8 @@ def main() -> None:
             continue
         path = a.out / f"{name.replace(', ', '_')}_{seed}.json"
         if not path.exists():
+            if a.gather:
+                continue
             text = json.dumps(one_run(name, settings, seed, sets))
             write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
         run = json.loads(path.read_text(encoding="utf-8"))
