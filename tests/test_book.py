@@ -76,6 +76,12 @@ def test_pages_load_nothing_from_elsewhere(soups):
         ], page
 
 
+def test_no_page_is_too_heavy(soups, built_book):
+    """Six megabytes a page, its pictures not counted: the viewer of chapter 00 carries two networks."""
+    sizes = {page: (built_book / f"{page}.html").stat().st_size / 1e6 for page in soups}
+    assert {page: f"{size:.1f} MB" for page, size in sizes.items() if size > 6} == {}
+
+
 def test_no_dead_widget_and_no_bare_object(soups):
     for page, soup in soups.items():
         assert not soup.select('script[type^="application/vnd.jupyter.widget"]'), f"{page}: needs a kernel"
