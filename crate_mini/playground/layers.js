@@ -13,7 +13,7 @@ function play(kit, data) {
   const checkpoint = kit.choice({ label: "network", options: names.map((n) => [n, n]) });
   const normalise = kit.choice({
     label: "tokens",
-    options: [["none", "as they are"], ["token", "at length one"], ["head", "at length one in each head"]],
+    options: [["none", "as they are"], ["token", "length one"], ["head", "length one per head"]],
   });
   const layer = kit.slider({ label: "layer", min: 0, max: L - 1, step: 1, value: Math.min(4, L - 1), format: (v) => String(v) });
   const head = kit.choice({

@@ -56,9 +56,9 @@ def networks() -> tuple[dict, dict]:
     ("network", "tokens", "key", "layer", "head", "eps_sq"),
     [
         ("untrained", "as they are", "none", 0, None, 0.01),
-        ("trained", "at length one", "token", 2, None, 0.5),
-        ("trained", "at length one in each head", "head", 1, 2, 0.01),
-        ("untrained", "at length one", "token", 1, 0, 10.0),
+        ("trained", "length one", "token", 2, None, 0.5),
+        ("trained", "length one per head", "head", 1, 2, 0.01),
+        ("untrained", "length one", "token", 1, 0, 10.0),
     ],
 )
 def test_numbers_are_those_of_the_package(open_play, networks, network, tokens, key, layer, head, eps_sq):
@@ -84,7 +84,7 @@ def test_the_picture_and_the_note_answer(open_play, networks):
         lambda: tab.slide("ε²", 1.0),
         lambda: tab.choose("head", "head 1"),
         lambda: tab.choose("network", "trained"),
-        lambda: tab.choose("tokens", "at length one"),
+        lambda: tab.choose("tokens", "length one"),
     ):
         turn()
         assert tab.pixels() != seen[-1]
