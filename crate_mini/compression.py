@@ -108,7 +108,8 @@ def neumann_condition(Z: Tokens, U: Bases, eps_sq: float) -> PerHead:
 
     .. math:: \gamma\, \sigma_{\max}(Z_k)^2
 
-    Unit tokens in ``K`` orthonormal bases that span the space have :math:`1/(K\varepsilon^2)` or more in some head.
+    Unit tokens have :math:`1/(K\varepsilon^2)` or more in some head if the ``K`` bases split the space: orthonormal,
+    orthogonal to each other, and :math:`Kp = d`.
 
     Raises:
         ValueError: as :func:`rate_scale`, and if the ``d`` of ``U`` is not that of ``Z``.
@@ -274,7 +275,7 @@ def posterior_mean(X: Tokens, U: Bases, sigma: float, spread: float = 1.0) -> To
     r"""The best denoiser there is for a mixture of subspaces: the mean of the clean token, given the noisy one.
 
     Clean tokens are normal with standard deviation :math:`\tau` in each coordinate of one of ``K`` equally likely
-    subspaces; :math:`x = z + \sigma w`. Then, exactly,
+    subspaces, and the noise is :math:`\mathcal N(0, \sigma^2 I)`. Then, exactly,
 
     .. math:: \mathbb E[z \mid x] = s \sum_k w_k\, U_k U_k^\top x, \qquad
         w = \mathrm{softmax}_k\Big(s\,\frac{\lVert U_k^\top x\rVert^2}{2\sigma^2}\Big), \qquad

@@ -128,7 +128,8 @@ def compression_rate_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
     """
     Zk = project(_checked(Z, eps_sq), U)
     n, p = Zk.shape[-2:]
-    return torch.einsum("...knp,kdp->...nd", _ridge(Zk, p / (n * eps_sq)), U.to(Zk.dtype)).to(Z.dtype)
+    by_head = _ridge(Zk, p / (n * eps_sq))
+    return torch.einsum("...knp,kdp->...nd", by_head, U.to(Zk.dtype)).to(Z.dtype)
 
 
 def class_coding_rate(Z: Tokens, labels: Labels, eps_sq: float) -> Rate:
