@@ -14,6 +14,7 @@ import pytest
 import torch
 from browser import offline_context
 from PIL import Image
+from playwright.sync_api import expect
 
 from crate_mini import data
 from crate_mini.attention_maps import cls_attention_maps
@@ -243,7 +244,7 @@ def test_an_old_browser_is_told_so_and_the_prepared_pictures_stay(open_viewer, p
     assert "this browser is too old" in choose(tab, png(photo(60, 60)))
     assert tab.locator(".ch-thumbs canvas").count() == 0
     tab.get_by_role("slider", name="nano, layer").fill("1")
-    assert tab.locator(".ch-head output").inner_text() == "1"
+    expect(tab.locator(".ch-head output")).to_have_text("1")  # drawn in the next frame
 
 
 # ---- what a reader may bring -----------------------------------------------------------------------------
