@@ -7,21 +7,12 @@ import math
 import torch
 from torch.overrides import TorchFunctionMode
 
-from crate_mini.exercises import NotYet, checker, expect, expect_close
+from crate_mini.exercises import checker, expect, expect_close, name_the_mistake
 from crate_mini.rates import coding_rate
 
 
 def _normal(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64)
-
-
-def _looks_like(got, *suspects: tuple[torch.Tensor | float, str]) -> None:
-    """Name the mistake if the answer is what that mistake gives."""
-    got = torch.as_tensor(got)
-    for wrong, name in suspects:
-        wrong = torch.as_tensor(wrong, dtype=torch.float64)
-        if got.shape == wrong.shape and torch.allclose(got.double(), wrong, rtol=1e-6, atol=1e-9):
-            raise NotYet(name)
 
 
 @checker
@@ -32,7 +23,7 @@ def check_other_gram(answer):
         got = answer(Z, eps_sq)
         R = coding_rate(Z, eps_sq)
         gram, eye = Z @ Z.T, torch.eye(n, dtype=Z.dtype)
-        _looks_like(
+        name_the_mistake(
             got,
             (2 * R, "twice the rate: the ½ in front of the logarithm is missing"),
             (
@@ -65,7 +56,7 @@ def check_bits_per_pixel(answer):
     for n, d, error in [(50, 16, 0.1), (10, 64, 0.02)]:
         Z = 0.3 * _normal(n, d)
         nats = coding_rate(Z, d * error**2)
-        _looks_like(
+        name_the_mistake(
             got := answer(Z, error),
             (nats / d, "these are nats: a bit is ln 2 nats, so divide by ln 2"),
             (nats / d * math.log(2), "a bit is less than a nat, so there are more of them: divide by ln 2"),
@@ -101,7 +92,7 @@ def check_vanishing(answer):
         values = torch.linalg.svdvals(Z)
         expected = d * values**2 / n
         got = torch.as_tensor(answer(Z))
-        _looks_like(
+        name_the_mistake(
             got,
             (expected.flip(0), "the right values in the wrong order: strongest first (eigvalsh ascends)"),
             (values**2 / n, "these are the variances λ; a direction counts half where ε²/d = λ, so ε² = dλ"),
@@ -124,7 +115,7 @@ def check_with_empty(answer):
         Z = _normal(n, d)
         expected = coding_rate(torch.cat([Z, torch.zeros(m, d, dtype=Z.dtype)]), eps_sq)
         share = n / (n + m)
-        _looks_like(
+        name_the_mistake(
             got := answer(Z, m, eps_sq),
             (
                 coding_rate(Z, eps_sq),
@@ -153,7 +144,7 @@ def check_apart(answer):
         Z = _normal(n, d) @ _normal(d, d)
         variances = Z.square().mean(0)
         expected = 0.5 * torch.log1p(d / eps_sq * variances).sum()
-        _looks_like(
+        name_the_mistake(
             got := answer(Z, eps_sq),
             (
                 coding_rate(Z, eps_sq),

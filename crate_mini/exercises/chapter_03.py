@@ -7,7 +7,7 @@ import math
 import torch
 
 from crate_mini.compression import denoise, neumann_condition, softmax_attention
-from crate_mini.exercises import NotYet, checker, expect, expect_close
+from crate_mini.exercises import NotYet, checker, expect, expect_close, name_the_mistake
 from crate_mini.rates import compression_rate
 
 
@@ -19,15 +19,6 @@ def _bases(K: int, d: int, p: int) -> torch.Tensor:
     return torch.linalg.qr(_normal(K, d, p)).Q
 
 
-def _looks_like(got, *suspects: tuple[torch.Tensor | float, str]) -> None:
-    """Name the mistake if the answer is what that mistake gives."""
-    got = torch.as_tensor(got)
-    for wrong, name in suspects:
-        wrong = torch.as_tensor(wrong, dtype=torch.float64)
-        if got.shape == wrong.shape and torch.allclose(got.double(), wrong, rtol=1e-6, atol=1e-9):
-            raise NotYet(name)
-
-
 @checker
 def check_ridge_weights(answer):
     """`answer(Zk, gamma)` is A = γG (I + γG)⁻¹ with G = Zk Zkᵀ."""
@@ -37,7 +28,7 @@ def check_ridge_weights(answer):
         G = Zk @ Zk.T
         inverse = torch.linalg.inv(eye + gamma * G)
         got = answer(Zk, gamma)
-        _looks_like(
+        name_the_mistake(
             got,
             (inverse, "this is (I + γG)⁻¹, which is I − A: the residual, not the prediction"),
             (G @ inverse, "one factor γ is missing, in front of the G outside the inverse"),
@@ -72,7 +63,7 @@ def check_head_gradient(answer):
             return gamma * torch.linalg.solve(inside, Zk) @ Uk.T
 
         gamma = p / (n * eps_sq)
-        _looks_like(
+        name_the_mistake(
             got,
             (2 * expected, "twice too long: the rate has a ½ in front, and the square inside gives a 2"),
             (expected / 2, "half too long: the ½ of the rate and the 2 of the square cancel"),
@@ -96,7 +87,7 @@ def check_smallest_eps_sq(answer):
         strongest = torch.stack([torch.linalg.svdvals(Z @ Uk).max() for Uk in U])
         expected = float(per_head.max())
         got = answer(Z, U)
-        _looks_like(
+        name_the_mistake(
             got,
             (p / n * strongest.max(), "the singular value enters squared: G = Zk Zkᵀ has the eigenvalues σ²"),
             (d / n * strongest.max() ** 2, "γ has p, the dimension of a subspace, where you have d"),
@@ -138,7 +129,7 @@ def check_gather_one_head(answer):
         ]
         if beta != 1:
             suspects.append(((scores / beta).softmax(-1) @ Zk, "β is not used"))
-        _looks_like(got, *suspects)
+        name_the_mistake(got, *suspects)
         expect_close(
             got, expected, f"for {n} tokens, β = {beta}", hint="softmax(β Zk Zkᵀ) Zk, rows sum to one"
         )
@@ -182,7 +173,7 @@ def check_denoise_token(answer):
 
         got = answer(x, U, sigma)
         per_coordinate = (coordinates.square() / (2 * sigma**2)).softmax(0)
-        _looks_like(
+        name_the_mistake(
             got,
             (mixed(squares / sigma**2), "the exponent is ‖Uᵀx‖² / (2σ²): the 2 is missing"),
             (mixed(squares / (2 * sigma)), "σ enters squared"),
