@@ -25,7 +25,7 @@ from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from crate_mini.compression import MSSA
+from crate_mini.compression import MSSA, attend
 from crate_mini.sparsification import ISTA, PROXIMAL_MAPS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -132,7 +132,7 @@ class MHSA(nn.Module):
 
     def forward(self, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """The update that is added to the tokens."""
-        heads = F.scaled_dot_product_attention(*self._split(self.project(Z)))
+        heads = attend(*self._split(self.project(Z)))
         return self.out(rearrange(heads, "b k n p -> b n (k p)"))
 
 

@@ -1,0 +1,52 @@
+"""What several commands share: options, weights by name, the model and images to look at."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from crate_mini import data
+from crate_mini.checkpoints import list_pretrained, load_model, load_pretrained
+from crate_mini.model import CRATE
+from crate_mini.training import default_device
+
+DEFAULTS = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
+WEIGHTS = f"one of {', '.join(list_pretrained())}, or a .safetensors file"
+
+
+def add_data(p: argparse.ArgumentParser, default: str) -> None:
+    """Options that say which data set."""
+    p.add_argument("--data", default=default, choices=data.SETS, help="data set")
+    p.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    p.add_argument("--image-size", type=int, default=64, help="pixels")
+    p.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
+
+
+def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch.device]:
+    """What ``evaluate`` and ``layerwise`` look at: the model on its device, and the images."""
+    device = torch.device(a.device) if a.device else default_device()
+    model = weights_named(a.weights)
+    if a.untrained:
+        classes = getattr(model, "classes", ())
+        torch.manual_seed(a.seed)
+        model = CRATE(model.config).eval()
+        model.classes = classes
+    model.to(device)
+    images = data.load(
+        a.data,
+        a.split or data.SETS[a.data][1][-1],
+        image_size=a.image_size,
+        n=a.n,
+        seed=a.seed,
+        root=a.root,
+        download=a.download,
+        progress=True,
+    )
+    return model, images, device
+
+
+def weights_named(name: str) -> CRATE:
+    """Weights by the name of a shipped model or by the path of a file."""
+    return load_model(name) if name.endswith(".safetensors") else load_pretrained(name)

@@ -1,0 +1,40 @@
+"""``crate-mini data``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from crate_mini import data, figures
+from crate_mini.checkpoints import write_atomically
+from crate_mini.cli.common import DEFAULTS
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    p = commands.add_parser("data", help="which data sets are here, and a look at one", **DEFAULTS)
+    p.add_argument("name", nargs="?", choices=data.SETS, help="the set to look at; none: list them all")
+    p.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    p.add_argument("--split", help="by default the first the set has")
+    p.add_argument("--image-size", type=int, default=64, help="pixels")
+    p.add_argument("--download", action="store_true", help="fetch the set if it is not there")
+    p.add_argument("--out", type=Path, default=Path("data.png"), help="the picture to write")
+    p.set_defaults(run=_data)
+
+
+def _data(a: argparse.Namespace) -> None:
+    if a.name is None:
+        root = data.data_root(a.root)
+        print(f"data sets are looked for in {root}")
+        for name, (_, splits) in data.SETS.items():
+            print(f"  {name:<22} {data.whereabouts(name, root):<12} splits: {', '.join(splits)}")
+        return
+    split = a.split or data.SETS[a.name][1][0]
+    images = data.load(
+        a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download, progress=True
+    )
+    titles = [images.classes[i] if i >= 0 else "" for i in images.labels.tolist()] if images.classes else None
+    figures.use_style()
+    figure = figures.image_grid(images.images, titles, columns=8, masks=images.masks)
+    write_atomically(a.out, lambda temporary: figure.savefig(temporary, format="png"))
+    print(f"wrote {len(images)} images of {images.name} ({images.tier}) to {a.out}")

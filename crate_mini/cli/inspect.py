@@ -1,0 +1,43 @@
+"""``crate-mini inspect``."""
+
+from __future__ import annotations
+
+import argparse
+import webbrowser
+from pathlib import Path
+
+from crate_mini import data
+from crate_mini.cli.common import DEFAULTS, WEIGHTS, weights_named
+from crate_mini.inspector import inspect_images
+from crate_mini.inspector.network import fits_in_page
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    p = commands.add_parser("inspect", help="see what every head sees in photos of your own", **DEFAULTS)
+    p.add_argument("photos", nargs="+", type=Path, help="image files")
+    p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
+    p.add_argument("--compare", default="vit_mini_animals", help="a second model beside it; '' for none")
+    p.add_argument(
+        "--size", type=int, default=160, help="pixels of the shorter side; larger gives finer maps"
+    )
+    p.add_argument("--out", type=Path, default=Path("heads.html"), help="the page to write")
+    p.add_argument("--open", action="store_true", help="open the page in a browser")
+    p.set_defaults(run=_inspect)
+
+
+def _inspect(a: argparse.Namespace) -> None:
+    models = {name: weights_named(name) for name in (a.weights, a.compare) if name}
+    patches = [model.config.patch_size for model in models.values()]
+    images = [data.to_patch_grid(data.open_image(path), a.size, max(patches)) for path in a.photos]
+    viewer = inspect_images(
+        models,
+        images,
+        titles=[path.name for path in a.photos],
+        run_in_page=fits_in_page(models.values()),  # patches can be asked then, and further photos dropped in
+        photo_side=a.size,
+    )
+    written = viewer.save(a.out)
+    print(f"wrote {written} ({written.stat().st_size / 1024:.0f} KB); it opens in any browser, also offline")
+    if a.open:
+        webbrowser.open(written.resolve().as_uri())
