@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from crate_mini.compression import MSSA, attend
@@ -232,9 +232,14 @@ class CRATE(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
-        """Logits."""
+    def forward(
+        self, images: Shaped[Tensor, "b 3 h w"], kept: Int[Tensor, "b m"] | None = None
+    ) -> Float[Tensor, "b c"]:
+        """Logits; from the patches whose numbers are ``kept`` alone, if given."""
         Z = self.tokens(images)
+        if kept is not None:
+            index = F.pad(kept + 1, (1, 0))  # the class token, number 0, stays
+            Z = Z.gather(1, index[..., None].expand(-1, -1, Z.shape[-1]))
         for block in self.blocks:
             Z = block(Z)
         return self.head(self.norm(Z[:, 0]))

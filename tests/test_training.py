@@ -194,7 +194,11 @@ t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     @pytest.mark.parametrize("at", [6, 8])  # in the middle of an epoch, and in its last step
-    def test_interrupt_saves_the_step_and_resumes_exactly(self, tmp_path, monkeypatch, number, at):
+    @pytest.mark.parametrize("keep_patches", [1.0, 0.5])
+    def test_interrupt_saves_the_step_and_resumes_exactly(
+        self, tmp_path, monkeypatch, number, at, keep_patches
+    ):
+        r = recipe(keep_patches=keep_patches)
         calls, plain = [], augment
 
         def interrupted(*args, **kwargs):
@@ -207,11 +211,11 @@ t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
         monkeypatch.setattr(training, "augment", interrupted)
         message = rf"stopped .*epoch 2.*saved in {tmp_path}, run the same again to go on"
         with pytest.raises(KeyboardInterrupt, match=message):
-            run(tiny(), out=tmp_path)
+            run(tiny(), r, out=tmp_path)
         assert signal.getsignal(number) is before
         assert len(calls) == at, "the step at hand was finished, and no other begun"
         straight, resumed = tiny(), tiny(seed=5)
-        whole, rest = run(straight), run(resumed, out=tmp_path)
+        whole, rest = run(straight, r), run(resumed, r, out=tmp_path)
         assert len(calls) == 16 + 16, "no step was done twice"
         assert torch.equal(weights(resumed), weights(straight))
         assert rest["train_loss"] == whole["train_loss"]
@@ -552,3 +556,36 @@ def test_recipe_is_a_value():
     assert recipe() == replace(recipe(), lr=1e-3)
     with pytest.raises(AttributeError):
         recipe().lr = 1
+
+
+class TestFewerPatches:
+    def test_draws_differ_by_image_and_hold_no_patch_twice(self):
+        kept = training.draw_patches(50, 64, 0.5, torch.Generator().manual_seed(0))
+        assert kept.shape == (50, 32)
+        assert all(len(set(row)) == 32 for row in kept.tolist())
+        assert len({tuple(sorted(row)) for row in kept.tolist()}) == 50
+        assert torch.bincount(kept.flatten(), minlength=64).min() > 10, "every patch has its turn"
+
+    def test_at_least_one_stays_and_all_stay_without_a_draw(self):
+        generator = torch.Generator().manual_seed(0)
+        assert training.draw_patches(3, 4, 0.01, generator).shape == (3, 1)
+        before = generator.get_state()
+        assert training.draw_patches(3, 4, 1.0, generator) is None
+        assert torch.equal(generator.get_state(), before)
+
+    def test_model_sees_the_kept_patches_and_no_other(self):
+        model, images = tiny().eval(), stripes().images[:4]
+        kept = torch.tensor([[0, 2], [1, 3], [3, 0], [2, 1]])
+        Z = model.tokens(images)
+        for i in range(4):
+            z = torch.cat([Z[i, :1], Z[i, 1:][kept[i]]])[None]
+            for block in model.blocks:
+                z = block(z)
+            torch.testing.assert_close(model(images, kept)[i], model.head(model.norm(z[:, 0]))[0])
+        everything = torch.arange(Z.shape[1] - 1).flip(0).expand(4, -1)
+        torch.testing.assert_close(model(images, everything), model(images))
+
+    @pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
+    def test_share_outside_is_refused(self, share):
+        with pytest.raises(ValueError, match="keep_patches"):
+            recipe(keep_patches=share)
