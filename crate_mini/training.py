@@ -13,8 +13,9 @@ import os
 import signal
 import threading
 import time
+import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -259,7 +260,10 @@ def train(
     device: torch.device | str | None = None,
     progress: bool | None = None,
     on_epoch: Callable[[int, CRATE], None] | None = None,
+    on_step: Callable[[dict[str, int | float]], None] | None = None,
+    save_at: Sequence[float] = (),
     save_minutes: float = 10.0,
+    card: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train a model in place.
 
@@ -278,14 +282,20 @@ def train(
         device: by default the best there is.
         progress: draw a progress bar; by default yes, except while the book is built.
         on_epoch: called after every epoch with its number (1 for the first) and the model; on rank 0 only.
+        on_step: called about twice a second, and after the last step, with ``step`` (steps done, of the whole
+            training), ``epoch`` (from 1), ``lr``, and the mean ``train_loss`` and ``images_per_second`` since the
+            call before; on rank 0 only.
+        save_at: shares of the training, in whole percent and below 1. When 0.05 of the steps are done the model is
+            written to ``at05.safetensors`` in ``out``, with a card; ``at00.safetensors`` is the start.
         save_minutes: the state is saved after every epoch, and in between when so many minutes have passed.
+        card: what the cards of ``save_at`` shall say besides share, step and recipe.
 
     Returns:
         The run's history: ``epoch, lr, train_loss, val_loss, val_top1, val_top5, seconds`` for each epoch.
 
     Raises:
-        ValueError: labels outside the model's classes, a set without images, or a batch that the processes
-            cannot share equally.
+        ValueError: labels outside the model's classes, a set without images, a batch that the processes
+            cannot share equally, or ``save_at`` without a folder or with other shares.
         CheckpointError: ``out`` holds the state of another recipe, model or training set.
         FloatingPointError: the loss became NaN or infinite; what was saved before is kept in ``out``.
         KeyboardInterrupt: after an interrupt; what was done is saved in ``out``.
@@ -298,6 +308,7 @@ def train(
     if batch_size % world:
         raise ValueError(f"{world} processes cannot share a batch of {batch_size} images equally; change one")
     steps = len(train_set) // batch_size
+    marks = _marks(save_at, recipe.epochs * steps, out)
     model.to(device)
     images, labels, val_set = train_set.images.to(device), train_set.labels.to(device), val_set.to(device)
     optimizer = make_optimizer(model, recipe)
@@ -308,10 +319,32 @@ def train(
     forward = torch.compile(forward) if recipe.compile else forward
     autocast = _autocast(device, recipe.precision)
     patches = math.prod(side // model.config.patch_size for side in train_set.images.shape[-2:])
+    pace = _Pace(on_step if rank == 0 else None, batch_size, device)
 
+    def save_mark(step: int) -> None:
+        if step in marks and rank == 0:
+            about = {
+                "share": marks[step],
+                "step": step,
+                "steps": recipe.epochs * steps,
+                "recipe": asdict(recipe),
+            }
+            save_model(
+                model, _mark_path(out, marks[step]), {**(card or {}), **about}, classes=train_set.classes
+            )
+
+    done = len(run.history) * steps + state.step
+    if done == 0:
+        save_mark(0)
+    elif lost := [s for step, s in marks.items() if step <= done and not _mark_path(out, s).exists()]:
+        warnings.warn(
+            f"the training in {out} is past {', '.join(f'{s:.0%}' for s in lost)}: "
+            "to have the weights of then, train anew in another folder",
+            stacklevel=2,
+        )
     bar = tqdm(
         total=recipe.epochs * steps,
-        initial=len(run.history) * steps + state.step,
+        initial=done,
         unit="step",
         disable=rank > 0 or not show_progress(progress),
     )
@@ -337,9 +370,17 @@ def train(
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
                 optimizer.step()
-                state.total += distributed.sum_over_ranks(loss.detach().clone()) / world
+                loss = distributed.sum_over_ranks(loss.detach().clone()) / world
+                state.total += loss
                 state.step, state.seconds = i + 1, time.perf_counter() - began
                 bar.update()
+                step = epoch * steps + i + 1
+                pace.add(
+                    loss, step, epoch + 1, optimizer.param_groups[0]["lr"], last=step == recipe.epochs * steps
+                )
+                if step in marks:
+                    state.check_finite(epoch)
+                    save_mark(step)
                 if stop.asked or state.minutes_unsaved > save_minutes:
                     state.check_finite(epoch)
                     state.save(run)
@@ -375,6 +416,22 @@ def _batches(n: int, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[T
         yield order[start : start + batch_size], generator
 
 
+def _marks(save_at: Sequence[float], steps: int, out: str | os.PathLike | None) -> dict[int, float]:
+    """Number of steps done -> share of the training, for the weights to be kept on the way."""
+    if save_at and out is None:
+        raise ValueError("save_at needs a folder to write to: out=...")
+    if bad := [s for s in save_at if not 0 <= s < 0.995 or abs(100 * s - round(100 * s)) > 1e-6]:
+        raise ValueError(f"save_at takes shares from 0 to 0.99 in whole percent, such as 0.05; got {bad[0]}")
+    marks = {round(share * steps): share for share in sorted(set(save_at))}
+    if len(marks) < len(set(save_at)):
+        raise ValueError(f"{steps} steps are too few to tell the shares {sorted(set(save_at))} apart")
+    return marks
+
+
+def _mark_path(out: str | os.PathLike, share: float) -> Path:
+    return Path(out) / f"at{round(100 * share):02d}.safetensors"
+
+
 def _autocast(device: torch.device, precision: str) -> Callable:
     bf16 = precision == "bfloat16" or (
         precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -400,6 +457,32 @@ def _fingerprint(data: ImageSet) -> dict[str, Any]:
     """What tells one training set from another, cheaply: its name, size and labels in order."""
     labels = data.labels.cpu().numpy().tobytes()
     return {"name": data.name, "shape": list(data.images.shape), "labels_crc32": zlib.crc32(labels)}
+
+
+class _Pace:
+    """Tells ``on_step`` how the training goes, about twice a second: only then is a GPU waited for."""
+
+    SECONDS = 0.5
+
+    def __init__(self, on_step: Callable[[dict], None] | None, batch_size: int, device: torch.device) -> None:
+        self.on_step, self.batch_size, self.total = on_step, batch_size, torch.zeros((), device=device)
+        self.steps, self.began = 0, time.perf_counter()
+
+    def add(self, loss: Tensor, step: int, epoch: int, lr: float, *, last: bool) -> None:
+        """Count a step; its loss is summed on the device."""
+        if self.on_step is None:
+            return
+        self.total += loss.detach()
+        self.steps += 1
+        if not last and time.perf_counter() - self.began < self.SECONDS:
+            return
+        mean = self.total.item() / self.steps  # waits for the device, so the clock is read after it
+        seconds = max(time.perf_counter() - self.began, 1e-9)
+        images = self.steps * self.batch_size / seconds
+        row = {"step": step, "epoch": epoch, "lr": lr, "train_loss": mean, "images_per_second": images}
+        self.on_step(row)
+        self.total.zero_()
+        self.steps, self.began = 0, time.perf_counter()
 
 
 class _StopRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import signal
@@ -286,6 +287,82 @@ t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
         state.write_bytes(state.read_bytes()[:-10])
         with pytest.raises(CheckpointError, match="truncated"):
             run(tiny(), recipe(epochs=1), out=tmp_path)
+
+
+class TestOnTheWay:
+    def test_on_step(self, monkeypatch):
+        monkeypatch.setattr(training._Pace, "SECONDS", 0.0)
+        rows = []
+        history = run(tiny(), on_step=rows.append)
+        assert [row["step"] for row in rows] == list(range(1, 17))
+        assert [row["epoch"] for row in rows] == [e for e in (1, 2, 3, 4) for _ in range(4)]
+        assert [row["lr"] for row in rows] == [learning_rate(recipe(), i, 4) for i in range(16)]
+        assert all(row["images_per_second"] > 0 for row in rows)
+        for epoch in range(4):
+            losses = [row["train_loss"] for row in rows[4 * epoch : 4 * epoch + 4]]
+            assert sum(losses) / 4 == pytest.approx(history["train_loss"][epoch], rel=1e-6)
+
+    def test_on_step_is_not_called_more_often_than_twice_a_second(self, monkeypatch):
+        monkeypatch.setattr(training._Pace, "SECONDS", 1e9)
+        rows = []
+        history = run(tiny(), on_step=rows.append)
+        (row,) = rows  # the last step alone, with the mean over all of them
+        assert row["step"] == 16
+        assert row["train_loss"] == pytest.approx(sum(history["train_loss"]) / 4, rel=1e-6)
+
+    def test_save_at(self, tmp_path):
+        r, start = recipe(), weights(tiny())
+        run(tiny(), r, out=tmp_path, save_at=(0.5, 0.0, 0.07), card={"commit": "abc"})
+        assert sorted(p.stem for p in tmp_path.glob("at*.safetensors")) == ["at00", "at07", "at50"]
+        kept = {p.stem: load_model(p) for p in tmp_path.glob("at*.safetensors")}
+        assert torch.equal(weights(kept["at00"]), start)
+        assert kept["at07"].classes == ("horizontal", "vertical")
+        halfway = []
+        run(tiny(), r, on_epoch=lambda epoch, model: halfway.append(weights(model)))
+        assert torch.equal(weights(kept["at50"]), halfway[1])  # 8 of 16 steps
+        card = json.loads((tmp_path / "at07.json").read_text())
+        assert (card["share"], card["step"], card["steps"], card["commit"]) == (0.07, 1, 16, "abc")
+        assert Recipe.from_dict(card["recipe"]) == r
+
+    @pytest.mark.parametrize("at", [3, 6, 7])  # before the mark's step, in it, and after it
+    def test_save_at_is_exact_across_resume(self, tmp_path, monkeypatch, at):
+        share = 0.38  # 6 of 16 steps
+        run(tiny(), out=tmp_path / "straight", save_at=[share])
+        calls, plain = [], augment
+
+        def interrupted(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return plain(*args, **kwargs)
+
+        monkeypatch.setattr(training, "augment", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny(), out=tmp_path / "cut", save_at=[share])
+        run(tiny(seed=5), out=tmp_path / "cut", save_at=[share])
+        straight, cut = (tmp_path / k / "at38.safetensors" for k in ("straight", "cut"))
+        assert straight.read_bytes() == cut.read_bytes()
+        assert straight.with_suffix(".json").read_text() == cut.with_suffix(".json").read_text()
+
+    def test_save_at_too_late(self, tmp_path):
+        run(tiny(), recipe(epochs=1), out=tmp_path)
+        with pytest.warns(UserWarning, match=r"is past 50%: .*train anew"):
+            run(tiny(), recipe(epochs=1), out=tmp_path, save_at=[0.5])
+
+    @pytest.mark.parametrize(
+        ("shares", "message"),
+        [
+            ([1.0], "shares from 0 to 0.99 in whole percent, such as 0.05; got 1.0"),
+            ([-0.1], "got -0.1"),
+            ([0.5, 0.123], "got 0.123"),
+            ([0.01, 0.02], r"16 steps are too few to tell the shares \[0.01, 0.02\] apart"),
+        ],
+    )
+    def test_shares_that_cannot_be_kept(self, tmp_path, shares, message):
+        with pytest.raises(ValueError, match=message):
+            run(tiny(), out=tmp_path, save_at=shares)
+        with pytest.raises(ValueError, match="save_at needs a folder"):
+            run(tiny(), save_at=[0.5])
 
 
 class TestTrouble:

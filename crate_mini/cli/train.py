@@ -24,6 +24,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--patch-size", type=int, help="pixels; by default the model's own")
     p.add_argument("--out", type=Path, required=True, help="folder for the state, the log and the weights")
     p.add_argument("--device", help="by default the best there is")
+    p.add_argument(
+        "--save-at", type=float, nargs="*", default=(), metavar="SHARE",
+        help="keep the weights at these shares of the training: 0.05 writes at05.safetensors",
+    )  # fmt: skip
     recipe = Recipe()
     for f in fields(Recipe):
         value, flag = getattr(recipe, f.name), f"--{f.name.replace('_', '-')}"
@@ -67,7 +71,7 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     )  # fmt: skip
     if first:
         print(f"{a.model}: {size:,} parameters; {len(train_set):,} images on {device}", flush=True)
-    run = train(model, train_set, val_set, recipe, out=a.out, device=device)
+    run = train(model, train_set, val_set, recipe, out=a.out, device=device, save_at=a.save_at, card=card)
     card |= {"minutes": round(run.minutes, 1), "held_out": evaluate(model, val_set)}
     if first:
         save_model(model, a.out / "model.safetensors", card, classes=train_set.classes)
