@@ -296,6 +296,9 @@ def check_images(images: Tensor, patch_size: int, *, check_range: bool = True) -
 _CRATE_SIZES = {
     "nano": (96, 4, 4, 8),
     "mini": (192, 6, 8, 8),
+    "mini_depth2": (192, 6, 2, 8),
+    "mini_depth4": (192, 6, 4, 8),
+    "mini_depth6": (192, 6, 6, 8),
     "tiny": (384, 6, 12, 16),
     "small": (576, 12, 12, 16),
     "base": (768, 12, 12, 16),
@@ -304,10 +307,12 @@ _CRATE_SIZES = {
     "small_8": (384, 6, 12, 8),
     "base_8": (768, 12, 12, 8),
 }
-# vit_nano and vit_mini have about the parameters of crate_nano and crate_mini.
+# vit_nano and vit_mini have about the parameters of crate_nano and crate_mini; vit_mini_6 also has the six heads of
+# crate_mini. A vit_wide has the width and the heads of the CRATE of its size, and several times the parameters.
 _VIT_SIZES = {
     "nano": (48, 2, 4, 8),
     "mini": (96, 3, 8, 8),
+    "mini_6": (96, 6, 8, 8),
     "tiny": (192, 3, 12, 16),
     "small": (384, 6, 12, 16),
     "base": (768, 12, 12, 16),
@@ -319,6 +324,7 @@ _FAMILIES = {
     "crate": (_CRATE_SIZES, {"attention": "mssa", "feed": "ista"}),
     "crate_mhsa": (_CRATE_SIZES, {"attention": "mhsa", "feed": "ista"}),
     "crate_mlp": (_CRATE_SIZES, {"attention": "mssa", "feed": "mlp"}),
+    "vit_wide": (_CRATE_SIZES, {"attention": "mhsa", "feed": "mlp"}),
     "vit": (_VIT_SIZES, {"attention": "mhsa", "feed": "mlp"}),
 }
 
@@ -341,8 +347,9 @@ def create_model(
     Args:
         name: ``crate_tiny``, ``crate_small``, ``crate_base``, ``crate_large`` (arXiv 2306.01129, patch 16);
             ``crate_tiny_8``, ``crate_small_8``, ``crate_base_8`` (arXiv 2308.16271, patch 8);
-            ``crate_nano``, ``crate_mini`` (this book's, patch 8, 64-pixel images); ``vit_*``, and
-            ``crate_mhsa_*`` and ``crate_mlp_*`` for the ablations.
+            ``crate_nano``, ``crate_mini`` (this book's, patch 8, 64-pixel images, the latter also as
+            ``crate_mini_depth2`` to ``6``); ``vit_*``; ``crate_mhsa_*``, ``crate_mlp_*`` and ``vit_wide_*``, at
+            CRATE's width, for the ablations.
         image_size: pixels; 64 for nano and mini, otherwise 224.
         patch_size: pixels; the name's own if not given.
         num_classes: width of the classifier.
@@ -351,15 +358,16 @@ def create_model(
     Raises:
         ValueError: unknown name or setting, or sizes that do not fit.
     """
-    match = re.fullmatch(r"(crate_mhsa|crate_mlp|crate|vit)_(\w+)", name)
+    match = re.fullmatch(r"(crate_mhsa|crate_mlp|crate|vit_wide|vit)_(\w+)", name)
     sizes, operators = _FAMILIES[match[1]] if match else ({}, {})
     if not match or match[2] not in sizes:
         raise ValueError(f"unknown model {name!r}; known are {', '.join(model_names())}")
     dim, heads, depth, own_patch = sizes[match[2]]
+    own_size = match[2].startswith(("nano", "mini"))
     settings = dict(
         dim=dim, heads=heads, depth=depth, num_classes=num_classes,
         patch_size=own_patch if patch_size is None else patch_size,
-        image_size=(64 if match[2] in ("nano", "mini") else 224) if image_size is None else image_size, **operators,
+        image_size=(64 if own_size else 224) if image_size is None else image_size, **operators,
     )  # fmt: skip
     return CRATE(CRATEConfig.from_dict(settings | overrides))
 

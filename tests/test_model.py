@@ -117,7 +117,13 @@ class TestCounts:
 class TestOperators:
     @pytest.mark.parametrize(
         ("family", "attention", "feed"),
-        [("crate", MSSA, ISTA), ("crate_mhsa", MHSA, ISTA), ("crate_mlp", MSSA, MLP), ("vit", MHSA, MLP)],
+        [
+            ("crate", MSSA, ISTA),
+            ("crate_mhsa", MHSA, ISTA),
+            ("crate_mlp", MSSA, MLP),
+            ("vit", MHSA, MLP),
+            ("vit_wide", MHSA, MLP),
+        ],
     )
     def test_by_name(self, family, attention, feed):
         model = tiny(f"{family}_nano")
@@ -127,11 +133,31 @@ class TestOperators:
         assert model(images()).shape == (2, 5)
 
     def test_every_name_builds(self):
-        assert len(model_names()) == len(set(model_names())) == 35
+        assert len(model_names()) == len(set(model_names())) == 57
         for name in model_names():
             with torch.device("meta"):
                 model = create_model(name)
             assert count_parameters(model) > 0
+
+    def test_the_two_vits(self):
+        """One has about the parameters of the CRATE of its size, the other its width and its heads."""
+        with torch.device("meta"):
+            crate, equal, six, wide = (
+                create_model(name, num_classes=25)
+                for name in ("crate_mini", "vit_mini", "vit_mini_6", "vit_wide_mini")
+            )
+        assert abs(count_parameters(equal) / count_parameters(crate) - 1) < 0.05
+        assert abs(count_parameters(six) / count_parameters(crate) - 1) < 0.05
+        assert six.config.heads == wide.config.heads == crate.config.heads
+        assert wide.config.dim == crate.config.dim
+
+    @pytest.mark.parametrize("depth", [2, 4, 6])
+    def test_shallower_minis_differ_in_depth_only(self, depth):
+        with torch.device("meta"):
+            assert (
+                create_model(f"crate_mini_depth{depth}").config
+                == create_model("crate_mini", depth=depth).config
+            )
 
     def test_one_word_changes_one_operator(self):
         with torch.device("meta"):
