@@ -83,7 +83,18 @@ def test_evaluate_accuracy_on_own_classes(pictures, tmp_path):
 
 
 def test_evaluate_masks_with_a_head_chosen_elsewhere(masks, tmp_path, capsys):
-    line = ["evaluate", "--data", "masks", "--root", str(masks), "--image-size", "32", "--device", "cpu"]
+    line = [
+        "evaluate",
+        "segmentation",
+        "--data",
+        "masks",
+        "--root",
+        str(masks),
+        "--image-size",
+        "32",
+        "--device",
+        "cpu",
+    ]
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     assert main([*line, "--untrained", "--out", str(first)]) == 0
     assert main([*line, "--head-from", str(first), "--out", str(second)]) == 0
@@ -99,10 +110,18 @@ def test_evaluate_masks_with_a_head_chosen_elsewhere(masks, tmp_path, capsys):
     assert "centre:" in capsys.readouterr().out
 
 
-def test_evaluate_without_masks_or_known_classes(pictures, capsys):
-    line = ["evaluate", "--data", "folder", "--split", "val", "--root", str(pictures), "--image-size", "32"]
-    assert main(line) == 2
-    assert "neither masks nor the classes" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ([], "has not the classes that crate_mini_animals was trained on"),
+        (["accuracy"], "has not the classes that crate_mini_animals was trained on"),
+        (["segmentation"], "has no masks to score against"),
+    ],
+)
+def test_evaluate_without_masks_or_known_classes(pictures, kind, message, capsys):
+    line = ["--data", "folder", "--split", "val", "--root", str(pictures), "--image-size", "32"]
+    assert main(["evaluate", *kind, *line]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("size", "mode"), [((97, 60), "RGB"), ((60, 200), "L"), ((3, 3), "RGBA")])

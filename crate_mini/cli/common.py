@@ -24,6 +24,17 @@ def add_data(p: argparse.ArgumentParser, default: str) -> None:
     p.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
 
 
+def add_evaluation(p: argparse.ArgumentParser) -> None:
+    """Options that every measurement of weights on a data set takes; goes with :func:`add_data`."""
+    p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
+    p.add_argument("--split", help="by default the last the set has")
+    p.add_argument("--n", type=int, help="images to draw; by default all")
+    p.add_argument("--seed", type=int, default=0, help="of the draw")
+    p.add_argument("--untrained", action="store_true", help="fresh random weights of the same architecture")
+    p.add_argument("--device", help="by default the best there is")
+    p.add_argument("--out", type=Path, help="write the numbers, with their provenance, to this JSON file")
+
+
 def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch.device]:
     """What ``evaluate`` and ``layerwise`` look at: the model on its device, and the images."""
     device = torch.device(a.device) if a.device else default_device()

@@ -1,0 +1,36 @@
+"""``crate-mini evaluate accuracy``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from crate_mini.checkpoints import write_atomically
+from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.provenance import provenance
+from crate_mini.training import evaluate
+
+
+def add(kinds: argparse._SubParsersAction) -> None:
+    """Add the kind to the parser of ``evaluate``."""
+    add_options(kinds.add_parser("accuracy", help="top-1 and top-5 on held-out images", **DEFAULTS))
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """What ``evaluate`` takes with and without the word ``accuracy``."""
+    add_evaluation(p)
+    add_data(p, "tiny-imagenet-animals")
+    p.set_defaults(run=_accuracy)
+
+
+def _accuracy(a: argparse.Namespace) -> None:
+    model, images, device = model_and_images(a)
+    if not images.classes or images.classes != getattr(model, "classes", ()):
+        more = "; its masks: crate-mini evaluate segmentation" if images.masks is not None else ""
+        raise ValueError(f"{images.name} has not the classes that {a.weights} was trained on{more}")
+    result = provenance(device, weights=a.weights, data=images.name, images=len(images), seed=a.seed)
+    result |= {"image_size": a.image_size, "untrained": a.untrained, "accuracy": evaluate(model, images)}
+    print(f"top-1 {result['accuracy']['top1']:.1%}, top-5 {result['accuracy']['top5']:.1%}")
+    if a.out is not None:
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
