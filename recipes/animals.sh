@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The weights that come with the package: 25 animals of Tiny-ImageNet, for two CPU cores, some hours in all.
+# tools/ship_weights.py puts a finished run into the package.
+#
+#   recipes/animals.sh --rehearse
+#   CRATE_MINI_DATA=... recipes/animals.sh
+
+source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
+
+# CRATE, with its weights on the way, and the ViT of as many parameters
+train crate_mini_animals
+train vit_mini_animals
+
+# one operator exchanged, or both, at CRATE's width; the ViT with as many heads as CRATE
+train crate_mhsa_mini_animals
+train crate_mlp_mini_animals
+train vit_wide_mini_animals
+train vit_mini_6_animals
+
+# depth
+for depth in 2 4 6; do
+    train crate_mini_depth${depth}_animals
+done
+
+# two more seeds
+for seed in 1 2; do
+    for network in crate_mini vit_mini crate_mhsa_mini crate_mlp_mini; do
+        train ${network}_animals_s$seed
+    done
+done
