@@ -30,11 +30,13 @@ def _inspect(a: argparse.Namespace) -> None:
     models = {name: weights_named(name) for name in (a.weights, a.compare) if name}
     patches = [model.config.patch_size for model in models.values()]
     images = [data.to_patch_grid(data.open_image(path), a.size, max(patches)) for path in a.photos]
+    small = fits_in_page(models.values())
     viewer = inspect_images(
         models,
         images,
         titles=[path.name for path in a.photos],
-        run_in_page=fits_in_page(models.values()),  # patches can be asked then, and further photos dropped in
+        run_in_page=small,  # patches can be asked then, and further photos dropped in
+        prepare_patches=not small,  # patches of these photos at least
         photo_side=a.size,
     )
     written = viewer.save(a.out)

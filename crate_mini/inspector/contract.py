@@ -3,7 +3,7 @@ r"""What passes from Python to the page: one JSON object, described here and now
 ::
 
     {
-      "contract": "crate-mini/heads", "version": 2,
+      "contract": "crate-mini/heads", "version": 3,
       "images": [                           one entry an image
         {"title": str,
          "width": int, "height": int,       pixels of the picture in src, only its shape matters
@@ -14,6 +14,8 @@ r"""What passes from Python to the page: one JSON object, described here and now
       ],
       "photo": null |                       null: the page has maps only; otherwise it runs every model itself
         {"side": int, "patch": int},        how a reader's photo is fitted: shorter side, multiple of both sides
+      "patches": null |                     null: patches cannot be asked; otherwise, where queries and keys come from:
+        "page" | "prepared" | "kernel",     a run of the networks below; "pairs"; "pairs" that the kernel brings
       "models": [                           one entry a model, shown side by side
         {"name": str,
          "layers": [int, ...],              layer numbers, as the recorder counts them (from 0)
@@ -21,7 +23,12 @@ r"""What passes from Python to the page: one JSON object, described here and now
          "maps": [                          one entry an image, in the order of "images"
            {"grid": [h, w],                 patches
             "low": [...], "high": [...],    L*K numbers, layer by layer; both null where a map is not finite
-            "values": str}],                base64 of L*K*h*w bytes q, by layer, head, row
+            "values": str,                  base64 of L*K*h*w bytes q, by layer, head, row
+            "pairs": null |                 null: the page runs the networks, or patches cannot be asked
+              [null |                       one entry a layer, null where the page does not have it
+                {"keys": str,               base64 of float16, little endian: (1 + h*w)*K*p numbers, by token, class
+                 "queries": null | str},    token first, and head; null where queries are the keys (MSSA)
+               ...]}],
          "network": null |                  what the page needs to run the model
            {"config": {"dim": int, "heads": int, "head_dim": int, "depth": int, "num_classes": int,
                        "patch": int, "grid": int,            pixels of a patch; patches a side in training
@@ -47,7 +54,9 @@ r"""What passes from Python to the page: one JSON object, described here and now
 
 A picture that comes later, from the kernel, brings one entry each of ``images``, of every model's ``maps`` and of
 every strip's ``images``: ``{"number": int, "image": ..., "maps": [...], "strips": [...]}``, handed to the viewer's
-``receive``. The number makes a second delivery harmless.
+``receive``. The number makes a second delivery harmless. Pairs that the kernel was asked for come as
+``{"image": int, "layer": [int, ...], "pairs": [...]}``, with a position and an entry of ``pairs`` a model, or with
+``"error": str`` instead, handed to ``receivePairs``.
 
 A byte stands for
 
@@ -67,10 +76,11 @@ as those shipped are, and pictures are PNG (they are, where there is a network),
 rounding only: attention by less than 1e-5, well under the 1e-3 that the tests demand. Maps that Python prepared stay
 on show for prepared pictures, within the bound above.
 
-Attention of any patch is not in the JSON either: all pairs of 400 patches for 48 heads would be 8 MB a picture.
-Where there is a network the page computes it, from queries and keys that it keeps of one run a picture, as the
-softmax over the patches (the class token left out) of p^{-1/2} <q_i, k_j>. It is exact to the same 1e-5, for
-pictures of up to 1600 patches that were not made smaller for the page.
+Attention of any patch is not in the JSON either: all pairs of 400 patches for 48 heads would be 8 MB a picture. The
+page computes it, as the softmax over the patches (the class token left out) of p^{-1/2} <q_i, k_j>. Where there is a
+network, queries and keys are kept of one run a picture; this is exact to the same 1e-5, for pictures of up to 1600
+patches that were not made smaller for the page. Models too large for a page send queries and keys alone
+(:mod:`crate_mini.inspector.patches`), in half precision, which is 0.6 MB a layer for CRATE-Base and 400 patches.
 """
 
 from __future__ import annotations
@@ -88,7 +98,7 @@ from PIL import Image
 from torch import Tensor
 
 CONTRACT = "crate-mini/heads"
-VERSION = 2
+VERSION = 3
 VIEWS = ("overlay", "heat", "mask")
 COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno", "plasma")
 """Maps of even perceived steps. Lightness alone orders them, so colour blindness hides nothing."""
@@ -139,8 +149,33 @@ def build_contract(
     networks: Mapping[str, Any] | None = None,
     photo_side: int = 160,
     strips: Mapping[str, Any] | None = None,
+    pairs: Mapping[str, Any] | None = None,
+    asks_kernel: bool = False,
 ) -> dict[str, Any]:
-    """The object described at the top of this module; arguments are those of ``HeadViewer``.
+    """The object described at the top of this module.
+
+    Args:
+        images: uint8 ``(B, 3, H, W)``, or a list of ``(3, H, W)`` whose sizes may differ.
+        maps: attention on the patches, each map summing to 1: ``(B, L, K, h, w)``, or a list of
+            ``(L, K, h, w)``; or a dict of them by model name, shown side by side. Layers, heads and grids may
+            differ between models. A map with a value that is not finite is shown as such.
+        titles: one for each image.
+        masks: true masks ``(B, H, W)`` with 0 background, 1 object, 255 not counted; or a list of ``(H, W)``,
+            None where unknown. With them the viewer draws the outline and gives the IoU of the mask on show.
+        layers: the numbers of the layers in ``maps``, if not 0 to L-1; by model name where they differ.
+        image: the position of the one seen first.
+        layer: the number of the layer seen first, last but one if None; may be a dict by model name.
+        head: seen first; may be a dict by model name.
+        view: seen first, ``"overlay"``, ``"heat"`` or ``"mask"``.
+        share: how much of the attention a mask holds, on the fewest patches that do (DINO's rule).
+        colours: a perceptual colour map of matplotlib: viridis, cividis, magma, inferno, plasma.
+        networks: the ``network`` entries, by the names in ``maps``, each from
+            :func:`crate_mini.inspector.network.encode_network`.
+        photo_side: pixels that the shorter side of a reader's photo is brought to.
+        strips: what each layer does to the tokens, by the names in ``maps``, each from
+            :func:`crate_mini.inspector.strip.layer_strip` with the same images and layers.
+        pairs: queries and keys, by the names in ``maps``: for every image the ``pairs`` entry, with the same layers.
+        asks_kernel: there is a kernel that brings ``pairs`` when it is asked.
 
     Raises:
         ValueError: shapes, counts or values that do not fit, saying which and what was expected.
@@ -162,9 +197,13 @@ def build_contract(
         raise ValueError(
             f"networks are needed for all models or none: {sorted(models)}, got {sorted(networks)}"
         )
-    patches = [network["config"]["patch"] for network in (networks or {}).values()]
-    if networks is not None and photo_side < max(patches):
-        raise ValueError(f"photo_side must be at least one patch, {max(patches)} pixels; got {photo_side}")
+    if pairs is not None and (networks is not None or asks_kernel):
+        raise ValueError(
+            "queries and keys come with the page, from its networks or from a kernel: choose one"
+        )
+    sides = [network["config"]["patch"] for network in (networks or {}).values()]
+    if networks is not None and photo_side < max(sides):
+        raise ValueError(f"photo_side must be at least one patch, {max(sides)} pixels; got {photo_side}")
     entries, starts, heads = [], [], []
     for name, given in models.items():
         per_image = _maps(name, given, len(pictures))
@@ -175,7 +214,11 @@ def build_contract(
                 "name": name,
                 "layers": numbers,
                 "heads": width,
-                "maps": [_encode_maps(m) for m in per_image],
+                "maps": [
+                    _encode_maps(m)
+                    | {"pairs": [None] * depth if asks_kernel else pairs[name][i] if pairs else None}
+                    for i, m in enumerate(per_image)
+                ],
                 "network": None if networks is None else networks[name],
                 "strip": (strips or {}).get(name),
             }
@@ -196,7 +239,8 @@ def build_contract(
             | {"title": title, "truth": None if truth is None else _encode_mask(truth)}
             for picture, title, truth in zip(pictures, titles, truths, strict=True)
         ],
-        "photo": None if networks is None else {"side": photo_side, "patch": math.lcm(*patches)},
+        "photo": None if networks is None else {"side": photo_side, "patch": math.lcm(*sides)},
+        "patches": "page" if networks else "prepared" if pairs else "kernel" if asks_kernel else None,
         "models": entries,
         "colours": _base64(colour_table(colours)),
         "start": {"image": image, "layer": starts, "head": heads, "view": view, "share": share},

@@ -1,6 +1,6 @@
 // A model of crate_mini.model, run in the page: CRATE, the ViT, and what lies between (MSSA or MHSA, ISTA or MLP).
 // Weights come as contract.py describes. All arithmetic is in float64, on weights that were rounded to half
-// precision once; tokens are rows of flat arrays, weights are (out, in) as PyTorch keeps them.
+// precision once; tokens are rows of flat arrays, weights are (out, in) as PyTorch keeps them. Needs patches.js beside it.
 
 // ---- arithmetic ------------------------------------------------------------------------------------------
 
@@ -63,17 +63,6 @@ function layerNorm(x, n, d, weight, bias) {
   return out;
 }
 
-function softmaxRows(x, n, m) {
-  for (let i = 0; i < n; i++) {
-    let top = -Infinity;
-    let sum = 0;
-    for (let j = i * m; j < (i + 1) * m; j++) top = Math.max(top, x[j]); // NaN stays NaN
-    for (let j = i * m; j < (i + 1) * m; j++) sum += x[j] = Math.exp(x[j] - top);
-    for (let j = i * m; j < (i + 1) * m; j++) x[j] /= sum;
-  }
-  return x;
-}
-
 function addTo(x, y) {
   for (let i = 0; i < x.length; i++) x[i] += y[i];
   return x;
@@ -120,20 +109,6 @@ async function unpackHalves(base64) {
   } catch (error) {
     throw new Error(`the weights in this page are damaged, load it again (${error.message})`);
   }
-}
-
-// Half precision: a sign bit, five bits of exponent, ten of fraction.
-function halves(words) {
-  const out = new Float64Array(words.length);
-  const powers = Float64Array.from({ length: 32 }, (_, e) => 2 ** (Math.max(e, 1) - 25));
-  for (let i = 0; i < words.length; i++) {
-    const exponent = (words[i] >> 10) & 31;
-    const fraction = words[i] & 1023;
-    const size =
-      exponent === 31 ? (fraction ? NaN : Infinity) : (exponent ? 1024 + fraction : fraction) * powers[exponent];
-    out[i] = words[i] & 32768 ? -size : size;
-  }
-  return out;
 }
 
 // ---- the model -------------------------------------------------------------------------------------------
@@ -294,16 +269,7 @@ class Network {
 
   // What one token looks at: its attention on the patches, the class token left out, for one head.
   // Token 0 is the class token, token i + 1 is patch i.
-  attention({ layers, grid }, layer, head, token = 0) {
-    const { heads, head_dim: p } = this.config;
-    const m = heads * p;
-    const n = grid[0] * grid[1];
-    const { queries, keys } = layers[layer];
-    const x = new Float64Array(n);
-    for (let i = 0; i < n; i++) {
-      for (let j = head * p; j < (head + 1) * p; j++) x[i] += queries[token * m + j] * keys[(i + 1) * m + j];
-      x[i] /= Math.sqrt(p);
-    }
-    return softmaxRows(x, 1, n);
+  attention({ layers, grid: [h, w] }, layer, head, token = 0) {
+    return attentionOf(layers[layer], h * w, this.config.heads, head, token);
   }
 }

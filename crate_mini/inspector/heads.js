@@ -1,16 +1,17 @@
 // The head viewer. Plain functions: Python wraps them in a scope of their own and calls mountHeadViewers(id).
-// The data they read is described in contract.py. Where a page holds the models too, crate.js and photo.js stand in
-// the same scope; nothing here needs them otherwise.
+// The data they read is described in contract.py. Where patches can be asked, patches.js stands in the same scope, and
+// where a page holds the models too, crate.js and photo.js; nothing here needs them otherwise.
 
 "use strict";
 
 const CONTRACT = "crate-mini/heads";
-const VERSION = 2;
+const VERSION = 3;
 const LARGE = 640; // pixels on the longer side of the large picture, at least
 const SMALL = 200; // and of one head's tile
 const IGNORE = 255;
 const DIM = 0.3; // background in the colours of tokens
 const DWELL = 150; // milliseconds that the pointer rests on a picture before a model is run for it
+const PATIENCE = 15_000; // milliseconds until the kernel is asked once more, and the reader told why there is no answer
 const MOST_PATCHES = 1600; // beyond, running a model takes too long to wait for
 const OFFER = "or drop or paste one here; it stays in this page";
 
@@ -27,11 +28,12 @@ function bytesOf(base64) {
 
 // One head's map: `t` from 0 (its lowest value) to 1 (its highest), `x` the attention itself. Null: not finite.
 // Of the class token (token 0) from the bytes that Python prepared; where there are none, and for the token of any
-// patch, from the model's run in this page.
+// patch, from queries and keys.
 function headMap(model, image, layer, head, token) {
   const entry = model.maps[image];
   if (token || !entry.values) {
-    return mapOf(entry.grid, model.running.attention(entry.record, model.layers[layer], head, token));
+    const n = entry.grid[0] * entry.grid[1];
+    return mapOf(entry.grid, attentionOf(pairsOf(model, image, layer), n, model.heads, head, token));
   }
   entry.bytes ??= bytesOf(entry.values);
   const [h, w] = entry.grid;
@@ -413,7 +415,8 @@ class HeadViewer {
     this.pictures = el("fieldset", { class: "ch-thumbs" }, el("legend", { class: "ch-hidden" }, "Image"), this.title);
     if (data.images.length > 1) data.images.forEach((_, i) => this.addThumb(i));
     this.body.append(this.pictures);
-    if (data.photo) this.body.append(this.buildYours(), this.buildFrom());
+    if (data.photo) this.body.append(this.buildYours());
+    if (data.patches) this.body.append(this.buildFrom());
     this.panels = data.models.map((model, m) => this.buildPanel(model, m));
     this.body.append(
       el("div", { class: `ch-panels${data.models.length === 1 ? " ch-single" : ""}` }, ...this.panels.map((p) => p.box)),
@@ -525,7 +528,7 @@ class HeadViewer {
         oninput: (event) => this.moveLayer(m, Number(event.target.value)),
       }),
       layerText: el("output"),
-      large: data.photo ? this.buildPicture(m) : el("canvas", { role: "img" }),
+      large: data.patches ? this.buildPicture(m) : el("canvas", { role: "img" }),
       facts: el("p", { class: "ch-facts", "aria-live": "polite" }),
       answer: el("p", { class: "ch-answer", hidden: true }),
       scale: el("div", { class: "ch-scale", "aria-hidden": "true" }, el("span"), el("i"), el("span")),
@@ -680,12 +683,12 @@ class HeadViewer {
     if (String(spot) === String(this.state.hover)) return;
     this.set({ hover: spot });
     clearTimeout(this.dwell);
-    if (spot) this.dwell = setTimeout(() => this.runShown(), DWELL);
+    if (spot) this.dwell = setTimeout(() => this.fetchPairs(), DWELL);
   }
 
   keepSpot(spot) {
     this.set({ spot });
-    this.runShown();
+    this.fetchPairs();
   }
 
   leaveSpot() {
@@ -708,13 +711,14 @@ class HeadViewer {
     this.keepSpot(this.middle(m, ...(spot ? [x + step[0] / w, y + step[1] / h] : [x, y])));
   }
 
-  // The token of a model that is looked from: 0 the class token, i + 1 patch i. The class token as long as the
-  // model has not been run on the picture.
-  tokenOf({ maps }) {
-    const { hover, spot, image } = this.state;
-    const { grid: [h, w], record } = maps[image];
+  // The token of model m that is looked from: 0 the class token, i + 1 patch i. The class token as long as there are no
+  // queries and keys of the layer on show.
+  tokenOf(m) {
+    const { hover, spot, image, layer } = this.state;
+    const model = this.data.models[m];
+    const [h, w] = model.maps[image].grid;
     const place = hover ?? spot;
-    return place && record ? 1 + Math.floor(place[1] * h) * w + Math.floor(place[0] * w) : 0;
+    return place && pairsOf(model, image, layer[m]) ? 1 + Math.floor(place[1] * h) * w + Math.floor(place[0] * w) : 0;
   }
 
   moveFocus(event, m) {
@@ -794,7 +798,53 @@ class HeadViewer {
     }
   }
 
-  // Run the models on the picture on show, if they have not been: patches can be asked then.
+  // -- queries and keys: patches can be asked once they are there --
+
+  // Of the picture and layers on show, for models that have none yet: from a run in this page, or from the kernel.
+  fetchPairs() {
+    if (this.data.patches === "page") return this.runShown();
+    if (this.data.patches === "kernel") this.askKernel();
+  }
+
+  // Models without queries and keys of the layer on show.
+  lacking() {
+    const { image, layer } = this.state;
+    return this.data.models.filter((model, m) => !pairsOf(model, image, layer[m]));
+  }
+
+  // One question at a time. It goes through a text box, which every notebook brings to its kernel; the answer comes
+  // back as a script that calls receivePairs. Without one, the question is put again after a while.
+  askKernel() {
+    const { image, layer } = this.state;
+    const box = this.kernelBox();
+    const key = String([image, layer]);
+    if (!box || !this.lacking().length || this.asking?.refused === key) return;
+    if (this.asking && performance.now() < this.asking.until) return;
+    this.turns = (this.turns ?? 0) + 1; // the same question twice must differ, or nothing is sent
+    this.asking = { until: performance.now() + PATIENCE, late: Boolean(this.asking?.until) };
+    box.value = JSON.stringify({ image, layer, turn: `${this.prefix}-${this.turns}` });
+    for (const type of ["input", "change"]) box.dispatchEvent(new Event(type, { bubbles: true }));
+    setTimeout(() => this.schedule(), PATIENCE);
+    this.schedule();
+  }
+
+  // The nearest one: a page may hold several notebooks.
+  kernelBox() {
+    let found = null;
+    for (let node = this.root; node && !found; node = node.parentElement) {
+      found = node.querySelector(`.${this.root.id}-ask input`);
+    }
+    return found;
+  }
+
+  // The kernel's answer: for every model a pair as in the contract, of the layer at this position, or why there is none.
+  receivePairs({ image, layer, pairs, error }) {
+    this.asking = error ? { error, refused: String([image, layer]) } : undefined;
+    pairs?.forEach((pair, m) => (this.data.models[m].maps[image].pairs[layer[m]] ??= pair));
+    this.schedule(); // and whatever is still lacking is asked for then
+  }
+
+  // Run the models on the picture on show, if they have not been.
   async runShown() {
     const { models, images } = this.data;
     const { image } = this.state;
@@ -905,31 +955,54 @@ class HeadViewer {
       panel.layer.value = state.layer[m];
       show(panel.layerText, String(model.layers[state.layer[m]]));
       const { image, view, smooth, share, truth } = state;
-      const drawn = JSON.stringify([image, view, smooth, share, truth, state.layer[m], this.tokenOf(model)]);
+      const drawn = JSON.stringify([image, view, smooth, share, truth, state.layer[m], this.tokenOf(m)]);
       if (panel.drawn !== drawn) this.drawTiles(model, m);
       panel.drawn = drawn;
       if (panel.strip) this.drawStrip(model, m);
       this.drawLarge(model, m);
     });
-    if (data.photo) this.drawFrom();
+    if (data.patches) this.drawFrom();
     const { image, view, smooth, share, truth, layer, head, preview, spot } = state;
-    const token = data.models.map((model) => this.tokenOf(model));
+    const token = data.models.map((_, o) => this.tokenOf(o));
     this.root.dataset.shown = JSON.stringify({ image, view, smooth, share, truth, layer, head, preview, spot, token });
   }
 
   drawFrom() {
-    const [model] = this.data.models;
-    const { image, spot } = this.state;
-    const patch = this.tokenOf(model) - 1;
-    const [, w] = model.maps[image].grid;
-    show(
-      this.fromText,
-      patch < 0
-        ? "Attention of the class token. Point at a patch of a large picture for its own; click to keep it."
-        : `Attention of the patch in row ${Math.floor(patch / w) + 1}, column ${(patch % w) + 1}.`,
-    );
+    const { image, spot, hover } = this.state;
+    const tokens = this.data.models.map((_, m) => this.tokenOf(m));
+    const m = tokens.findIndex(Boolean);
+    let text = "Attention of the class token. Point at a patch of a large picture for its own; click to keep it.";
+    if (m >= 0) {
+      const [, w] = this.data.models[m].maps[image].grid;
+      const patch = tokens[m] - 1;
+      text = `Attention of the patch in row ${Math.floor(patch / w) + 1}, column ${(patch % w) + 1}.`;
+    }
+    const why = this.whyNot(Boolean(spot ?? hover));
+    show(this.fromText, why ? `${m >= 0 ? text : "Attention of the class token."} ${why}` : text);
     this.back.style.visibility = spot ? "" : "hidden"; // its room stays, so that nothing moves under the pointer
-    if (spot) this.runShown(); // the picture may be another one now
+    if (spot) this.fetchPairs(); // the picture or the layer may be another one now
+  }
+
+  // Why a patch is not answered for, where it is not and the page does not say so elsewhere.
+  whyNot(asked) {
+    const { patches, models } = this.data;
+    const { image } = this.state;
+    const lacking = this.lacking();
+    if (!lacking.length) return "";
+    if (patches === "prepared") {
+      return lacking
+        .map(({ name, layers, maps }) => {
+          const there = layers.filter((_, l) => maps[image].pairs?.[l]);
+          const where = there.length ? `in layers ${there.join(", ")} only` : "in none of its layers";
+          return `${name && models.length > 1 ? `${name}: patches` : "Patches"} can be asked ${where}, for the size of this page.`;
+        })
+        .join(" ");
+    }
+    if (patches !== "kernel" || !asked) return "";
+    if (!this.kernelBox()) return "Patches need a running kernel: run the cell again.";
+    if (this.asking?.error) return `The kernel could not answer: ${this.asking.error}`;
+    if (!this.asking?.late) return "Asking the kernel …";
+    return "The kernel does not answer. It may be at work on another cell; if it is gone, run this cell again.";
   }
 
   drawTiles(model, m) {
@@ -938,7 +1011,7 @@ class HeadViewer {
     const truth = this.truths[image];
     if (truth && !truth.counts.has(String(grid))) truth.counts.set(String(grid), countPatches(truth, ...grid));
     this.panels[m].tiles.forEach((tile, k) => {
-      tile.token = this.tokenOf(model);
+      tile.token = this.tokenOf(m);
       tile.map = headMap(model, image, layer[m], k, tile.token);
       tile.settings = { view, smooth, colours: this.colours };
       if (view === "mask" && tile.map) tile.settings.mask = massMask(tile.map, share);
@@ -993,7 +1066,7 @@ class HeadViewer {
     panel.large.setAttribute(
       "aria-label",
       `${data.images[state.image].title}: ${model.name ? `${model.name}, ` : ""}layer ${number}, head ${shown}, ${state.view}` +
-        (data.photo ? ". Arrow keys go from patch to patch, Escape back to the class token" : ""),
+        (data.patches ? ". Arrow keys go from patch to patch, Escape back to the class token" : ""),
     );
     show(panel.facts, this.factsOf(tile, shown));
     const answer = this.answerOf(model);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,12 +19,16 @@ from crate_mini import data
 from crate_mini.attention_maps import cls_attention_maps
 from crate_mini.inspector.contract import build_contract
 from crate_mini.inspector.network import fits_in_page
+from crate_mini.inspector.patches import encode_pair, tokens_seen
 from crate_mini.inspector.strip import layer_strip
 from crate_mini.inspector.viewer import HeadViewer, inspect_images
 from crate_mini.model import CRATE
+from crate_mini.recorder import layer_numbers
 
 SMALLEST = 8
 """Pixels of the shorter side below which a photo has nothing to show."""
+KEPT = 4
+"""Pictures whose tokens stay in memory for further questions: 15 MB each for CRATE-Base and 400 patches."""
 
 
 class HeadInspector(widgets.VBox):
@@ -31,8 +36,9 @@ class HeadInspector(widgets.VBox):
 
     The picture is the head viewer's, drawn in the page: its sliders and pointers never wait for the kernel, and
     nothing flickers. Small models go into the page whole, where they answer for patches and photos themselves.
-    For larger ones an upload button stands above the viewer; an uploaded photo is run in the kernel and added to
-    the viewer, which stays as it is: layer, head and view are kept.
+    For larger ones the kernel does: when a patch is pointed at, it sends queries and keys of the layer, from which
+    the page answers for all patches and heads; and an uploaded photo is run and added to the viewer, which stays as
+    it is: layer, head and view are kept.
 
     Args:
         models: one of :mod:`crate_mini.model`'s models, or several by name.
@@ -71,17 +77,31 @@ class HeadInspector(widgets.VBox):
         if run_in_page is None:
             run_in_page = fits_in_page(self.models.values())
         self.viewer: HeadViewer = inspect_images(
-            self.models, pictures, run_in_page=run_in_page, photo_side=side, **settings
+            self.models,
+            pictures,
+            run_in_page=run_in_page,
+            photo_side=side,
+            asks_kernel=not run_in_page,
+            **settings,
         )
+        self.viewer.id += f"-{secrets.token_hex(4)}"  # several notebooks may be open in one page
         self.titles = [image["title"] for image in self.viewer.contract["images"]]
-        self._picture, self._news = widgets.Output(), widgets.Output()
+        self._pictures = pictures
+        self._numbers = [layer_numbers(model, self.layers) for model in self.models.values()]
+        self._seen: dict[int, list[dict[int, Tensor]]] = {}
+        self._picture, self._news, self._answers = widgets.Output(), widgets.Output(), widgets.Output()
         self._picture.outputs = (_display(self.viewer._repr_html_()),)
         self.upload = widgets.FileUpload(accept="image/*", multiple=False, description="Your own photo")
         self.upload.layout.width = "auto"
         self.status = widgets.HTML("It is read by the kernel, and goes nowhere else.")
         self.upload.observe(self._uploaded, names="value")
+        # The page writes its questions into this box, and nobody sees it.
+        self._question = widgets.Text(layout=widgets.Layout(display="none"))
+        self._question.add_class(f"{self.viewer.id}-ask")
+        self._question.observe(self._asked, names="value")
         row = [] if run_in_page else [widgets.HBox([self.upload, self.status])]
-        super().__init__([*row, self._picture, self._news])
+        asking = [] if run_in_page else [self._question, self._answers]
+        super().__init__([*row, self._picture, self._news, *asking])
 
     def add(self, image: Image.Image | Tensor, title: str) -> None:
         """Run the models on one more picture and show it, in the viewer that is there.
@@ -101,23 +121,53 @@ class HeadInspector(widgets.VBox):
         picture = data.to_patch_grid(image, self.side, self._patch)
         with torch.no_grad():
             maps = {n: cls_attention_maps(m, picture[None], self.layers) for n, m in self.models.items()}
-        contract = build_contract([picture], maps, titles=[title])
+        contract = build_contract([picture], maps, titles=[title], asks_kernel=True)
         strips = [
             entry["strip"]
             and layer_strip(model, [picture], self.layers, axes=entry["strip"]["axes"])["images"][0]
             for entry, model in zip(self.viewer.contract["models"], self.models.values(), strict=True)
         ]
         self.titles.append(title)
+        self._pictures.append(picture)
         news = {
             "number": len(self.titles) - 1,
             "image": contract["images"][0],
             "maps": [entry["maps"][0] for entry in contract["models"]],
             "strips": strips,
         }
+        self._tell_page(self._news, "receive", news)
+
+    def _tell_page(self, through: widgets.Output, method: str, news: Mapping[str, Any]) -> None:
         text = json.dumps(news, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
         roots = f"document.querySelectorAll('[id=\"{self.viewer.id}\"]')"
-        script = f"for (const root of {roots}) root.headViewer?.receive({text});"
-        self._news.outputs = (_display(f"<script>{{{script}}}</script>"),)
+        script = f"for (const root of {roots}) root.headViewer?.{method}({text});"
+        through.outputs = (_display(f"<script>{{{script}}}</script>"),)
+
+    def _asked(self, change: Mapping[str, Any]) -> None:
+        """Send queries and keys of one layer of every model, for the picture that a patch was pointed at in."""
+        question = json.loads(change["new"])
+        image, layer = question["image"], question["layer"]
+        answer: dict[str, Any] = {"image": image, "layer": layer}
+        try:
+            seen = self._tokens_of(image)
+            answer["pairs"] = [
+                encode_pair(model, numbers[position], tokens[numbers[position]])
+                for model, tokens, numbers, position in zip(
+                    self.models.values(), seen, self._numbers, layer, strict=True
+                )
+            ]
+        except (RuntimeError, MemoryError) as error:  # a model that does not fit on its device, for example
+            answer["error"] = str(error).partition("\n")[0] or type(error).__name__
+        self._tell_page(self._answers, "receivePairs", answer)
+
+    def _tokens_of(self, image: int) -> list[dict[int, Tensor]]:
+        """What attention sees of a picture in every model, kept for the pictures asked last."""
+        if image not in self._seen:
+            while len(self._seen) >= KEPT:
+                del self._seen[next(iter(self._seen))]
+            picture = self._pictures[image]
+            self._seen[image] = [tokens_seen(model, picture, self.layers) for model in self.models.values()]
+        return self._seen[image]
 
     def _uploaded(self, change: Mapping[str, Any]) -> None:
         if not change["new"]:

@@ -22,11 +22,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from crate_mini.attention_maps import cls_attention_maps
-from crate_mini.inspector.contract import build_contract, colour_table, data_uri, decode_maps
+from crate_mini.inspector.contract import build_contract, data_uri, decode_maps
 from crate_mini.inspector.network import encode_network
+from crate_mini.inspector.patches import MAX_PAGE, prepare_pairs
 from crate_mini.inspector.strip import layer_strip
 
 _serial = itertools.count()
+END_OF_THEME = "/* End of the theme. */"
 
 
 class HeadViewer:
@@ -36,26 +38,13 @@ class HeadViewer:
     works in JupyterLab, VS Code and Colab, in the rendered book with the network off, and in a file.
 
     Args:
-        images: uint8 ``(B, 3, H, W)``, or a list of ``(3, H, W)`` whose sizes may differ.
-        maps: attention on the patches, each map summing to 1: ``(B, L, K, h, w)``, or a list of
-            ``(L, K, h, w)``; or a dict of them by model name, shown side by side. Layers, heads and grids may
-            differ between models. A map with a value that is not finite is shown as such.
-        titles: one for each image.
-        masks: true masks ``(B, H, W)`` with 0 background, 1 object, 255 not counted; or a list of ``(H, W)``,
-            None where unknown. With them the viewer draws the outline and gives the IoU of the mask on show.
-        layers: the numbers of the layers in ``maps``, if not 0 to L-1; by model name where they differ.
-        image, layer, head, view, share: what is seen first. ``layer`` is a layer's number (last but one if
-            None); like ``head`` it may be a dict by model name. ``view`` is ``"overlay"``, ``"heat"`` or
-            ``"mask"``; ``share`` is how much of the attention a mask holds, on the fewest patches that do
-            (DINO's rule).
-        colours: a perceptual colour map of matplotlib: viridis, cividis, magma, inferno, plasma.
+        images, maps: see :func:`~crate_mini.inspector.build_contract`, where all settings are described.
         networks: the models themselves, by the names in ``maps`` (or one model for one tensor). With them the page
             can run the models: for the attention of any patch, and on the reader's own photo, which is dropped,
             pasted, chosen or taken by camera, and never leaves the page. Costs about 2.3 MB of page for a million
             parameters.
-        photo_side: pixels that the shorter side of such a photo is brought to.
-        strips: what each layer does to the tokens, by the names in ``maps``, each from
-            :func:`crate_mini.inspector.strip.layer_strip` with the same images and layers.
+        settings: what else ``build_contract`` takes: ``titles``, ``masks``, ``layers``, ``image``, ``layer``,
+            ``head``, ``view``, ``share``, ``colours``, ``photo_side``, ``strips``, ``pairs``, ``asks_kernel``.
 
     Values are kept in eight bits, see :mod:`crate_mini.inspector.contract` for the bound on the error.
 
@@ -69,27 +58,14 @@ class HeadViewer:
         images: Tensor | Sequence[Tensor],
         maps: Tensor | Sequence[Tensor] | Mapping[str, Tensor | Sequence[Tensor]],
         *,
-        titles: Sequence[str] | None = None,
-        masks: Tensor | Sequence[Tensor | None] | None = None,
-        layers: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
-        image: int = 0,
-        layer: Mapping[str, int] | int | None = None,
-        head: Mapping[str, int] | int = 0,
-        view: str = "overlay",
-        share: float = 0.6,
-        colours: str = "viridis",
         networks: nn.Module | Mapping[str, nn.Module] | None = None,
-        photo_side: int = 160,
-        strips: Mapping[str, Mapping[str, Any]] | None = None,
+        **settings: Any,
     ) -> None:
         if isinstance(networks, nn.Module):
             networks = {"": networks}
         encoded = None if networks is None else {k: encode_network(m, k) for k, m in networks.items()}
-        self.contract = build_contract(
-            images, maps, titles=titles, masks=masks, layers=layers, image=image, layer=layer, head=head,
-            view=view, share=share, colours=colours, photo_side=photo_side, strips=strips,
-            networks=None if encoded is None else {k: header for k, (header, _) in encoded.items()},
-        )  # fmt: skip
+        headers = None if encoded is None else {k: header for k, (header, _) in encoded.items()}
+        self.contract = build_contract(images, maps, networks=headers, **settings)
         names = [model["name"] for model in self.contract["models"]]
         self._weights = [encoded[name][1] for name in names] if encoded else []
         # Escaped so that no title can close the script element it stands in.
@@ -97,7 +73,7 @@ class HeadViewer:
         # The same notebook gives the same page; two viewers of the same data still differ.
         digest = hashlib.sha256(self._json.encode()).hexdigest()[:8]
         self.id = f"crate-heads-{digest}-{next(_serial)}"
-        self._preview = _preview(self.contract, colours)
+        self._preview = _preview(self.contract)
 
     def __repr__(self) -> str:
         models = (f"{m['name']} {len(m['layers'])}x{m['heads']}".strip() for m in self.contract["models"])
@@ -110,7 +86,7 @@ class HeadViewer:
         return (
             f'<div class="crate-heads tex2jax_ignore mathjax_ignore" id="{self.id}"'
             ' data-lm-suppress-shortcuts="true">'
-            f"<style>{_asset('heads.css')}</style>"
+            f"<style>{_theme()}\n{_asset('heads.css')}</style>"
             f'<div class="ch-fallback"><img src="{self._preview}" alt="{alt}">'
             "<p>A still of the head viewer: the image, then every head of one layer. To leaf through all "
             "layers, open this page where scripts may run, or trust this notebook and run the cell.</p></div>"
@@ -121,7 +97,7 @@ class HeadViewer:
                 for m, text in enumerate(self._weights)
             )
             # The files are plain functions; wrapped, they neither leak nor clash with another viewer's.
-            + f'<script>(() => {{\n{_script(bool(self._weights))}\nmountHeadViewers("{self.id}");\n}})();</script>'
+            + f'<script>(() => {{\n{_script(self.contract["patches"])}\nmountHeadViewers("{self.id}");\n}})();</script>'
             "</div>"
         )
 
@@ -167,6 +143,7 @@ def inspect_images(
     *,
     layers: Sequence[int] | None = None,
     run_in_page: bool = False,
+    prepare_patches: bool = False,
     strip: bool = True,
     **settings: Any,
 ) -> HeadViewer:
@@ -179,6 +156,9 @@ def inspect_images(
         layers: numbers of the layers to show, negative ones counted from the end; all if None.
         run_in_page: put the models into the page, so that the reader can ask any patch what it attends to, and
             see their own photo with every head.
+        prepare_patches: for models too large for that: put their queries and keys of these images into the page, so
+            that patches can be asked. The page stays under 6 MB; where the layers are too many for that, those
+            nearest to the one shown first go in, and the page says so.
         strip: show what each layer does to all tokens: colours by their principal components, share of zeros,
             coding rate.
         settings: anything else :class:`HeadViewer` takes.
@@ -193,8 +173,14 @@ def inspect_images(
             numbers[name] = [i % len(model.blocks) for i in layers]
     shown = [p if p.dtype == torch.uint8 else (p.clamp(0, 1) * 255).round().byte() for p in pictures]
     strips = {name: layer_strip(model, pictures, layers) for name, model in models.items()} if strip else None
-    networks = models if run_in_page else None
-    return HeadViewer(shown, maps, layers=numbers or None, networks=networks, strips=strips, **settings)
+    settings |= {"layers": numbers or None, "strips": strips, "networks": models if run_in_page else None}
+    viewer = HeadViewer(shown, maps, **settings)
+    if not prepare_patches:
+        return viewer
+    names = [entry["name"] for entry in viewer.contract["models"]]
+    first = dict(zip(names, viewer.contract["start"]["layer"], strict=True))
+    room = MAX_PAGE - len(viewer.to_html().encode()) - len(_asset("patches.js"))
+    return HeadViewer(shown, maps, pairs=prepare_pairs(models, pictures, layers, first, room), **settings)
 
 
 @cache
@@ -202,14 +188,27 @@ def _asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _script(networks: bool) -> str:
-    """What the page runs: the viewer and, where there are models in it, what runs them."""
-    return "\n".join(map(_asset, ("heads.js", "crate.js", "photo.js") if networks else ("heads.js",)))
+def _script(patches: str | None) -> str:
+    """What the page runs: the viewer, what answers for patches where they can be asked, and the models."""
+    models = ("crate.js", "photo.js") if patches == "page" else ()
+    return "\n".join(map(_asset, ("heads.js", *(("patches.js",) if patches else ()), *models)))
 
 
-def _preview(contract: dict[str, Any], colours: str, side: int = 96) -> str:
+@cache
+def _theme() -> str:
+    """Colours and themes, which stand once, at the top of the playgrounds' style sheet."""
+    return (
+        files("crate_mini.playground")
+        .joinpath("kit.css")
+        .read_text(encoding="utf-8")
+        .partition(END_OF_THEME)[0]
+    )
+
+
+def _preview(contract: dict[str, Any], side: int = 96) -> str:
     """A still for readers without scripts: for each model a row of the image and every head of one layer."""
-    start, table = contract["start"], colour_table(colours)
+    start = contract["start"]
+    table = np.frombuffer(base64.b64decode(contract["colours"]), np.uint8).reshape(256, 3)
     source = contract["images"][start["image"]]["src"].split(",", 1)[1]
     photo = Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB").resize((side, side))
     gap = 4

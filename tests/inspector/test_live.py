@@ -204,11 +204,16 @@ def test_the_page_receives_a_photo_and_stays_as_it_was(open_viewer, live, tmp_pa
     np.testing.assert_allclose(found, values[1, 2].flatten(), atol=1e-12)
 
 
-def test_the_picture_follows_the_slider_within_150_milliseconds(open_viewer, make_images, tmp_path):
-    """Two models of the house size, 20 x 20 patches; the best of five, the machine may have other things to do."""
+def test_the_picture_follows_the_slider_within_150_milliseconds(open_viewer, work, make_images, tmp_path):
+    """Two models of the house size, 20 x 20 patches; the best of five, as work of the page and a frame to wait for."""
     torch.manual_seed(0)
     models = {name: create_model(f"{name}_mini", num_classes=3) for name in ("crate", "vit")}
     live = HeadInspector(models, make_images(1, 160, 160), run_in_page=False)
     tab = open_viewer(live.viewer.save(tmp_path / "live.html"))
-    times = [tab.evaluate(RESPONSE) for _ in range(5)]
-    assert min(times) < 150
+    page, frame = work(tab), 1 / 60
+    times = []
+    for _ in range(5):
+        before = page.seconds()
+        assert tab.evaluate(RESPONSE) > 0
+        times.append(page.seconds() - before + frame)
+    assert 0.002 < min(times) < 0.15
