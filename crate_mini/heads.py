@@ -1,0 +1,523 @@
+r"""What a head stands for, measured: part scores with controls, consistency, matching across seeds, and steering.
+
+The segmentation paper shows four heads picked by hand (arXiv 2308.16271, Figure 7: legs, body, face, ear). Here a
+head is asked the same question with numbers. Its map orders the patches of a picture; :func:`part_scores` says how
+well that order tells the pixels of one part from the others. What the number is worth, the controls say: random
+subspaces of the same tokens (:func:`random_bases`), the head's map of another picture, an untrained network; and the
+best of many is called best only after :func:`best_of` or :func:`simultaneous` has been asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from math import comb
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from crate_mini.data.imageset import ImageSet
+from crate_mini.model import CRATE
+from crate_mini.recorder import layer_numbers, record
+
+BY = {
+    "attention": "p^{-1/2} <U_k^T z_cls, U_k^T z_i>: what the class token's attention is the softmax of",
+    "energy": "|| U_k^T z_i ||^2: how much of a patch lies in the subspace of the head",
+}
+"""What a head's map can be made of."""
+
+WITHIN = {
+    "object": "pixels of the part against all other pixels of the object",
+    "image": "pixels of the part against all other pixels of the picture",
+}
+"""What a part is told apart from."""
+
+# ---- maps -----------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def head_maps(
+    model: CRATE,
+    images: Shaped[Tensor, "b 3 H W"],
+    layers: Sequence[int] | None = None,
+    *,
+    by: str = "attention",
+    bases: Float[Tensor, "L R d p"] | None = None,
+    batch_size: int = 64,
+) -> Float[Tensor, "b L K n"]:
+    r"""One number a patch for each head, higher where the head answers more.
+
+    Attention is left before its softmax: the order of the patches is the same, and nothing rounds to zero.
+
+    Args:
+        model: any model of :mod:`crate_mini.model`.
+        images: uint8 or float in [0, 1].
+        layers: layer numbers; all if None.
+        by: a key of :data:`BY`. For a ViT, queries and keys take the place of the projections (the keys alone for
+            ``"energy"``).
+        bases: for each of ``layers`` ``R`` subspaces that take the heads' place: the same tokens, seen through
+            others than the network's own. For a ViT too they serve as queries and keys at once.
+        batch_size: images a forward pass.
+
+    Returns:
+        On the CPU, float32; the patches row by row; ``K`` is ``R`` where ``bases`` are given.
+
+    Raises:
+        ValueError: an unknown ``by``, or bases that do not fit the layers and the tokens.
+    """
+    if by not in BY:
+        raise ValueError(f"by must be one of {tuple(BY)}, got {by!r}")
+    numbers = layer_numbers(model, layers)
+    if bases is not None and (len(bases) != len(numbers) or bases.shape[2] != model.config.dim):
+        raise ValueError(
+            f"bases must be ({len(numbers)} layers, R, {model.config.dim}, p), got {tuple(bases.shape)}"
+        )
+    name = "attention_in" if bases is not None else "cls_scores" if by == "attention" else "projections"
+    found = []
+    for part in images.split(batch_size):
+        kept = record(model, part, name, layers=numbers)[name]
+        if bases is not None:
+            by_layer = [
+                _seen_through(U.to(kept[i]), kept[i], by) for i, U in zip(numbers, bases, strict=True)
+            ]
+        elif by == "attention":
+            by_layer = [kept[i][..., 1:] for i in numbers]
+        else:
+            by_layer = [kept[i][:, :, 1:].square().sum(-1) for i in numbers]
+        found.append(torch.stack(by_layer, 1).float().cpu())
+    return torch.cat(found)
+
+
+def _seen_through(U: Float[Tensor, "R d p"], Z: Float[Tensor, "b n d"], by: str) -> Float[Tensor, "b R m"]:
+    patches = Z[:, 1:]
+    if by == "energy":
+        return torch.einsum("bnd,rdp->brnp", patches, U).square().sum(-1)
+    # U (U^T z_cls) first: a vector a subspace, where the projections of all patches would be n of them
+    probe = torch.einsum("rdp,bd,rep->bre", U, Z[:, 0], U) / U.shape[-1] ** 0.5
+    return probe @ patches.mT
+
+
+def random_bases(
+    layers: int, count: int, dim: int, head_dim: int, *, seed: int = 0
+) -> Float[Tensor, "L R d p"]:
+    """Orthonormal bases of random subspaces, for ``bases`` of :func:`head_maps`."""
+    if head_dim > dim:
+        raise ValueError(f"{dim} dimensions have no subspace of {head_dim}")
+    dice = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(layers, count, dim, head_dim, generator=dice)).Q
+
+
+# ---- scores ---------------------------------------------------------------------------------------------------------
+
+
+def pixel_counts(labels: UInt8[Tensor, "b H W"], patch_size: int, count: int) -> Float[Tensor, "b count n"]:
+    """How many pixels of each label from 0 to ``count - 1`` every patch holds; other labels are not counted."""
+    patches = rearrange(labels, "b (h i) (w j) -> b (h w) (i j)", i=patch_size, j=patch_size)
+    return torch.stack([(patches == label).sum(-1) for label in range(count)], 1).float()
+
+
+def auroc(
+    scores: Float[Tensor, "*#batch n"],
+    positive: Float[Tensor, "*#batch P n"],
+    negative: Float[Tensor, "*#batch P n"],
+) -> Tensor:
+    r"""The chance that a positive has the higher score than a negative, ties counting half: the area under the ROC.
+
+    .. math:: \frac{\sum_{i,j} a_i b_j \big([s_i > s_j] + \tfrac12 [s_i = s_j]\big)}{\sum_i a_i \sum_j b_j}
+
+    Item ``i`` stands for :math:`a_i` positives and :math:`b_i` negatives, such as the pixels of a patch. 0.5 is
+    chance; NaN where there is no positive or no negative.
+
+    Args:
+        scores: of the items.
+        positive: weights :math:`a` of ``P`` questions about the same scores; leading dimensions broadcast.
+        negative: weights :math:`b`.
+
+    Returns:
+        ``(*batch, P)``.
+    """
+    ranked, order = scores.sort(-1)
+    shape = (
+        *torch.broadcast_shapes(scores.shape[:-1], positive.shape[:-2]),
+        positive.shape[-2],
+        scores.shape[-1],
+    )
+    order = order.unsqueeze(-2).expand(shape)
+    a = positive.expand(shape).gather(-1, order)
+    b = negative.expand(shape).gather(-1, order)
+    upto = b.cumsum(-1)
+    below = upto - b
+    if (ranked[..., 1:] == ranked[..., :-1]).any():  # a group of equals: all below it, and all up to its end
+        padded = torch.nn.functional.pad(upto, (1, 0))
+        ranked = ranked.contiguous()
+        first, last = (torch.searchsorted(ranked, ranked, right=right) for right in (False, True))
+        below = padded.gather(-1, first.unsqueeze(-2).expand(shape))
+        upto = padded.gather(-1, last.unsqueeze(-2).expand(shape))
+    return (a * (below + upto)).sum(-1) / 2 / (a.sum(-1) * b.sum(-1))
+
+
+def part_scores(
+    maps: Float[Tensor, "b *heads n"],
+    pixels: Float[Tensor, "b labels n"],
+    within: str = "object",
+    *,
+    least: int = 16,
+) -> Float[Tensor, "b *heads P"]:
+    """How well each map finds each part: the AUROC of its pixels, picture by picture.
+
+    Every pixel has the value of the patch it lies in. Since a patch on the border holds several parts, even the best
+    map stays below 1: see :func:`part_ceiling`.
+
+    Args:
+        maps: of :func:`head_maps`, in any arrangement of layers and heads.
+        pixels: of :func:`pixel_counts`; label 0 is the background, the others are the parts.
+        within: a key of :data:`WITHIN`.
+        least: NaN for a picture that shows fewer pixels of the part, or fewer of what it is told apart from.
+
+    Returns:
+        The last dimension are the parts, label 1 first.
+
+    Raises:
+        ValueError: an unknown ``within``.
+    """
+    if within not in WITHIN:
+        raise ValueError(f"within must be one of {tuple(WITHIN)}, got {within!r}")
+    positive = pixels[:, 1:]
+    against = positive if within == "object" else pixels
+    negative = against.sum(1, keepdim=True) - positive
+    flat = maps.flatten(1, -2) if maps.ndim > 2 else maps[:, None]
+    # one picture after the other: all at once would hold heads x parts x patches of them in memory
+    scores = torch.stack(
+        [auroc(m, a[None], b[None]) for m, a, b in zip(flat, positive, negative, strict=True)]
+    )
+    seen = (positive.sum(-1) >= least) & (negative.sum(-1) >= least)
+    return torch.where(seen[:, None], scores, torch.nan).view(*maps.shape[:-1], -1)
+
+
+def part_ceiling(pixels: Float[Tensor, "b labels n"], within: str = "object", *, least: int = 16) -> Tensor:
+    """The highest :func:`part_scores` that any map on this grid of patches can have."""
+    positive = pixels[:, 1:]
+    total = (positive if within == "object" else pixels).sum(1, keepdim=True)
+    share = positive / total.clamp(min=1)  # ordering patches by their share of the part is best
+    scores = part_scores(share, pixels, within, least=least)  # (b, P maps, P parts)
+    return scores.diagonal(dim1=-2, dim2=-1)
+
+
+# ---- what a score is worth ------------------------------------------------------------------------------------------
+
+
+def mean_seen(scores: Float[Tensor, " n *entries"]) -> Float[Tensor, "*entries"]:
+    """Mean over the pictures that show the part (NaN is: does not show it); NaN where none does."""
+    return scores.double().nanmean(0)
+
+
+def simultaneous(
+    scores: Float[Tensor, " n *entries"], *, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> dict[str, Float[Tensor, "*entries"]]:
+    r"""Means with intervals that hold for all entries *at once*, so that the best of them may be looked at.
+
+    The bootstrap draws pictures; in every draw the entry that strays farthest, in units of its own standard error,
+    is noted, and the ``level`` quantile of these maxima, :math:`c`, makes all intervals:
+    :math:`\text{mean} \pm c\,\text{se}`. For one entry :math:`c` is about 1.96.
+
+    Args:
+        scores: one row a picture, NaN where a picture has nothing to say on an entry.
+        level: how often all intervals together cover.
+        draws: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        ``mean``, ``low``, ``high``, ``se``, ``c``; NaN where fewer than two pictures say something.
+    """
+    n = len(scores)
+    flat = scores.double().flatten(1)
+    seen = (~flat.isnan()).double()
+    flat = flat.nan_to_num()
+    usable = seen.sum(0) >= 2
+    dice = torch.Generator().manual_seed(seed)
+    index = torch.randint(n, (draws, n), generator=dice)
+    weight = torch.zeros(draws, n, dtype=torch.float64).scatter_add_(
+        1, index, torch.ones_like(index).double()
+    )
+    mean = flat.sum(0) / seen.sum(0)
+    drawn = (weight @ flat) / (weight @ seen)  # NaN in the rare draw that has none of an entry's pictures
+    se = torch.stack(
+        [d[~d.isnan()].std() if u else torch.tensor(torch.nan) for d, u in zip(drawn.T, usable, strict=True)]
+    )
+    stray = ((drawn - mean).abs() / se).nan_to_num(0.0, 0.0, 0.0)
+    c = stray.amax(1).quantile(level)
+    parts = {"mean": mean, "low": mean - c * se, "high": mean + c * se, "se": se}
+    parts = {k: torch.where(usable, v, torch.nan).view(scores.shape[1:]) for k, v in parts.items()}
+    return parts | {"c": c}
+
+
+def best_of(pool: Float[Tensor, "*entries R"], k: int) -> Float[Tensor, "*entries"]:
+    r"""The expected highest of ``k`` values drawn from ``pool`` without putting back: exact, no draws.
+
+    .. math:: \sum_{r=k}^{R} \binom{r-1}{k-1} \Big/ \binom{R}{k}\; v_{(r)}
+
+    with :math:`v_{(1)} \le \dots \le v_{(R)}`: the largest of ``k`` is the ``r``-th in order if the others lie below.
+
+    Raises:
+        ValueError: ``k`` is not between 1 and the size of the pool.
+    """
+    R = pool.shape[-1]
+    if not 1 <= k <= R:
+        raise ValueError(f"k must lie between 1 and the size of the pool, {R}; got {k}")
+    chances = torch.tensor([comb(r - 1, k - 1) / comb(R, k) for r in range(1, R + 1)], dtype=torch.float64)
+    return pool.double().sort(-1).values @ chances
+
+
+def standing(
+    observed: Float[Tensor, "L K P"], pool: Float[Tensor, "L R P"], *, draws: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    r"""How every head stands among random subspaces of its own layer, corrected for all heads and parts at once.
+
+    A score is written as :math:`z = (\text{score} - \text{mean of the pool}) / \text{its standard deviation}`, layer by
+    layer and part by part (a subspace of the pool is held against the others of its layer). Then ``K`` subspaces are
+    drawn from the pool of every layer, as many as a network has, and the largest ``z`` of all of them and all parts is
+    noted, ``draws`` times. What is higher than all but 5 % of these maxima, the best of as many random ones would
+    hardly reach.
+
+    Args:
+        observed: mean scores of the heads.
+        pool: mean scores of ``R`` random subspaces a layer, on the same pictures.
+        draws: of sets of random subspaces.
+        seed: of the draws.
+
+    Returns:
+        ``z`` ``(L, K, P)``; ``p`` ``(L, K, P)``, the share of draws whose maximum is at least as high (one added to
+        both, so never 0); ``threshold``, the 95 % quantile of the maxima.
+
+    Raises:
+        ValueError: a pool of fewer than three subspaces, or than there are heads.
+    """
+    K, R = observed.shape[1], pool.shape[1]
+    if R < max(3, K):
+        raise ValueError(f"the pool must hold at least {max(3, K)} subspaces a layer, got {R}")
+    pool = pool.double()
+    z = (observed.double() - pool.mean(1, keepdim=True)) / pool.std(1, keepdim=True)
+    # each against the mean and the spread of the others: against its own too, none would ever stand out
+    others = (pool.sum(1, keepdim=True) - pool) / (R - 1)
+    squares = pool.square().sum(1, keepdim=True) - pool.square() - (R - 1) * others.square()
+    among = (pool - others) / (squares / (R - 2)).clamp(min=1e-12).sqrt()
+    high = among.nan_to_num(-torch.inf).amax(-1)  # the best part of every random subspace
+    dice = torch.Generator().manual_seed(seed)
+    chosen = torch.rand(draws, *high.shape, generator=dice).argsort(-1)[..., :K]
+    maxima = high.expand(draws, -1, -1).gather(-1, chosen).flatten(1).amax(1)
+    reached = (maxima[:, None] >= z.flatten().nan_to_num(-torch.inf)).sum(0)
+    p = ((1 + reached) / (1 + draws)).view(z.shape)
+    return {
+        "z": z,
+        "p": torch.where(z.isnan(), torch.nan, p.double()),
+        "threshold": float(maxima.quantile(0.95)),
+    }
+
+
+def choose_and_report(
+    scores: Float[Tensor, "n heads P"], *, draws: int = 200, seed: int = 0
+) -> dict[str, Float[Tensor, " P"]]:
+    """For each part the best head, chosen on a random half of the pictures and reported on the other.
+
+    Returns:
+        Means over ``draws`` halvings: ``chosen``, its score where it was chosen (flattering); ``reported``, on the
+        other half (fair); ``same``, how often the other half would have chosen it too.
+    """
+    found = {"chosen": [], "reported": [], "same": []}
+    for a, b in _halvings(len(scores), draws, seed):
+        here, there = mean_seen(scores[a]), mean_seen(scores[b])
+        best, other = (s.nan_to_num(-1).argmax(0, keepdim=True) for s in (here, there))
+        found["chosen"].append(here.gather(0, best)[0])
+        found["reported"].append(there.gather(0, best)[0])
+        found["same"].append((best == other)[0].double())
+    return {k: torch.stack(v).nanmean(0) for k, v in found.items()}
+
+
+def shuffle_pictures(maps: Float[Tensor, "b *heads n"]) -> Float[Tensor, "b *heads n"]:
+    """Every picture gets the maps of the picture half a set away: what is left is where heads look anyway."""
+    return maps.roll(len(maps) // 2, 0)
+
+
+def permute_heads(scores: Float[Tensor, "n K P"], *, seed: int = 0) -> Float[Tensor, "n K P"]:
+    """In each picture the heads in another random order: heads with nothing of their own."""
+    order = torch.rand(scores.shape[:2], generator=torch.Generator().manual_seed(seed)).argsort(1)
+    return scores.gather(1, order[..., None].expand_as(scores))
+
+
+# ---- consistency ----------------------------------------------------------------------------------------------------
+
+
+def recognised(a: Float[Tensor, "K P"], b: Float[Tensor, "K P"]) -> Float[Tensor, ""]:
+    """Share of heads that are known again: profiles of the same heads on other pictures, matched one to one.
+
+    A profile is a head's mean score for each part, less the mean of all heads: what sets it apart. Parts without a
+    score on either side are left out. Matched by :func:`match_heads` on the squared distance; guessing gets ``1 / K``
+    right on average.
+    """
+    known = ~(a.isnan() | b.isnan()).any(0)
+    a, b = a[:, known] - a[:, known].mean(0), b[:, known] - b[:, known].mean(0)
+    partner = match_heads(-torch.cdist(a, b).square())
+    return (partner == torch.arange(len(a))).double().mean()
+
+
+def recognised_on_halves(
+    scores: Float[Tensor, "n K P"], *, draws: int = 100, seed: int = 0
+) -> Float[Tensor, " draws"]:
+    """:func:`recognised` between random halves of the pictures."""
+    return torch.stack(
+        [
+            recognised(mean_seen(scores[a]), mean_seen(scores[b]))
+            for a, b in _halvings(len(scores), draws, seed)
+        ]
+    )
+
+
+def match_heads(similarity: Float[Tensor, "A B"]) -> Int[Tensor, " A"]:
+    """For each head of one network its partner in another, so that the similarities add up to the most (Hungarian).
+
+    Raises:
+        ValueError: there are fewer partners than heads, or a similarity is not finite.
+    """
+    A, B = similarity.shape
+    if A > B:
+        raise ValueError(f"{A} heads cannot each have a partner among {B}; hand the matrix over transposed")
+    if not torch.isfinite(similarity).all():
+        raise ValueError("similarities must be finite numbers")
+    return torch.from_numpy(linear_sum_assignment(similarity.cpu().numpy(), maximize=True)[1])
+
+
+def map_similarity(a: Float[Tensor, "b A n"], b: Float[Tensor, "b B n"]) -> Float[Tensor, "b A B"]:
+    """Correlation over the patches of each map of one network with each of another, picture by picture."""
+
+    def unit(maps: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(maps - maps.mean(-1, keepdim=True), dim=-1)
+
+    return unit(a) @ unit(b).mT
+
+
+def matched_similarity(similarity: Float[Tensor, "n A B"]) -> Float[Tensor, ""]:
+    """Mean similarity of matched heads: partners found on the even pictures, similarity taken on the odd ones."""
+    partner = match_heads(similarity[::2].mean(0))
+    return similarity[1::2].mean(0).gather(1, partner[:, None]).mean()
+
+
+def _halvings(n: int, draws: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    dice = torch.Generator().manual_seed(seed)
+    for _ in range(draws):
+        order = torch.randperm(n, generator=dice)
+        yield order[: n // 2], order[n // 2 :]
+
+
+# ---- the images and patches a head answers to most ------------------------------------------------------------------
+
+
+def strongest_patches(maps: Float[Tensor, "b n"], count: int = 8) -> list[tuple[int, int, float]]:
+    """The patches with the largest share of a head's attention, one from a picture: ``(picture, patch, share)``.
+
+    Args:
+        maps: of one head, before the softmax.
+        count: how many pictures.
+    """
+    share, patch = maps.softmax(-1).max(-1)
+    top = share.argsort(descending=True)[:count]
+    return [(int(i), int(patch[i]), float(share[i])) for i in top]
+
+
+def cut_out(
+    image: Shaped[Tensor, "3 H W"], patch: int, patch_size: int, *, around: int = 1
+) -> Shaped[Tensor, "3 s s"]:
+    """A patch and ``around`` patches on every side of it; moved inwards where the picture ends."""
+    rows, columns = (side // patch_size for side in image.shape[-2:])
+    side = 1 + 2 * around
+    if side > min(rows, columns):
+        raise ValueError(f"{side} patches do not fit into a picture of {rows} x {columns}")
+    y, x = divmod(patch, columns)
+    top, left = (min(max(at - around, 0), limit - side) for at, limit in ((y, rows), (x, columns)))
+    p = patch_size
+    return image[:, top * p : (top + side) * p, left * p : (left + side) * p]
+
+
+# ---- steering -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def scaled_heads(model: CRATE, factors: Mapping[tuple[int, int], float | int]) -> Iterator[CRATE]:
+    """Within the ``with`` block, what a head adds to the tokens counts ``factor`` times; 0 silences it.
+
+    The slice of the head is scaled on its way into the layer's output map, so that its attention itself stays. MSSA
+    without an output map (``tied``) has its coordinates set to zero instead, which takes the whole head away, its
+    attention included; there only the factor 0 exists. The model is restored whatever happens inside.
+
+    Args:
+        model: any model of :mod:`crate_mini.model`.
+        factors: ``{(layer, head): factor}``, negative numbers counted from the end.
+
+    Raises:
+        ValueError: no such layer or head, or a factor other than 0 for a tied layer.
+    """
+    by_layer: dict[int, dict[int, float]] = {}
+    for (layer, head), factor in factors.items():
+        (layer,) = layer_numbers(model, [layer])
+        heads = model.blocks[layer].attention.heads
+        if not -heads <= head < heads:
+            raise ValueError(f"a layer has heads 0 to {heads - 1}; got {head}")
+        if model.blocks[layer].attention.out is None and factor != 0:
+            raise ValueError(
+                "a tied layer has no output map to scale; its heads can only be silenced, factor 0"
+            )
+        by_layer.setdefault(layer, {})[head % heads] = float(factor)
+    with ExitStack() as stack:
+        for layer, chosen in by_layer.items():
+            attention = model.blocks[layer].attention
+            weight = torch.ones(attention.heads)
+            weight[list(chosen)] = torch.tensor(list(chosen.values()))
+            weight = weight.repeat_interleave(attention.head_dim)
+            if attention.out is None:
+                hook = attention.project.register_forward_hook(lambda _, args, Z, w=weight: Z * w.to(Z))
+            else:
+                hook = attention.out.register_forward_pre_hook(
+                    lambda _, args, w=weight: (args[0] * w.to(args[0]),)
+                )
+            stack.callback(hook.remove)
+        yield model
+
+
+@torch.no_grad()
+def named_right(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[Tensor, " n"]:
+    """Which pictures the model gives their own name."""
+    device = model.position.device
+    said = [model(part.to(device)).argmax(-1).cpu() for part in data.images.split(batch_size)]
+    return torch.cat(said) == data.labels
+
+
+def right_without(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[Tensor, "n L K"]:
+    """Which pictures it still names right with one head silenced, for every head of every layer."""
+    columns = []
+    for layer, block in enumerate(model.blocks):
+        for head in range(block.attention.heads):
+            with scaled_heads(model, {(layer, head): 0}):
+                columns.append(named_right(model, data, batch_size=batch_size))
+    return torch.stack(columns, 1).view(len(data), len(model.blocks), -1)
+
+
+def by_class(
+    values: Shaped[Tensor, " n *rest"], labels: Int[Tensor, " n"], classes: int
+) -> Float[Tensor, " C *rest"]:
+    """Means over the pictures of each class; NaN for a class without any."""
+    return torch.stack([values[labels == c].double().mean(0) for c in range(classes)])
+
+
+def attention_moved(
+    before: Float[Tensor, "*batch n"], after: Float[Tensor, "*batch n"]
+) -> Float[Tensor, "*batch"]:
+    """The share of a head's attention on the patches that went elsewhere: total variation of the two maps.
+
+    Args:
+        before: of :func:`head_maps`, not yet through the softmax.
+        after: of the same heads and pictures.
+    """
+    return (before.softmax(-1) - after.softmax(-1)).abs().sum(-1) / 2
