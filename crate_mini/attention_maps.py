@@ -78,6 +78,17 @@ def patch_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:
     return mask.scatter(-1, order, torch.ones_like(order, dtype=torch.bool)).view(maps.shape)
 
 
+def spread(maps: Maps) -> Float[Tensor, "*batch"]:
+    r"""How many patches a map rests on: the exponential of its entropy.
+
+    .. math:: \exp\Big(-\sum_i A(i) \log A(i)\Big)
+
+    1 for a map that sees one patch, ``h w`` for an even one; what a flat map of the same entropy would cover.
+    """
+    flat = maps.flatten(-2).double()
+    return torch.special.entr(flat / flat.sum(-1, keepdim=True)).sum(-1).exp().to(maps.dtype)
+
+
 def upsample(
     maps: Shaped[Tensor, "*batch h w"], size: tuple[int, int], mode: str = "nearest"
 ) -> Shaped[Tensor, "*batch H W"]:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, upsample
+from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, spread, upsample
 from crate_mini.model import CRATE, create_model
 from crate_mini.recorder import record
 
@@ -144,6 +144,20 @@ class TestPatchRule:
 def test_share(rule, share):
     with pytest.raises(ValueError, match=r"share must lie in \(0, 1\], got"):
         rule(torch.rand(4, 4), share)
+
+
+class TestSpread:
+    @pytest.mark.parametrize("patches", [1, 2, 5, 24])
+    def test_counts_patches_of_an_even_map(self, patches):
+        flat = torch.zeros(4, 6)
+        flat.view(-1)[:patches] = 1 / patches
+        assert spread(flat).item() == pytest.approx(patches, rel=1e-5)
+
+    def test_scale_does_not_matter_and_sharpness_does(self):
+        scores = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
+        wide, sharp = ((t * scores).exp() for t in (1, 3))
+        torch.testing.assert_close(spread(wide), spread(7 * wide))
+        assert (spread(sharp) < spread(wide)).all()
 
 
 class TestUpsample:

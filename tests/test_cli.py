@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from PIL import Image
 
 from crate_mini.checkpoints import load_model
 from crate_mini.cli import main
+from crate_mini.segmentation import evaluation
 
 
 @pytest.fixture
@@ -82,32 +86,108 @@ def test_evaluate_accuracy_on_own_classes(pictures, tmp_path):
     assert {"command", "commit", "device", "versions", "date", "seed"} <= set(result)
 
 
-def test_evaluate_masks_with_a_head_chosen_elsewhere(masks, tmp_path, capsys):
-    line = [
-        "evaluate",
-        "segmentation",
-        "--data",
-        "masks",
-        "--root",
-        str(masks),
-        "--image-size",
-        "32",
-        "--device",
-        "cpu",
-    ]
+def segmentation_line(masks: Path, *more: str) -> list[str]:
+    line = ["evaluate", "segmentation", "--data", "masks", "--root", str(masks), "--image-size", "32"]
+    return [*line, "--device", "cpu", *more]
+
+
+def test_evaluate_segmentation_with_a_head_chosen_elsewhere(masks, tmp_path, capsys):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
-    assert main([*line, "--untrained", "--out", str(first)]) == 0
-    assert main([*line, "--head-from", str(first), "--out", str(second)]) == 0
-    chosen, used = (json.loads(f.read_text())["masks"] for f in (first, second))
-    assert (used["best_fixed"]["layer"], used["best_fixed"]["head"]) == (
-        chosen["best_fixed"]["layer"],
-        chosen["best_fixed"]["head"],
+    assert main(segmentation_line(masks, "--out", str(first))) == 0
+    printed = capsys.readouterr().out
+    assert "masks: 4 images, 4 objects" in printed
+    assert "pixel AUROC" in printed
+    assert (
+        main(segmentation_line(masks, "--choice-from", str(first), "--rule", "mass", "--out", str(second)))
+        == 0
     )
-    table = np.array(chosen["fixed_by_layer_and_head"])
-    assert chosen["best_fixed"]["iou"][0] == pytest.approx(table.max())
-    assert used["fixed_by_layer_and_head"] != chosen["fixed_by_layer_and_head"]  # trained is not untrained
-    assert set(used["baselines"]) == {"everything", "centre", "random"}
-    assert "centre:" in capsys.readouterr().out
+    written = json.loads(first.read_text())
+    assert {"command", "commit", "device", "versions", "date", "weights"} <= set(written)
+    chosen, used = (json.loads(f.read_text())["segmentation"] for f in (first, second))
+    assert list(used["rules"]) == ["mass"]
+    assert used["chosen_on"] == "masks"
+    assert used["rules"]["mass"]["fixed"] == chosen["rules"]["mass"]["fixed"]
+    assert used["untrained"]["rules"]["mass"] == chosen["untrained"]["rules"]["mass"]
+    assert chosen["untrained"]["rules"]["mass"] != chosen["rules"]["mass"]
+    assert not list(tmp_path.glob("*.partial"))  # all done, nothing left behind
+
+
+def test_evaluate_segmentation_on_part_of_the_heads(masks, tmp_path):
+    out = tmp_path / "few.json"
+    flags = (
+        "--layer",
+        "3",
+        "4",
+        "--heads",
+        "0",
+        "5",
+        "--no-control",
+        "--resolution",
+        "patch",
+        "--out",
+        str(out),
+    )
+    assert main(segmentation_line(masks, *flags)) == 0
+    written = json.loads(out.read_text())["segmentation"]
+    assert (written["layers"], written["heads"], written["resolution"]) == ([3, 4], [0, 5], "patch")
+    assert np.shape(written["rules"]["auroc"]["heads"]) == (2, 2)
+    assert "untrained" not in written
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--choose-on", "test", "--choice-from", "x.json"], "not both"),
+        (["--choice-from", "wrong.json"], "wrong.json is no --out file of crate-mini evaluate segmentation"),
+        (["--choose-on", "train"], "'masks' has the splits test; got 'train'"),
+        (["--layer", "8"], "the model has layers 0 to 7"),
+        (["--share", "60"], "share must lie in"),
+        (["--objects", "parts"], "has no parts to score against"),
+    ],
+)
+def test_evaluate_segmentation_says_what_is_wrong(masks, tmp_path, monkeypatch, flags, message, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.json").write_text("[1]")
+    assert main(segmentation_line(masks, *flags)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_mask_without_object_is_named_or_listed(masks, capsys):
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(masks / "masks" / "2.png")
+    assert main(segmentation_line(masks)) == 2
+    assert re.search(r"2\.png of 'masks' has no object pixel in its mask", capsys.readouterr().err)
+    assert main(segmentation_line(masks, "--leave-out")) == 0
+    printed = capsys.readouterr().out
+    assert "left out: " in printed
+    assert "masks: 3 images, 3 objects" in printed
+
+
+def test_evaluate_segmentation_that_was_killed_goes_on(masks, tmp_path, monkeypatch):
+    out = tmp_path / "r.json"
+    line = segmentation_line(masks, "--no-control", "--batch-size", "1", "--out", str(out))
+    # killed for good as soon as the second piece is there: no handler, no clean-up
+    killer = (
+        "import os, signal, sys; from crate_mini.segmentation import evaluation as e; put = e._Partial.put\n"
+        "def dies(self, start, values):\n"
+        "    put(self, start, values)\n"
+        "    return os.kill(os.getpid(), signal.SIGKILL) if start == 1 else values\n"
+        "e._Partial.put = dies; from crate_mini.cli import main; main(sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", killer, *line], capture_output=True, timeout=250)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    pieces = {p: p.stat().st_mtime_ns for p in (tmp_path / "r.json.partial").rglob("*.safetensors")}
+    assert len(pieces) == 2
+    whole = tmp_path / "whole.json"
+    assert main([*line[:-1], str(whole)]) == 0
+    assert {p: p.stat().st_mtime_ns for p in pieces} == pieces
+    calls, chunk = [], evaluation._score_chunk
+    monkeypatch.setattr(evaluation, "_score_chunk", lambda *args: calls.append(args) or chunk(*args))
+    assert main(line) == 0
+    assert len(calls) == 2  # of four
+    resumed, straight = (json.loads(f.read_text())["segmentation"] for f in (out, whole))
+    assert resumed == straight
+    assert not (tmp_path / "r.json.partial").exists()
 
 
 @pytest.mark.parametrize(

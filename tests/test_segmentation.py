@@ -1,19 +1,43 @@
-"""Mask scores against a second implementation, on maps whose scores are known, and the baselines."""
+"""Scores against second implementations, on maps whose scores are known; the baselines, controls and choices."""
 
 from __future__ import annotations
+
+import itertools
+import json
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import jaccard_score
+from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
 from crate_mini import segmentation
-from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, upsample
+from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, spread, upsample
+from crate_mini.checkpoints import CheckpointError
 from crate_mini.data.imageset import IGNORE, ImageSet
 from crate_mini.model import create_model
-from crate_mini.segmentation import best_head, centre_prior, iou, mean_interval, score_baselines, score_heads
+from crate_mini.segmentation import (
+    RULES,
+    Scores,
+    best_head,
+    centre_prior,
+    chance_iou,
+    choose,
+    compare,
+    count_patches,
+    evaluate,
+    evaluation,
+    expected_best_of,
+    iou,
+    majority,
+    mean_interval,
+    score_baselines,
+    score_heads,
+    score_images,
+    score_maps,
+)
+from crate_mini.segmentation.evaluation import untrained_twin
 
 
 def masks(n: int = 6, size: int = 32, seed: int = 0, ignore: bool = True) -> torch.Tensor:
@@ -104,7 +128,7 @@ class TestHeads:
         truth = upsample(small, (32, 32)).to(torch.uint8)
         known = torch.stack([small, 1 - small, torch.ones_like(small)], 1)[:, None]
         known = known / known.sum((-2, -1), keepdim=True)
-        monkeypatch.setattr(segmentation, "cls_attention_maps", lambda _, images: known[: len(images)])
+        monkeypatch.setattr(segmentation.masks, "cls_attention_maps", lambda _, images: known[: len(images)])
         scores = score_heads(model, image_set(truth), share=0.99)
         assert (scores[:, 0, 0] == 1).all()
         assert (scores[:, 0, 1] == 0).all()
@@ -175,3 +199,440 @@ class TestInterval:
     def test_is_the_same_every_time(self):
         values = torch.rand(20)
         assert mean_interval(values) == mean_interval(values)
+
+
+class TestRanking:
+    """Scores without a threshold, held against scikit-learn and against every threshold tried in turn."""
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        seed=st.integers(0, 10**6),
+        grid=st.tuples(st.integers(1, 4), st.integers(2, 5)),
+        side=st.integers(1, 3),
+        levels=st.integers(1, 6),
+        share=st.sampled_from([0.25, 0.6, 1.0]),
+    )
+    def test_is_that_of_others_pixel_by_pixel(self, seed, grid, side, levels, share):
+        g = torch.Generator().manual_seed(seed)
+        size = (grid[0] * side, grid[1] * side)
+        maps = torch.randint(0, levels, (3, *grid), generator=g).float() + 0.25  # few levels: many ties
+        truth = (torch.rand(3, *size, generator=g) < 0.4).to(torch.uint8)
+        truth[torch.rand(3, *size, generator=g) < 0.2] = IGNORE
+        truth[:, 0, 0], truth[:, -1, -1] = 1, 0
+        got = score_maps(maps.flatten(1), *count_patches(truth, grid), share=share)
+        large = upsample(maps, size)
+        for i in range(3):
+            counted = truth[i] != IGNORE
+            t, v = truth[i][counted].numpy(), large[i][counted].double().numpy()
+            assert got["auroc"][i].item() == pytest.approx(roc_auc_score(t, v), abs=1e-6)
+            assert got["ap"][i].item() == pytest.approx(average_precision_score(t, v), abs=1e-6)
+            tried = [iou(large[i] >= level, truth[i]).item() for level in large[i].unique()]
+            assert got["best_iou"][i].item() == pytest.approx(max(tried), abs=1e-6)
+            for rule, function in (("mass", mass_mask), ("patch", patch_mask)):
+                mask = upsample(function(maps[i], share), size)
+                assert got[rule][i].item() == pytest.approx(iou(mask, truth[i]).item(), abs=1e-6)
+
+    def test_on_maps_that_are_right_wrong_and_flat(self):
+        objects, background = torch.tensor([0, 4, 4, 0]), torch.tensor([4, 0, 0, 4])
+        right = torch.tensor([0.1, 0.4, 0.4, 0.1])
+        scores = score_maps(torch.stack([right, 0.5 - right, torch.full((4,), 0.25)]), objects, background)
+        assert scores["auroc"].tolist() == [1, 0, 0.5]
+        assert scores["best_iou"].tolist() == [1, 0.5, 0.5]
+        assert scores["ap"].tolist() == [1, 0.5, 0.5]
+
+    @settings(max_examples=40, deadline=None)
+    @given(seed=st.integers(0, 10**6))
+    def test_only_the_order_matters_without_a_threshold(self, seed):
+        g = torch.Generator().manual_seed(seed)
+        maps = torch.rand(2, 12, generator=g)
+        counts = torch.randint(0, 5, (2, 2, 12), generator=g)
+        counts[:, :, 0] = 1
+        plain, bent = (score_maps(m, *counts) for m in (maps, maps**3 + 1))
+        for rule in ("best_iou", "auroc", "ap", "patch"):
+            torch.testing.assert_close(plain[rule], bent[rule])
+        turned = score_maps(-maps, *counts)
+        torch.testing.assert_close(turned["auroc"], 1 - plain["auroc"])
+
+    def test_leading_dimensions(self):
+        g = torch.Generator().manual_seed(0)
+        maps, counts = torch.rand(3, 2, 4, 9, generator=g), torch.randint(1, 5, (2, 3, 1, 1, 9), generator=g)
+        scores = score_maps(maps, *counts)
+        for rule in RULES:
+            one = score_maps(maps[2, 1, 3], counts[0, 2, 0, 0], counts[1, 2, 0, 0])
+            assert scores[rule].shape == (3, 2, 4)
+            assert scores[rule][2, 1, 3] == one[rule]
+
+    def test_counting_pixels_by_patch(self):
+        truth = torch.tensor([[1, 1, 0, 255], [1, 0, 0, 0], [255, 255, 0, 1], [255, 255, 0, 1]]).to(
+            torch.uint8
+        )
+        objects, background = count_patches(truth, (2, 2))
+        assert objects.tolist() == [3, 0, 0, 2]
+        assert background.tolist() == [1, 3, 0, 2]
+        assert [c.tolist() for c in majority(objects, background)] == [[1, 0, 0, 0], [0, 1, 0, 1]]
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match="a mask of 30x32 pixels does not divide into 4x4 patches"):
+            count_patches(torch.zeros(30, 32, dtype=torch.uint8), (4, 4))
+        with pytest.raises(ValueError, match=r"share must lie in \(0, 1\], got 60"):
+            score_maps(torch.ones(4), torch.ones(4), torch.ones(4), share=60.0)
+
+    @pytest.mark.parametrize("K", [1, 2, 3, 6])
+    def test_best_of_some_heads_is_the_mean_over_all_choices(self, K):
+        scores = torch.rand(5, K, generator=torch.Generator().manual_seed(K), dtype=torch.float64)
+        got = expected_best_of(scores)
+        for k in range(1, K + 1):
+            picks = [scores[:, list(pick)].amax(1) for pick in itertools.combinations(range(K), k)]
+            torch.testing.assert_close(got[:, k - 1], torch.stack(picks).mean(0))
+
+
+class TestChance:
+    def test_one_mask_among_many_patches(self):
+        """0.6 a / (0.6 + 0.4 a), the floor of the paper's rule: 17.6 % at a = 0.2 (facts of chapter 09)."""
+        for a in (0.1, 0.2, 0.5, 0.9):
+            assert chance_iou(a, 0.6, 784) == pytest.approx(0.6 * a / (0.6 + 0.4 * a), abs=2e-3)
+        assert chance_iou(0.2, 0.6, 784) == pytest.approx(0.176, abs=1e-3)
+        assert chance_iou(0.3, 1.0, 100, heads=7) == pytest.approx(0.3)
+
+    @pytest.mark.parametrize("heads", [1, 3, 12])
+    def test_is_what_random_masks_score(self, heads):
+        g = torch.Generator().manual_seed(heads)
+        truth = torch.zeros(8, 8, dtype=torch.uint8)
+        truth[2:6, 1:5] = 1
+        masks = patch_mask(torch.rand(4000, heads, 8, 8, generator=g), 0.4)
+        measured = iou(masks, truth).amax(1)
+        assert chance_iou(0.25, 0.4, 64, heads) == pytest.approx(measured.mean().item(), abs=0.004)
+
+    def test_grows_with_heads_and_shrinks_with_patches(self):
+        by_heads = [chance_iou(0.3, 0.6, 64, k) for k in (1, 3, 6, 12)]
+        assert by_heads == sorted(by_heads)
+        assert chance_iou(0.3, 0.6, 784, 6) < chance_iou(0.3, 0.6, 64, 6)
+
+    @pytest.mark.parametrize(
+        "wrong", [(0.0, 0.6, 64, 1), (0.3, 1.2, 64, 1), (0.3, 0.6, 0, 1), (0.3, 0.6, 64, 0)]
+    )
+    def test_errors(self, wrong):
+        with pytest.raises(ValueError, match=r"area and share must lie in \(0, 1\]"):
+            chance_iou(*wrong)
+
+
+def blobs(n: int = 6, size: int = 32, **more) -> ImageSet:
+    """Bright squares on dark noise, some border ignored."""
+    g = torch.Generator().manual_seed(3)
+    pictures = torch.randint(0, 90, (n, 3, size, size), generator=g, dtype=torch.uint8)
+    truth = torch.zeros(n, size, size, dtype=torch.uint8)
+    for i in range(n):
+        y, x = torch.randint(0, size // 2, (2,), generator=g).tolist()
+        truth[i, y : y + size // 2, x : x + size // 3] = 1
+        pictures[i, :, y : y + size // 2, x : x + size // 3] += 120
+        truth[i, y, :] = IGNORE
+    return ImageSet(images=pictures, labels=torch.full((n,), -1), masks=truth, name="blobs", **more)
+
+
+class TestScoreImages:
+    def test_is_every_map_scored_by_itself(self, model):
+        data = blobs()
+        scores = score_images(model, data, share=0.5, batch_size=4)
+        assert len(scores) == 6
+        maps = cls_attention_maps(model, data.images)
+        for i, layer, head in ((0, 0, 0), (5, 1, 2), (3, 0, 1)):
+            own, other = maps[i, layer, head], maps[i - 1, layer, head]
+            for name, attention in (("heads", own), ("elsewhere", other)):
+                expected = score_maps(attention.flatten(), *count_patches(data.masks[i], (4, 4)), share=0.5)
+                for rule in RULES:
+                    got = scores[f"{name}/{rule}"][i, layer, head]
+                    assert got.item() == pytest.approx(expected[rule].item(), abs=1e-5)
+            assert scores["spread"][i, layer, head].item() == pytest.approx(spread(own).item() / 16, rel=1e-5)
+        for rule in RULES:
+            torch.testing.assert_close(
+                scores[f"best_of/{rule}"][..., -1], scores[f"heads/{rule}"].amax(-1), atol=1e-6, rtol=0
+            )
+            torch.testing.assert_close(scores[f"best_of/{rule}"][..., 0], scores[f"heads/{rule}"].mean(-1))
+
+    def test_mask_rules_agree_with_score_heads(self, model):
+        data = blobs()
+        scores = score_images(model, data, rule=["mass", "patch"])
+        for rule in ("mass", "patch"):
+            torch.testing.assert_close(scores[f"heads/{rule}"], score_heads(model, data, rule=rule))
+
+    def test_does_not_depend_on_the_batches(self, model):
+        whole, pieces = (score_images(model, blobs(), batch_size=b) for b in (6, 1))
+        for name, values in whole.values.items():
+            torch.testing.assert_close(values, pieces[name], msg=name, atol=1e-5, rtol=1e-4)
+
+    def test_baselines(self, model):
+        data = blobs()
+        scores = score_images(model, data)
+        old = score_baselines(data)
+        for rule in ("best_iou", "mass", "patch"):
+            torch.testing.assert_close(scores[f"everything/{rule}"], old["everything"])
+        assert (scores["everything/auroc"] == 0.5).all()
+        torch.testing.assert_close(scores["centre/mass"].mean(0).max(), old["centre"].mean())
+        y, x = ((torch.arange(32) + 0.5) / 32 - 0.5 for _ in range(2))
+        near = -(y[:, None] ** 2 + x[None] ** 2)
+        counted = data.masks[2] != IGNORE
+        expected = roc_auc_score(data.masks[2][counted].numpy(), near[counted].numpy())
+        assert scores["centre/auroc"][2].item() == pytest.approx(expected, abs=1e-5)
+
+    def test_shuffling_keeps_the_area_and_loses_the_object(self, model):
+        data = blobs(60)
+        scores = score_images(model, data)
+        assert scores["shuffled/auroc"].mean().item() == pytest.approx(0.5, abs=0.02)
+        assert (scores["chance/auroc"][..., -1] > scores["chance/auroc"][..., 0]).float().mean() > 0.99
+        again, other = (score_images(model, data, seed=s)["shuffled/ap"] for s in (0, 1))
+        assert torch.equal(scores["shuffled/ap"], again)
+        assert not torch.equal(again, other)
+
+    def test_several_objects_in_an_image(self, model):
+        data = blobs()
+        parts = torch.zeros_like(data.masks)
+        parts[:, 4:14, 4:20], parts[:, 18:30, 10:26] = 2, 5
+        parts[3][parts[3] == 5] = 0  # one object only
+        parts[data.masks == IGNORE] = IGNORE
+        scores = score_images(
+            model, ImageSet(**{**vars(data), "masks": None, "parts": parts}), objects="parts"
+        )
+        assert scores.facts["objects_scored"] == 11
+        maps = cls_attention_maps(model, data.images).flatten(-2)
+        for i in (0, 3):
+            per_object = []
+            for value in (2, 5) if i == 0 else (2,):
+                one = torch.where(parts[i] == value, 1, torch.where(parts[i] == IGNORE, IGNORE, 0))
+                per_object.append(score_maps(maps[i], *count_patches(one.to(torch.uint8), (4, 4)))["auroc"])
+            both = torch.stack(per_object)
+            torch.testing.assert_close(scores["heads/auroc"][i], both.mean(0).float())
+            # the best head is found for each object, then the mean is taken
+            torch.testing.assert_close(scores["best_of/auroc"][i, :, -1], both.amax(-1).mean(0).float())
+
+    def test_resolution_of_patches(self, model):
+        data = blobs()
+        scores = score_images(model, data, resolution="patch")
+        maps = cls_attention_maps(model, data.images)[4, 1, 2]
+        blocks = data.masks[4].view(4, 8, 4, 8).transpose(1, 2).flatten(2)
+        yes, no = (blocks == 1).sum(-1), (blocks == 0).sum(-1)
+        assert ((yes + no) > 0).all()
+        expected = roc_auc_score((yes > no).flatten().numpy(), maps.flatten().numpy())
+        assert scores["heads/auroc"][4, 1, 2].item() == pytest.approx(expected, abs=1e-6)
+
+    def test_chosen_layers_heads_and_size(self, model):
+        data = blobs()
+        some = score_images(model, data, rule="ap", layer=1, heads=[2, 0], size=64)
+        every = score_images(model, evaluation.at_size(data, 64), rule="ap")
+        assert some.facts["layers"] == [1]
+        assert some.facts["size"] == [64, 64]
+        torch.testing.assert_close(some["heads/ap"][:, 0], every["heads/ap"][:, 1, [2, 0]])
+
+    def test_resizing_moves_masks_with_images(self):
+        data = blobs(size=64)
+        small = evaluation.at_size(data, 32)
+        assert small.images.shape == (6, 3, 32, 32)
+        assert set(small.masks.unique().tolist()) <= {0, 1, IGNORE}
+        inside = small.images.float().mean(1)[small.masks == 1].mean()
+        assert inside > small.images.float().mean(1)[small.masks == 0].mean() + 90
+        assert evaluation.at_size(data, 64) is data
+
+    def test_errors_name_the_file(self, model):
+        files = tuple(f"{c}.png" for c in "abcdef")
+        empty, full, odd = (blobs(files=files).masks for _ in range(3))
+        empty[2][empty[2] == 1] = 0
+        full[3][full[3] == 0] = 1
+        odd[1, 0, 0] = 7
+        for truth, message in (
+            (empty, r"c\.png of 'blobs' has no object pixel in its mask; leave such images out"),
+            (full, r"d\.png of 'blobs' has no background in its mask"),
+            (odd, r"masks of 'blobs' hold the values \[7\]"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                score_images(model, ImageSet(**{**vars(blobs(files=files)), "masks": truth}))
+        listed = score_images(
+            model, ImageSet(**{**vars(blobs(files=files)), "masks": empty}), leave_out=True, rule="ap"
+        )
+        assert listed.facts["left_out"] == ["c.png of 'blobs' has no object pixel in its mask"]
+        assert len(listed) == listed.facts["images"] == 5
+        torch.testing.assert_close(
+            listed["heads/ap"],
+            score_images(model, blobs().subset([0, 1, 3, 4, 5]), rule="ap")["heads/ap"],
+        )
+
+    @pytest.mark.parametrize(
+        ("settings_", "message"),
+        [
+            ({"rule": "otsu"}, r"rules are best_iou, auroc, ap, mass, patch; got \['otsu'\]"),
+            ({"rule": []}, "got none"),
+            ({"resolution": "word"}, "resolution must be 'pixel' or 'patch'"),
+            ({"objects": "things"}, "objects must be 'mask' or 'parts'"),
+            ({"objects": "parts"}, "the set 'blobs' has no parts to score against"),
+            ({"layer": 2}, "the model has layers 0 to 1"),
+            ({"heads": [3]}, r"the model has heads 0 to 2; got \[3\]"),
+            ({"size": 4}, "images of 'blobs' are 4x4 pixels, which is no whole number of 8-pixel patches"),
+            ({"size": 20}, "pass size=16"),
+            ({"size": 0}, "size must be at least 1"),
+            ({"batch_size": 0}, "batch_size must be at least 1"),
+            ({"share": 60.0}, "share must lie in"),
+        ],
+    )
+    def test_errors(self, model, settings_, message):
+        with pytest.raises(ValueError, match=message):
+            score_images(model, blobs(), **settings_)
+
+    def test_attention_that_is_not_finite(self, model):
+        with torch.no_grad():
+            model.blocks[0].attention.project.weight[:] = torch.nan
+        with pytest.raises(FloatingPointError, match="attention on image 5 of 'blobs' is not finite"):
+            score_images(model, blobs())
+
+
+class TestPartial:
+    def test_goes_on_where_it_stopped(self, model, tmp_path, monkeypatch):
+        whole = score_images(model, blobs(), batch_size=2)
+        calls, chunk = [], evaluation._score_chunk
+
+        def stops(*args):
+            calls.append(args)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return chunk(*args)
+
+        monkeypatch.setattr(evaluation, "_score_chunk", stops)
+        with pytest.raises(KeyboardInterrupt):
+            score_images(model, blobs(), batch_size=2, partial=tmp_path)
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+        again = score_images(model, blobs(), batch_size=2, partial=tmp_path)
+        assert len(calls) == 4  # two done, one stopped, one done
+        assert again.facts == whole.facts
+        assert all(torch.equal(values, again[name]) for name, values in whole.values.items())
+        # a damaged piece is made again
+        next(tmp_path.rglob("*.safetensors")).write_bytes(b"broken")
+        assert torch.equal(
+            score_images(model, blobs(), batch_size=2, partial=tmp_path)["spread"], whole["spread"]
+        )
+        assert len(calls) == 5
+        # neither other weights nor other settings find these pieces
+        score_images(model, blobs(), batch_size=2, partial=tmp_path, share=0.5)
+        with torch.no_grad():
+            model.cls_token.add_(1)
+        score_images(model, blobs(), batch_size=2, partial=tmp_path)
+        assert len(calls) == 11
+
+    def test_scores_in_a_file(self, model, tmp_path):
+        scores = score_images(model, blobs(), rule="auroc")
+        again = Scores.load(scores.save(tmp_path / "s.safetensors"))
+        assert again.facts == scores.facts
+        assert torch.equal(again["heads/auroc"], scores["heads/auroc"])
+        (tmp_path / "s.safetensors").write_bytes(b"no")
+        with pytest.raises(CheckpointError, match="truncated or not a safetensors file"):
+            Scores.load(tmp_path / "s.safetensors")
+
+
+def made(heads: torch.Tensor, rule: str = "auroc", name: str = "made") -> Scores:
+    """Scores with known numbers."""
+    facts = {
+        "data": name, "images": len(heads), "objects": "mask", "left_out": [], "size": [8, 8], "resolution": "pixel",
+        "rules": [rule], "layers": list(range(heads.shape[1])), "heads": list(range(heads.shape[2])),
+        "fingerprint": "x",
+    }  # fmt: skip
+    best = expected_best_of(heads)
+    return Scores(facts, {f"heads/{rule}": heads, f"best_of/{rule}": best, "spread": torch.ones_like(heads)})
+
+
+class TestEvaluate:
+    def test_chooses_on_other_images(self, model):
+        held_out, chosen = blobs(6), blobs(9).subset([6, 7, 8])
+        how = {"rule": ["auroc", "mass"], "seed": 1}  # the fixture is the untrained network of seed 0
+        result = evaluate(model, held_out, choose_on=chosen, **how)
+        expected = choose(score_images(model, chosen, **how))
+        assert result.choice == expected
+        assert result.chosen_on == "blobs"
+        assert not torch.equal(result.untrained.scores["spread"], result.scores["spread"])
+        assert result.untrained.choice == choose(score_images(untrained_twin(model, 1), chosen, **how))
+        layer, head = expected["auroc"]["layer"], expected["auroc"]["head"]
+        torch.testing.assert_close(result.values("auroc"), result.scores["heads/auroc"][:, layer, head])
+        # the choice may also come from an earlier result, or from its file
+        for earlier in (result, json.loads(json.dumps(result.summary()))):
+            taken = evaluate(model, held_out, choose_on=earlier, rule="mass")
+            assert taken.choice == {"mass": expected["mass"]}
+            assert taken.chosen_on == "blobs"
+            assert taken.untrained.choice["mass"] == result.untrained.choice["mass"]
+
+    def test_choosing(self):
+        heads = torch.tensor([[[0.2, 0.8], [0.5, 0.6]], [[0.6, 0.4], [0.5, 0.6]]])
+        # alone, head 1 of layer 1 ties with 0.6; with two heads a choice of one image each, layer 0 has 0.7
+        assert choose(made(heads))["auroc"]["best_of_layer"] == [1, 0]
+        assert choose(made(heads + torch.tensor([0, 0.01])))["auroc"]["head"] == 1
+
+    def test_without_other_images_it_says_so(self, model):
+        result = evaluate(model, blobs(), untrained=False)
+        assert result.chosen_on == "these images"
+        assert result.untrained is None
+        assert "untrained" not in result.summary()
+
+    def test_summary(self, model):
+        result = evaluate(model, blobs(), size=64, seed=1)
+        summary = json.loads(json.dumps(result.summary()))
+        assert set(summary["rules"]) == set(RULES)
+        for rule, kept in summary["rules"].items():
+            mean, low, high = kept["fixed"]["score"]
+            assert low <= mean <= high
+            assert mean == pytest.approx(result.values(rule).mean().item(), abs=1e-4)
+            assert mean == pytest.approx(np.max(kept["heads"]), abs=1e-4)  # chosen on these images
+            assert [row["heads"] for row in kept["per_image"]] == [1, 2, 3]
+            assert kept["per_image"][2]["score"][0] >= mean
+            assert set(kept["baselines"]) == {"everything", "centre"}
+        assert summary["untrained"]["fingerprint"] == summary["fingerprint"]
+        assert summary["untrained"]["rules"] != summary["rules"]
+
+    def test_untrained_twin_leaves_the_global_random_state_alone(self, model):
+        torch.manual_seed(5)
+        expected = torch.rand(1)
+        torch.manual_seed(5)
+        first = untrained_twin(model)
+        assert torch.equal(torch.rand(1), expected)
+        assert torch.equal(first.cls_token, untrained_twin(model).cls_token)
+        assert not torch.equal(first.cls_token, untrained_twin(model, 1).cls_token)
+
+    def test_errors(self, model):
+        alone = evaluate(model, blobs(), untrained=False, rule="ap")
+        with pytest.raises(ValueError, match="holds no untrained network"):
+            evaluate(model, blobs(), choose_on=alone, rule="ap")
+        with pytest.raises(ValueError, match=r"has not the rules \['mass'\]"):
+            evaluate(model, blobs(), choose_on=alone, rule="mass", untrained=False)
+        with pytest.raises(ValueError, match="only be taken over within one architecture"):
+            evaluate(model, blobs(), choose_on=alone, rule="ap", heads=[0], untrained=False)
+        with pytest.raises(ValueError, match="what must be 'fixed' or 'per_image'"):
+            alone.values("ap", "median")
+        with pytest.raises(ValueError, match="heads must lie between 1 and 3, got 4"):
+            alone.values("ap", "per_image", 4)
+
+
+class TestCompare:
+    def pair(self):
+        g = torch.Generator().manual_seed(0)
+        hard = torch.randn(200, 1, 1, generator=g)  # what makes an image hard for both
+        noise = torch.randn(2, 200, 1, 2, generator=g) / 10
+        a, b = (made(hard + n + s) for n, s in zip(noise, (0.05, 0.0), strict=True))
+        return tuple(segmentation.Evaluation(s, choose(s), "made") for s in (a, b))
+
+    def test_pairs_images(self):
+        a, b = self.pair()
+        mean, low, high = compare(a, b, "auroc")
+        assert 0 < low < mean < high
+        expected = (a.values("auroc") - b.values("auroc")).std().item() * 2 * 1.96 / 200**0.5
+        assert high - low == pytest.approx(expected, rel=0.1)
+        assert high - low < mean_interval(a.values("auroc"))[2] - mean_interval(a.values("auroc"))[1]
+        assert compare(a, a, "auroc") == (0, 0, 0)
+        there, back = compare(a, b, "auroc"), compare(b, a, "auroc")
+        assert back == pytest.approx((-there[0], -there[2], -there[1]), abs=1e-6)
+
+    def test_at_the_same_number_of_heads(self):
+        a, b = self.pair()
+        for k in (1, 2):
+            expected = (
+                a.scores["best_of/auroc"][:, 0, k - 1] - b.scores["best_of/auroc"][:, 0, k - 1]
+            ).mean()
+            assert compare(a, b, "auroc", "per_image", heads=k)[0] == pytest.approx(expected.item(), abs=1e-6)
+
+    def test_only_the_same_images(self):
+        a, b = self.pair()
+        b.scores.facts["data"] = "others"
+        with pytest.raises(ValueError, match="data is 'made' here and 'others' there"):
+            compare(a, b, "auroc")

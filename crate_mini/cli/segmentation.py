@@ -4,72 +4,100 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 from crate_mini import data
 from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
-from crate_mini.model import CRATE
 from crate_mini.provenance import provenance
-from crate_mini.segmentation import RULES, best_head, mean_interval, score_baselines, score_heads
+from crate_mini.segmentation import RULES, Evaluation, evaluate
 
 
 def add(kinds: argparse._SubParsersAction) -> None:
     """Add the kind to the parser of ``evaluate``."""
-    p = kinds.add_parser("segmentation", help="attention maps against true masks", **DEFAULTS)
+    p = kinds.add_parser(
+        "segmentation",
+        help="attention maps against true masks; run it again to resume",
+        description="Score the attention of the class token, every head of every layer, against true masks; beside "
+        "it the untrained network, shuffled maps, a centred disc and the whole image. What is done is kept beside "
+        "--out until all is done, so a run that was stopped goes on when the same command is given again.",
+        **DEFAULTS,
+    )
     add_evaluation(p)
     add_data(p, "embedded")
-    p.add_argument("--rule", choices=RULES, default="mass", help="how a map becomes a mask")
-    p.add_argument("--share", type=float, default=0.6, help="of attention, or of patches")
-    p.add_argument("--head-from", type=Path, help="take the fixed head that an earlier --out file chose")
+    p.add_argument("--rule", nargs="+", choices=RULES, default=list(RULES), help="what is scored")
+    p.add_argument("--share", type=float, default=0.6, help="of attention (mass), or of patches (patch)")
+    p.add_argument("--layer", type=int, nargs="+", help="these layers only")
+    p.add_argument("--heads", type=int, nargs="+", help="these heads only")
+    p.add_argument("--resolution", choices=("pixel", "patch"), default="pixel", help="of the true masks")
+    p.add_argument(
+        "--objects", choices=("mask", "parts"), default="mask", help="one object an image, or several"
+    )
+    p.add_argument(
+        "--choose-on", help="split, or set/split, on which the fixed head is chosen; else on the images"
+    )
+    p.add_argument("--choice-from", type=Path, help="take over what an earlier --out file chose")
+    p.add_argument("--no-control", action="store_true", help="leave out the untrained network")
+    p.add_argument("--leave-out", action="store_true", help="list images that cannot be scored, and go on")
+    p.add_argument("--batch-size", type=int, default=32, help="images a forward pass")
     p.set_defaults(run=_segmentation)
 
 
 def _segmentation(a: argparse.Namespace) -> None:
+    if a.choose_on and a.choice_from:
+        raise ValueError("a head is chosen on images (--choose-on) or taken over (--choice-from), not both")
     model, images, device = model_and_images(a)
-    result = provenance(device, weights=a.weights, data=images.name, images=len(images), seed=a.seed)
-    result |= {"image_size": a.image_size, "untrained": a.untrained}
-    result["masks"] = _score_masks(model, images, a)
+    choose_on: Any = None
+    if a.choice_from:
+        choose_on = _earlier(a.choice_from)
+    elif a.choose_on:
+        name, _, split = a.choose_on.rpartition("/")
+        choose_on = data.load(
+            name or a.data, split, image_size=a.image_size, root=a.root, download=a.download, progress=True
+        )
+    partial = None if a.out is None else a.out.with_name(f"{a.out.name}.partial")
+    result = evaluate(
+        model, images, rule=a.rule, layer=a.layer, heads=a.heads, choose_on=choose_on, share=a.share,
+        untrained=not (a.no_control or a.untrained), partial=partial, resolution=a.resolution, objects=a.objects,
+        leave_out=a.leave_out, batch_size=a.batch_size, seed=a.seed, progress=True,
+    )  # fmt: skip
+    _print(result)
     if a.out is not None:
-        text = json.dumps(result, indent=2) + "\n"
+        facts = provenance(device, weights=a.weights, untrained_weights=a.untrained)
+        text = json.dumps(facts | {"segmentation": result.summary()}, indent=1) + "\n"
         write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _score_masks(model: CRATE, images: data.ImageSet, a: argparse.Namespace) -> dict:
-    scores = score_heads(model, images, rule=a.rule, share=a.share, progress=True)
-    summary = best_head(scores)
-    layer, head = divmod(int(summary["fixed"].argmax()), scores.shape[2])
-    chosen_on = images.name
-    if a.head_from is not None:
-        earlier = json.loads(a.head_from.read_text(encoding="utf-8"))["masks"]["best_fixed"]
-        layer, head, chosen_on = earlier["layer"], earlier["head"], earlier["chosen_on"]
-        if layer >= scores.shape[1] or head >= scores.shape[2]:
-            raise ValueError(
-                f"{a.head_from} chose layer {layer}, head {head}, which this model does not have"
-            )
-    oracle_layer = int(summary["oracle"].argmax())
-    result = {
-        "rule": a.rule,
-        "share": a.share,
-        "oracle_by_layer": summary["oracle"].tolist(),
-        "fixed_by_layer_and_head": summary["fixed"].tolist(),
-        "best_fixed": {
-            "layer": layer,
-            "head": head,
-            "chosen_on": chosen_on,
-            "iou": mean_interval(scores[:, layer, head]),
-        },
-        "best_oracle": {"layer": oracle_layer, "iou": mean_interval(scores[:, oracle_layer].amax(-1))},
-        "baselines": {name: mean_interval(values) for name, values in score_baselines(images).items()},
-    }
-    print(f"IoU with {images.name}, {a.rule} rule, share {a.share:g}: mean over {len(images)} images")
-    print("  layer   best head per image   best fixed head")
-    for i, oracle in enumerate(result["oracle_by_layer"]):
-        fixed, k = summary["fixed"][i].max(0)
-        print(f"  {i:>5}   {oracle:>19.3f}   {fixed:>9.3f} (head {int(k)})")
-    rows = {f"layer {layer} head {head}, chosen on {chosen_on}": result["best_fixed"]["iou"]} | result[
-        "baselines"
-    ]
-    for name, (mean, low, high) in rows.items():
-        print(f"  {name}: {mean:.3f} ({low:.3f} to {high:.3f})")
-    return result
+def _earlier(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["segmentation"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no --out file of crate-mini evaluate segmentation") from error
+
+
+def _print(result: Evaluation) -> None:
+    """One block a rule: the network, then everything that a score has to be held against."""
+    summary = result.summary()
+    for name in summary["left_out"]:
+        print(f"left out: {name}")
+    print(f"{summary['data']}: {summary['images']} images, {summary['objects_scored']} objects")
+    for rule, kept in summary["rules"].items():
+        fixed, best = kept["fixed"], kept["per_image"][-1]
+        rows = {
+            f"layer {fixed['layer']} head {fixed['head']}, chosen on {result.chosen_on}": fixed["score"],
+            "  its maps shuffled": fixed["shuffled"],
+            "  its map of the image before": fixed["elsewhere"],
+            f"best of {best['heads']} heads an object, layer {best['layer']}": best["score"],
+            "  the same of shuffled maps": best["chance"],
+        }
+        if result.untrained:
+            control = summary["untrained"]["rules"][rule]
+            rows["untrained, fixed head"] = control["fixed"]["score"]
+            rows["untrained, best head an object"] = control["per_image"][-1]["score"]
+        rows |= kept["baselines"]
+        print(f"\n{RULES[rule]}")
+        for name, (mean, low, high) in rows.items():
+            print(f"  {name:<48} {mean:.3f} ({low:.3f} to {high:.3f})")

@@ -1,4 +1,4 @@
-"""Scores of attention masks against true masks, with the baselines that say what a score is worth."""
+"""Masks made from maps, scored against true masks, beside masks that never saw a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask,
 from crate_mini.data.imageset import IGNORE, ImageSet
 from crate_mini.model import CRATE
 
-RULES: dict[str, Callable] = {"mass": mass_mask, "patch": patch_mask}
+MASK_RULES: dict[str, Callable] = {"mass": mass_mask, "patch": patch_mask}
 """Name -> how a map becomes a mask: by its share of attention (DINO) or of patches (arXiv 2308.16271, B.3)."""
 
 
@@ -59,7 +59,7 @@ def score_heads(
     Args:
         model: any model of :mod:`crate_mini.model`.
         data: images with masks.
-        rule: a key of :data:`RULES`.
+        rule: a key of :data:`MASK_RULES`.
         share: of attention or of patches.
         batch_size: images a forward pass.
         progress: show a progress bar.
@@ -67,14 +67,14 @@ def score_heads(
     Raises:
         ValueError: unknown rule, no masks, or a mask without any object pixel.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {tuple(RULES)}, got {rule!r}")
+    if rule not in MASK_RULES:
+        raise ValueError(f"rule must be one of {tuple(MASK_RULES)}, got {rule!r}")
     truth = _require_masks(data)
     scores = []
     for start in tqdm(range(0, len(data), batch_size), desc="masks", disable=not progress):
         part = slice(start, start + batch_size)
         maps = cls_attention_maps(model, data.images[part])
-        masks = upsample(RULES[rule](maps, share), tuple(truth.shape[-2:]))
+        masks = upsample(MASK_RULES[rule](maps, share), tuple(truth.shape[-2:]))
         scores.append(iou(masks, truth[part, None, None]))
     return torch.cat(scores)
 

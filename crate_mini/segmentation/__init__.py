@@ -1,0 +1,56 @@
+"""Scores of attention maps against true masks, with the baselines that say what a score is worth.
+
+:mod:`~crate_mini.segmentation.masks` scores masks, :mod:`~crate_mini.segmentation.ranking` scores maps without
+a threshold, and :mod:`~crate_mini.segmentation.evaluation` puts a network, its controls and its baselines on one
+scale. :func:`evaluate` is the way in; two of its results meet in :func:`compare`.
+"""
+
+from crate_mini.segmentation.evaluation import (
+    RULES,
+    Evaluation,
+    Scores,
+    choose,
+    compare,
+    evaluate,
+    score_images,
+    stored,
+)
+from crate_mini.segmentation.masks import (
+    MASK_RULES,
+    best_head,
+    centre_prior,
+    iou,
+    mean_interval,
+    score_baselines,
+    score_heads,
+)
+from crate_mini.segmentation.ranking import (
+    chance_iou,
+    count_patches,
+    expected_best_of,
+    majority,
+    score_maps,
+)
+
+__all__ = [
+    "MASK_RULES",
+    "RULES",
+    "Evaluation",
+    "Scores",
+    "best_head",
+    "centre_prior",
+    "chance_iou",
+    "choose",
+    "compare",
+    "count_patches",
+    "evaluate",
+    "expected_best_of",
+    "iou",
+    "majority",
+    "mean_interval",
+    "score_baselines",
+    "score_heads",
+    "score_images",
+    "score_maps",
+    "stored",
+]
