@@ -1,0 +1,238 @@
+"""MaskCut: the solver against SciPy's dense one, the rules by hand, what happens at the edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from crate_mini import data, maskcut
+from crate_mini.checkpoints import load_pretrained
+from crate_mini.token_pca import patch_features
+
+
+def scene(h: int, w: int, rectangles: list[tuple[int, int, int, int]], *, seed: int = 0, noise: float = 0.6):
+    """Features that point one way in the background and another in each rectangle, plus noise."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = F.normalize(torch.randn(len(rectangles) + 1, 48, generator=generator), dim=-1)
+    kind = torch.zeros(h, w, dtype=torch.long)
+    for i, (top, left, bottom, right) in enumerate(rectangles, 1):
+        kind[top:bottom, left:right] = i
+    features = directions[kind.flatten()] + noise / 48**0.5 * torch.randn(h * w, 48, generator=generator)
+    return features, kind
+
+
+def agree(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Smallest IoU of masks that stand at the same place."""
+    assert a.shape == b.shape
+    return min(((x & y).sum() / (x | y).sum()).item() for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def tokens() -> torch.Tensor:
+    images = data.load("embedded", "test", n=6, seed=3, image_size=160)
+    return patch_features(load_pretrained("crate_mini_animals"), images.images, [5])[5]
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (9, 14), (16, 12)])
+def test_finds_the_objects_in_order_of_the_graph(grid):
+    h, w = grid
+    features, kind = scene(h, w, [(1, 1, h - 2, w // 2 - 1), (2, w // 2 + 1, h - 2, w - 1)])
+    masks = maskcut.maskcut(features, grid)
+    assert masks.dtype == torch.bool
+    assert masks.shape[1:] == grid
+    for i in (1, 2):
+        best = max(float((m & (kind == i)).sum() / (m | (kind == i)).sum()) for m in masks)
+        assert best == 1
+    assert int(masks.sum(0).max()) == 1  # they do not overlap
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("noise", [0.3, 3.0])
+def test_same_masks_as_the_dense_solver(seed, noise):
+    features, _ = scene(13, 17, [(2, 2, 9, 7), (3, 10, 11, 15)], seed=seed, noise=noise)
+    fast = maskcut.maskcut_rounds(features, (13, 17))
+    slow = maskcut.maskcut_rounds(features, (13, 17), solver="dense")
+    assert [r.dropped for r in fast] == [r.dropped for r in slow]
+    for a, b in zip(fast, slow, strict=True):
+        assert a.eigenvalue == pytest.approx(b.eigenvalue, abs=2e-6)
+        assert agree(a.found[None], b.found[None]) >= 0.99
+
+
+def test_same_masks_as_the_dense_solver_on_tokens(tokens):
+    for features in tokens[:4]:
+        fast = maskcut.maskcut(features, (20, 20))
+        slow = maskcut.maskcut(features, (20, 20), solver="dense")
+        assert agree(fast, slow) >= 0.99
+
+
+def test_batch_is_one_by_one(tokens):
+    together = maskcut.maskcut_batch(tokens, (20, 20))
+    for features, masks in zip(tokens, together, strict=True):
+        assert agree(maskcut.maskcut(features, (20, 20)), masks) >= 0.99
+
+
+def test_scale_and_sign_of_features_do_not_matter(tokens):
+    first = maskcut.maskcut(tokens[0], (20, 20))
+    lengths = torch.rand(400, 1, generator=torch.Generator().manual_seed(0)) + 0.5
+    assert torch.equal(maskcut.maskcut(-tokens[0] * 8, (20, 20)), first)
+    assert agree(maskcut.maskcut(tokens[0] * lengths, (20, 20)), first) >= 0.99
+
+
+def test_the_eigenvector_solves_the_published_problem():
+    features, _ = scene(12, 12, [(3, 3, 9, 9)], noise=3)
+    A = maskcut.affinity(features)
+    D = torch.diag(A.sum(1))
+    value, v = maskcut.second_eigenvector(A)
+    assert torch.allclose((D - A) @ v, value * D @ v, atol=1e-8)
+    # second: orthogonal to the constant vector in the metric of the degrees
+    assert abs(float(A.sum(1) @ v)) < 1e-8
+    found = maskcut.maskcut_rounds(features, (12, 12), n_masks=1)[0]
+    assert found.products > 0
+    assert found.eigenvalue == pytest.approx(1 - value, abs=1e-6)
+    assert abs(float(found.vector.flatten() @ v)) == pytest.approx(1, abs=1e-6)
+
+
+def test_product_is_that_of_the_normalised_affinity_after_painting():
+    features, _ = scene(7, 9, [(1, 1, 5, 5)], noise=2)
+    alive = torch.ones(1, 63)
+    alive[0, 10:30] = 0
+    product, degrees = maskcut.normalised_product(
+        maskcut.neighbours(features)[None].double(), alive.double(), 1e-5
+    )
+    A = maskcut.affinity(features * alive[0, :, None])
+    assert torch.allclose(degrees[0], A.sum(1))
+    root = A.sum(1).rsqrt()
+    x = torch.randn(1, 63, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(product(x)[0], root * (A @ (root * x[0])), atol=1e-12)
+
+
+def test_pieces_that_hang_together_by_eps_alone():
+    """Eigenvalues within 1e-5 of one, and of each other: float32 cannot tell them apart, the result still is right."""
+    kind = torch.zeros(12, 12, dtype=torch.long)
+    kind[2:6, 2:6] = 1
+    kind[7:11, 3:10] = 2
+    features = torch.eye(3)[kind.flatten()]
+    fast = maskcut.maskcut_rounds(features, (12, 12))
+    slow = maskcut.maskcut_rounds(features, (12, 12), solver="dense")
+    assert fast[0].eigenvalue > maskcut.NEARLY_APART
+    assert fast[0].eigenvalue == pytest.approx(slow[0].eigenvalue, abs=1e-10)
+    for a, b in zip(fast, slow, strict=True):
+        assert a.eigenvalue == pytest.approx(b.eigenvalue, abs=1e-6)
+        assert torch.equal(a.mask, b.mask)
+
+
+def test_cut_is_the_same_for_both_signs_of_the_vector():
+    v = torch.randn(8, 10, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    for corner_value in (-3.0, 3.0):
+        for corners in ([0, 9], [0, 9, 70], [0, 9, 70, 79]):
+            u = v.flatten().clone()
+            u[corners] = corner_value
+            one, other = maskcut.split(u, (8, 10)), maskcut.split(-u, (8, 10))
+            assert torch.equal(one[1], other[1])
+            assert one[2] == other[2]
+            assert torch.equal(one[3], other[3])
+            assert one[1][one[2]]  # the seed lies on the object's side
+            if len(corners) > 2:
+                assert int(one[1][[0, 0, -1, -1], [0, -1, 0, -1]].sum()) <= 1
+
+
+def test_only_the_piece_with_the_seed_is_kept():
+    v = torch.zeros(6, 6)
+    v[1:3, 1:3], v[4, 4], v[3, 3] = 1.0, 2.0, 1.0
+    _, foreground, seed, piece = maskcut.split(v.flatten(), (6, 6))
+    assert seed == (4, 4)
+    assert int(foreground.sum()) == 6
+    assert int(piece.sum()) == 1  # patches that touch at a corner only do not hang together
+
+
+def test_further_masks_must_be_new_and_large_enough():
+    features, _ = scene(20, 20, [(3, 3, 13, 13)], noise=0.2)
+    rounds = maskcut.maskcut_rounds(features, (20, 20), n_masks=3)
+    assert len(maskcut.maskcut(features, (20, 20))) == sum(not r.dropped for r in rounds)
+    assert all(not r.dropped for r in rounds[:-1])
+    first = rounds[0]
+    again = maskcut._judge(0.5, first.vector.flatten(), (20, 20), [first], 0)
+    assert again.dropped == "an earlier object again"
+    tiny = torch.zeros(20, 20)
+    tiny[17, 4:8] = 1.0
+    assert maskcut._judge(0.5, tiny.flatten(), (20, 20), [first], 0).dropped == "too small"
+    tiny[17, 4:9] = 1.0
+    assert maskcut._judge(0.5, tiny.flatten(), (20, 20), [first], 0).dropped == ""
+
+
+def test_one_mask_is_the_first_of_three(tokens):
+    assert torch.equal(
+        maskcut.maskcut(tokens[0], (20, 20), n_masks=1)[0], maskcut.maskcut(tokens[0], (20, 20))[0]
+    )
+
+
+@pytest.mark.parametrize("n", [4, 144])
+@pytest.mark.parametrize("features", [torch.ones, torch.zeros])
+def test_patches_that_are_all_alike_give_no_mask(n, features):
+    side = int(n**0.5)
+    assert maskcut.maskcut(features(n, 5), (side, side)).shape == (0, side, side)
+    assert [len(m) for m in maskcut.maskcut_batch(features(2, n, 5), (side, side))] == [0, 0]
+
+
+def test_patches_that_are_all_unlike_give_no_mask():
+    assert maskcut.maskcut(torch.eye(16), (4, 4)).shape == (0, 4, 4)
+
+
+def test_the_smallest_image():
+    masks = maskcut.maskcut(torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0, 1]]), (2, 2))
+    assert masks.shape[0] == 1
+    assert int(masks.sum()) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": torch.full((16, 3), torch.nan)}, "finite"),
+        ({"features": torch.ones(16, 3, dtype=torch.long)}, "integer entries"),
+        ({"features": torch.ones(17, 3)}, "leave the class token out"),
+        ({"features": torch.ones(16)}, r"\(patches, d\)"),
+        ({"grid": (3, 4)}, "12 patches, features have 16 rows"),
+        ({"features": torch.ones(3, 3), "grid": (1, 3)}, "at least 4 patches"),
+        ({"n_masks": 0}, "n_masks must be an integer of at least 1"),
+        ({"tau": 1.0}, "tau must lie in"),
+        ({"eps": 0.0}, "eps must lie in"),
+        ({"solver": "magic"}, "solver must be one of"),
+    ],
+)
+def test_errors_say_what_was_expected(change, message):
+    good = {"features": torch.rand(16, 3, generator=torch.Generator().manual_seed(0)), "grid": (4, 4)}
+    with pytest.raises(ValueError, match=message):
+        maskcut.maskcut(**(good | change))
+
+
+def test_boxes():
+    masks = torch.zeros(2, 5, 7, dtype=torch.bool)
+    masks[0, 1:3, 2:6] = True
+    masks[1, 4, 0] = True
+    assert maskcut.boxes_of(masks).tolist() == [[2, 1, 6, 3], [0, 4, 1, 5]]
+    assert maskcut.boxes_of(masks[:0]).shape == (0, 4)
+    with pytest.raises(ValueError, match="mask 1 is empty"):
+        maskcut.boxes_of(torch.stack([masks[0], torch.zeros(5, 7, dtype=torch.bool)]))
+
+
+def test_discover_reads_projections_of_crate_and_keys_of_a_vit():
+    images = data.load("embedded", "test", n=2, seed=3, image_size=96).images
+    for name in ("crate_mini_animals", "vit_mini_animals"):
+        model = load_pretrained(name)
+        found = maskcut.discover(model, images, [-1, 3])
+        assert sorted(found) == [3, 7]
+        features = patch_features(model, images, [3])[3]
+        for i in range(2):
+            assert agree(found[3][i], maskcut.maskcut(features[i], (12, 12))) == 1
+
+
+@pytest.mark.realdata
+def test_real_tokens_at_30_x_30(data_folder):
+    images = data.load("horses", "test", n=2, image_size=240, root=data_folder).images
+    for name in ("crate_mini_animals", "vit_mini_animals"):
+        for features in patch_features(load_pretrained(name), images, [6])[6]:
+            fast, slow = (maskcut.maskcut(features, (30, 30), solver=s) for s in maskcut.SOLVERS)
+            assert agree(fast, slow) >= 0.99
+            assert np.isfinite(maskcut.boxes_of(fast).numpy()).all()
