@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from crate_mini.cli import accuracy, segmentation
+from crate_mini.cli import accuracy, maskcut, segmentation
 from crate_mini.cli.common import DEFAULTS
 
-KINDS = (accuracy, segmentation)
+KINDS = (accuracy, segmentation, maskcut)
 
 
 def add(commands: argparse._SubParsersAction) -> None:

@@ -1,0 +1,184 @@
+"""``crate-mini evaluate maskcut``: objects found without labels, against true masks and boxes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from crate_mini import data
+from crate_mini.attention_maps import upsample
+from crate_mini.average_precision import (
+    average_precision,
+    average_precision_interval,
+    box_overlaps,
+    correct_localisation,
+    mask_overlaps,
+)
+from crate_mini.checkpoints import write_atomically
+from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.maskcut import TAU, boxes_of, discover
+from crate_mini.provenance import provenance
+from crate_mini.recorder import layer_numbers
+from crate_mini.segmentation import centre_prior, mean_interval
+
+CHUNK = 4  # images between two writes of what there is so far
+
+
+def add(kinds: argparse._SubParsersAction) -> None:
+    """Add the kind to the parser of ``evaluate``."""
+    p = kinds.add_parser("maskcut", help="MaskCut's objects against true masks: AP, CorLoc", **DEFAULTS)
+    add_evaluation(p)
+    add_data(p, "embedded")
+    p.set_defaults(image_size=480)
+    p.add_argument(
+        "--size", dest="image_size", type=int, default=argparse.SUPPRESS, help="same as --image-size"
+    )
+    p.add_argument("--layers", type=int, nargs="+", help="whose features are cut; by default all, one by one")
+    p.add_argument("--n-masks", type=int, default=3, help="the most objects to look for in an image")
+    p.add_argument("--tau", type=float, default=TAU, help="cosine above which two patches are joined")
+    p.add_argument(
+        "--objects", choices=("mask", "parts"), default="mask",
+        help="one object an image, or one for each value of the part masks (the classes of VOC)",
+    )  # fmt: skip
+    p.set_defaults(run=_maskcut)
+
+
+def _maskcut(a: argparse.Namespace) -> None:
+    if a.n_masks < 1:
+        raise ValueError(f"--n-masks must be at least 1, got {a.n_masks}")
+    model, images, device = model_and_images(a)
+    layers = layer_numbers(model, a.layers)
+    truths = [true_objects(images, i, a.objects) for i in range(len(images))]
+    settings = {
+        "weights": a.weights, "data": images.name, "images": len(images), "seed": a.seed,
+        "untrained": a.untrained, "image_size": a.image_size, "n_masks": a.n_masks, "tau": a.tau,
+        "objects": a.objects, "layers": layers,
+    }  # fmt: skip
+
+    def measure(i: int) -> dict[str, dict]:
+        found = discover(model, images.images[i : i + 1], layers, n_masks=a.n_masks, tau=a.tau)
+        return {str(layer): overlaps(masks[0], *truths[i]) for layer, masks in found.items()}
+
+    tables = _resumable(len(images), measure, settings, a.out, sum(int(t[0].sum()) for t in truths))
+    result = provenance(device, **settings)
+    result["by_layer"] = {str(layer): summary([image[str(layer)] for image in tables]) for layer in layers}
+    result["baselines"] = baselines(truths)
+    _print(result)
+    if a.out is not None:
+        text = json.dumps(result, indent=1) + "\n"
+        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        _partial(a.out).unlink(missing_ok=True)
+
+
+def true_objects(images: data.ImageSet, i: int, objects: str = "mask") -> tuple[Tensor, Tensor]:
+    """Masks of the objects of an image ``(g, H, W)``, and which pixels count ``(H, W)``.
+
+    Raises:
+        ValueError: the set has no such masks, or none with an object pixel for this image.
+    """
+    source = images.masks if objects == "mask" else images.parts
+    where = images.files[i] if images.files else f"image {i}"
+    if source is None:
+        raise ValueError(f"the set {images.name!r} has no {'masks' if objects == 'mask' else 'part masks'}")
+    values = [v for v in source[i].unique().tolist() if v not in (0, data.IGNORE)]
+    if not values:
+        raise ValueError(
+            f"{where} of {images.name!r} has no object pixel in its mask; leave such images out with subset()"
+        )
+    counted = source[i] != data.IGNORE
+    if images.masks is not None:
+        counted &= images.masks[i] != data.IGNORE
+    return torch.stack([source[i] == v for v in values]), counted
+
+
+def overlaps(masks: Tensor, truth: Tensor, counted: Tensor) -> dict[str, list]:
+    """Overlaps of predicted masks, on a grid of patches or of pixels, with the true ones: of masks and of boxes."""
+    large = upsample(masks, tuple(truth.shape[-2:]))
+    return {
+        "mask": mask_overlaps(large, truth, counted).tolist(),
+        "box": box_overlaps(boxes_of(large), boxes_of(truth)).tolist(),
+        "objects": len(truth),
+    }
+
+
+def summary(tables: list[dict]) -> dict:
+    """AP of masks and boxes with intervals, CorLoc, and the first mask's mean IoU, from the tables of all images.
+
+    A mask's score is one over its place in the order of discovery: MaskCut gives no other.
+    """
+    result = {}
+    for kind in ("mask", "box"):
+        by_image, scores = _tables(tables, kind)
+        result[kind] = average_precision_interval(by_image, scores, draws=200)
+        if kind == "mask":
+            first = torch.tensor([float(t[0].max()) if len(t) else 0.0 for t in by_image])
+            result["first_iou"] = mean_interval(first)
+            result["masks_per_image"] = sum(map(len, by_image)) / len(by_image)
+        else:
+            result["corloc"] = mean_interval(correct_localisation(by_image).float())
+    return result
+
+
+def baselines(truths: list[tuple[Tensor, Tensor]]) -> dict[str, dict]:
+    """What needs no network: the whole image, and of nine centred ellipses the one with the best AP of masks here."""
+    size = tuple(truths[0][0].shape[-2:])
+    whole = summary([overlaps(torch.ones(1, *size, dtype=torch.bool), *t) for t in truths])
+    best: tuple[float, float, list[dict]] = (-1.0, 0.0, [])
+    for share in (s / 10 for s in range(1, 10)):
+        tables = [overlaps(centre_prior(size, share)[None], *t) for t in truths]
+        ap = average_precision(*_tables(tables, "mask"))["AP"]
+        best = max(best, (ap, share, tables), key=lambda b: b[0])
+    return {"everything": whole, "centre": summary(best[2]) | {"share": best[1]}}
+
+
+def _tables(images: list[dict], kind: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Overlaps and scores as :func:`~crate_mini.average_precision.average_precision` takes them."""
+    by_image = [torch.tensor(t[kind], dtype=torch.float64).reshape(-1, t["objects"]) for t in images]
+    return by_image, [1 / torch.arange(1.0, 1 + len(t)) for t in by_image]
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(f".{out.name}.partial")
+
+
+def _resumable(
+    n: int, measure: Callable[[int], dict], settings: dict, out: Path | None, fingerprint: int
+) -> list[dict]:
+    """``[measure(0), …, measure(n - 1)]``, written beside ``out`` every few images and taken up again from there."""
+    asked = settings | {"fingerprint": fingerprint}
+    done: list[dict] = []
+    if out is not None and _partial(out).is_file():
+        earlier = json.loads(_partial(out).read_text(encoding="utf-8"))
+        if earlier["settings"] == json.loads(json.dumps(asked)):
+            done = earlier["tables"]
+            print(f"going on after {len(done)} of {n} images")
+        else:
+            print(f"{_partial(out).name} is of a run with other settings: starting over")
+    with tqdm(total=n, initial=len(done), desc="maskcut", unit="image") as bar:
+        for i in range(len(done), n):
+            done.append(measure(i))
+            bar.update()
+            if out is not None and (len(done) % CHUNK == 0 or len(done) == n):
+                text = json.dumps({"settings": asked, "tables": done})
+                write_atomically(
+                    _partial(out), lambda temporary, text=text: temporary.write_text(text, encoding="utf-8")
+                )
+    return done
+
+
+def _print(result: dict) -> None:
+    print(f"MaskCut on {result['images']} images of {result['data']}, {result['image_size']} px, in per cent")
+    print("             masks: AP  AP50  AP75   boxes: AP  AP50  AP75   CorLoc   IoU of the first")
+    rows = {f"layer {k}": v for k, v in result["by_layer"].items()} | result["baselines"]
+    for name, row in rows.items():
+        mask, box = ([100 * row[k][m][0] for m in ("AP", "AP50", "AP75")] for k in ("mask", "box"))
+        print(
+            f"  {name:<12}  " + "".join(f"{v:6.1f}" for v in mask) + "        " + "".join(f"{v:6.1f}" for v in box)
+            + f"   {100 * row['corloc'][0]:6.1f}   {100 * row['first_iou'][0]:16.1f}"
+        )  # fmt: skip
