@@ -121,14 +121,21 @@ def report(logits: Logits, labels: Labels, *, bins: int = 15, seed: int = 0) -> 
     The temperature is fitted on one half of the images, drawn by ``seed``, and judged on the other.
 
     Returns:
-        ``{"top1", "confidence", "nll", "ece_width", "ece_mass", "floor_width", "floor_mass", "temperature",
-        "other_half": {"before": {...}, "after": {...}}}``, errors in shares of 1, ``nll`` in nats.
+        ``{"images", "bins", "top1", "confidence", "nll", "ece_width", "ece_mass", "floor_width", "floor_mass",
+        "temperature", "other_half": {"images", "before": {...}, "after": {...}}}``, errors in shares of 1, ``nll``
+        in nats. Where no temperature is best (:func:`fit_temperature`), it and ``after`` are None.
+
+    Raises:
+        ValueError: fewer images than two for every bin, or shapes that do not fit.
     """
-    halves = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).chunk(2)
-    if len(halves) < 2:
-        raise ValueError("a temperature needs two images at least, one to fit and one to judge")
-    temperature = fit_temperature(logits[halves[0]], labels[halves[0]])
-    judged, truth = logits[halves[1]], labels[halves[1]]
+    if len(labels) < 2 * bins:
+        raise ValueError(f"{len(labels)} images are too few for {bins} bins in each half")
+    fitted, other = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tensor_split(2)
+    try:
+        temperature = fit_temperature(logits[fitted], labels[fitted])
+    except ValueError:
+        temperature = None
+    judged, truth = logits[other], labels[other]
     floors = {f"floor_{s}": calibration_floor(logits, bins=bins, scheme=s, seed=seed) for s in SCHEMES}
     return {
         "images": len(labels),
@@ -139,9 +146,27 @@ def report(logits: Logits, labels: Labels, *, bins: int = 15, seed: int = 0) -> 
         "other_half": {
             "images": len(truth),
             "before": _scores(judged, truth, bins),
-            "after": _scores(judged / temperature, truth, bins),
+            "after": None if temperature is None else _scores(judged / temperature, truth, bins),
         },
     }
+
+
+def summary(r: dict[str, Any]) -> str:
+    """A report in a line or two of words."""
+    sure = "too sure" if r["confidence"] > r["top1"] else "not sure enough"
+    line = (
+        f"calibration error {r['ece_mass']:.1%} in {r['bins']} bins of equal mass, {r['ece_width']:.1%} of equal "
+        f"width (a perfect model: {r['floor_mass']:.1%}, {r['floor_width']:.1%}); confidence {r['confidence']:.1%}, "
+        f"{sure}"
+    )
+    after = r["other_half"]["after"]
+    if after is None:
+        return line
+    before = r["other_half"]["before"]
+    return (
+        f"{line}\ntemperature {r['temperature']:.2f}, fitted on half of the images, takes the error of the other "
+        f"half from {before['ece_mass']:.1%} to {after['ece_mass']:.1%}"
+    )
 
 
 def _scores(logits: Logits, labels: Labels, bins: int) -> dict[str, float]:

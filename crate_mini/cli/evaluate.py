@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from crate_mini.cli import accuracy, maskcut, segmentation
+from crate_mini.cli import accuracy, maskcut, segmentation, transfer
 from crate_mini.cli.common import DEFAULTS
 
-KINDS = (accuracy, segmentation, maskcut)
+KINDS = (accuracy, segmentation, maskcut, transfer)
 
 
 def add(commands: argparse._SubParsersAction) -> None:

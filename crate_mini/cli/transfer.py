@@ -1,0 +1,70 @@
+"""``crate-mini evaluate transfer``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from crate_mini import calibration, data
+from crate_mini.checkpoints import write_atomically
+from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.provenance import provenance
+from crate_mini.recipes import get_recipe, list_recipes
+from crate_mini.transfer import POOLS, features, fine_tune, linear_probe
+
+
+def add(kinds: argparse._SubParsersAction) -> None:
+    """Add the kind to the parser of ``evaluate``."""
+    p = kinds.add_parser(
+        "transfer", help="other labels: a linear probe on frozen features, or fine-tuning", **DEFAULTS
+    )
+    add_evaluation(p)
+    add_data(p, "pets")
+    p.add_argument("--n-train", type=int, help="training images to draw; by default all")
+    p.add_argument("--method", choices=("probe", "finetune"), default="probe", help="what is trained")
+    p.add_argument("--pool", choices=POOLS, default="class", help="what the probe reads")
+    p.add_argument(
+        "--l2", type=float, help="the probe's penalty; by default chosen on a fifth of the training images"
+    )
+    p.add_argument(
+        "--recipe", choices=list_recipes(), metavar="NAME", default="finetune_mini", help="of fine-tuning"
+    )
+    p.add_argument("--epochs", type=int, help="of fine-tuning; by default the recipe's")
+    p.add_argument(
+        "--folder", type=Path, help="where fine-tuning saves its state, to be gone on from, and weights"
+    )
+    p.set_defaults(run=_transfer)
+
+
+def _transfer(a: argparse.Namespace) -> None:
+    splits = data.SETS[a.data][1]
+    if "train" not in splits:
+        raise ValueError(
+            f"{a.data!r} has one split only, {splits[0]}; transfer needs images to train on, too"
+        )
+    model, test_set, device = model_and_images(a)
+    train_set = data.load(
+        a.data, "train", image_size=a.image_size, n=a.n_train, seed=a.seed, root=a.root, progress=True
+    )
+    result = provenance(device, weights=a.weights, data=test_set.name, images=len(test_set), seed=a.seed)
+    result |= {"image_size": a.image_size, "untrained": a.untrained, "train_images": len(train_set)}
+    if a.method == "probe":
+        probe, result["probe"] = linear_probe(model, train_set, test_set, pool=a.pool, l2=a.l2, seed=a.seed)
+        numbers, logits = result["probe"], probe(features(model, test_set.images, pool=a.pool))
+        what = f"linear probe on {POOLS[a.pool]}, l2 {numbers['l2']:g}"
+    else:
+        changes = {"seed": a.seed} | ({"epochs": a.epochs} if a.epochs else {})
+        recipe = get_recipe(a.recipe, **changes).recipe
+        tuned, run = fine_tune(model, train_set, test_set, recipe, out=a.folder, device=device)
+        last = {k.removeprefix("val_"): v for k, v in run.history[-1].items() if k.startswith("val_")}
+        result["fine_tune"] = last | {"recipe": asdict(recipe), "history": run.history}
+        numbers, logits = result["fine_tune"], calibration.logits_of(tuned, test_set)[0]
+        what = f"fine-tuned for {recipe.epochs} epochs"
+    print(f"{a.weights} on {test_set.name}, {what}: top-1 {numbers['top1']:.1%}, top-5 {numbers['top5']:.1%}")
+    result["calibration"] = calibration.report(logits, test_set.labels.cpu(), seed=a.seed)
+    print(calibration.summary(result["calibration"]))
+    if a.out is not None:
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
