@@ -11,6 +11,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from crate_mini.inspector import HeadInspector, dequantise
 from crate_mini.inspector.contract import decode_maps
 from crate_mini.inspector.strip import layer_strip
 from crate_mini.model import CRATE, create_model
+from crate_mini.recorder import record
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,65 @@ def test_the_command_line_does_not_import_widgets():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 
+# ---- patches that the kernel is asked for ----------------------------------------------------------------
+
+
+def ask(live: HeadInspector, image: int, layer: list[int]) -> dict:
+    """What the page writes into the box, and what the kernel answers."""
+    live._question.value = json.dumps({"image": image, "layer": layer, "turn": str(time.monotonic_ns())})
+    (output,) = live._answers.outputs
+    return json.loads(re.search(r"receivePairs\((.*)\);}</script>$", output["data"]["text/html"], re.S)[1])
+
+
+def pair_numbers(text: str, like: torch.Tensor) -> torch.Tensor:
+    """``(K, n, p)`` of one text of a pair."""
+    numbers = torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f2").astype(np.float32))
+    heads, n, p = like.shape
+    return numbers.view(n, heads, p).transpose(0, 1)
+
+
+def test_the_kernel_sends_queries_and_keys_of_the_layer_asked_for(model, make_images):
+    torch.manual_seed(1)
+    models = {"CRATE": model, "ViT": create_model("vit_nano", image_size=32, num_classes=3).eval()}
+    images = make_images(2, 48, 48)
+    live = HeadInspector(models, images, side=48, run_in_page=False, layers=[1, 3])
+    answer = ask(live, 1, [0, 1])
+    assert (answer["image"], answer["layer"], len(answer["pairs"])) == (1, [0, 1], 2)
+    for (name, one), number, pair in zip(models.items(), (1, 3), answer["pairs"], strict=True):
+        seen = record(one, images[1:], "attention_in", layers=[number])["attention_in"][number]
+        operator = one.blocks[number].attention
+        with torch.no_grad():
+            queries, keys = operator.queries_keys(operator.project(seen))
+        torch.testing.assert_close(pair_numbers(pair["keys"], keys[0]), keys[0], atol=1e-4, rtol=1e-3)
+        assert (pair["queries"] is None) == (name == "CRATE")  # of MSSA they are the keys
+        if pair["queries"]:
+            found = pair_numbers(pair["queries"], keys[0])
+            torch.testing.assert_close(found, queries[0], atol=1e-4, rtol=1e-3)
+
+
+def test_a_kernel_that_cannot_answer_says_why_and_lives_on(live, model, monkeypatch):
+    def no_memory(*_):
+        raise RuntimeError("out of memory\nand much more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crate_mini.inspector.live.tokens_seen", no_memory)
+        assert ask(live, 0, [1]) == {"image": 0, "layer": [1], "error": "out of memory"}
+    assert "pairs" in ask(live, 0, [1])
+
+
+def test_tokens_of_the_pictures_asked_last_are_kept(model, make_images):
+    live = HeadInspector(model, make_images(6, 16, 16), side=16, run_in_page=False)
+    for image in (0, 1, 2, 3, 4, 5, 5):
+        ask(live, image, [0])
+    assert list(live._seen) == [2, 3, 4, 5]
+
+
+def test_two_inspectors_of_the_same_pictures_have_names_of_their_own(model, make_images):
+    one, other = (HeadInspector(model, make_images(1, 16, 16)).viewer.id for _ in range(2))
+    assert one.rsplit("-", 2)[0] == other.rsplit("-", 2)[0]
+    assert one.rsplit("-", 1)[1] != other.rsplit("-", 1)[1]
+
+
 # ---- in the page -----------------------------------------------------------------------------------------
 
 RUN = """html => { const script = document.createElement('script');
@@ -202,6 +263,72 @@ def test_the_page_receives_a_photo_and_stays_as_it_was(open_viewer, live, tmp_pa
     )
     values = dequantise(*decode_maps(news(live)["maps"][0], 4, 4))
     np.testing.assert_allclose(found, values[1, 2].flatten(), atol=1e-12)
+
+
+HEADS = (
+    "Array.from(document.querySelector('.crate-heads').headViewer.panels[0].tiles, t => Array.from(t.map.x))"
+)
+
+
+def live_page(live: HeadInspector, path) -> None:
+    """The inspector's parts as a notebook shows them, with a plain box in the place of the widget."""
+    path.write_text(
+        "<!doctype html><meta charset=utf-8><link rel=icon href='data:,'><main>"
+        + live._picture.outputs[0]["data"]["text/html"]
+        + f"<div class='{live.viewer.id}-ask' style='display:none'><input></div></main>",
+        encoding="utf-8",
+    )
+
+
+def test_the_page_asks_the_kernel_for_patches_and_draws_the_answer(
+    open_viewer, live, model, make_images, tmp_path
+):
+    live_page(live, tmp_path / "live.html")
+    tab = open_viewer(tmp_path / "live.html")
+    tab.evaluate("""() => { window.asked = [];
+      document.querySelector('input:not([type])').addEventListener('input', e => asked.push(e.target.value)); }""")
+    canvas = tab.locator(".ch-large canvas")
+    canvas.focus()
+    tab.keyboard.press("ArrowDown")
+    tab.wait_for_function("asked.length === 1")
+    assert "Asking the kernel" in tab.locator(".ch-from").inner_text()
+    tab.keyboard.press("ArrowRight")  # while the kernel is at work nothing more is asked
+    tab.get_by_role("slider", name="nano, layer").fill("1")
+    tab.locator(".crate-heads[data-shown*='\"layer\":[1]']").wait_for()
+    (question,) = tab.evaluate("asked")
+    live._question.value = question
+    tab.evaluate(RUN, live._answers.outputs[0]["data"]["text/html"])
+    tab.wait_for_function("asked.length === 2")  # the layer moved meanwhile: its turn now
+    live._question.value = tab.evaluate("asked[1]")
+    assert json.loads(live._question.value)["layer"] == [1]
+    tab.evaluate(RUN, live._answers.outputs[0]["data"]["text/html"])
+    patch = 3 * 6 + 4
+    tab.locator(f".crate-heads[data-shown*='\"token\":[{1 + patch}]']").wait_for()
+    assert "row 4, column 5" in tab.locator(".ch-from").inner_text()
+    seen = record(model, make_images(2, 48, 48)[:1], "projections", layers=[1])["projections"][1][0]
+    expected = (seen[:, 1 + patch, None] * seen[:, 1:]).sum(-1).div(24**0.5).softmax(-1)
+    np.testing.assert_allclose(tab.evaluate(HEADS), expected, atol=1e-4)
+    tab.get_by_role("slider", name="nano, layer").fill("2")  # the first answer has come, too
+    tab.locator(".crate-heads[data-shown*='\"layer\":[2]']").wait_for()
+    assert json.loads(tab.locator(".crate-heads").get_attribute("data-shown"))["token"] == [1 + patch]
+    assert tab.evaluate("asked.length") == 2
+
+
+def test_the_page_says_why_the_kernel_did_not_answer(open_viewer, live, tmp_path):
+    live_page(live, tmp_path / "live.html")
+    tab = open_viewer(tmp_path / "live.html")
+    tab.locator(".ch-large canvas").focus()
+    tab.keyboard.press("ArrowDown")
+    tab.get_by_text("Asking the kernel").wait_for()
+    answer = {"image": 0, "layer": [2], "error": "out of memory"}
+    viewer = "document.querySelector('.crate-heads').headViewer"
+    tab.evaluate(f"answer => {viewer}.receivePairs(answer)", answer)
+    tab.get_by_text("The kernel could not answer: out of memory").wait_for()
+    tab.evaluate("document.querySelector('input:not([type])').remove()")
+    tab.locator(".ch-large canvas").press("ArrowDown")
+    tab.get_by_text("Patches need a running kernel: run the cell again.").wait_for()
+    tab.get_by_role("button", name="Back to the class token").click()
+    tab.get_by_text("Attention of the class token. Point at").wait_for()
 
 
 def test_the_picture_follows_the_slider_within_150_milliseconds(open_viewer, work, make_images, tmp_path):

@@ -177,3 +177,59 @@ def test_nothing_is_computed_for_who_only_passes_by(open_viewer, page):
     }""")
     tab.wait_for_timeout(400)
     assert tab.evaluate("document.querySelector('.crate-heads').headViewer.data.models[0].running") is None
+
+
+# ---- models too large for a page: queries and keys were prepared ----------------------------------------
+
+
+def test_prepared_patches_answer_without_the_model(open_viewer, models, pictures, tmp_path):
+    viewer = inspect_images(models, pictures, titles=["a", "b"], layer=2, prepare_patches=True)
+    assert viewer.contract["patches"] == "prepared"
+    tab = open_viewer(viewer.save(tmp_path / "heads.html"))
+    assert tab.get_by_role("button", name="Your own photo").count() == 0
+    point(tab, 0, 0.3, 0.6)
+    shown = asked(tab, [35, 10])
+    for m, (model, token) in enumerate(zip(models.values(), (35, 10), strict=True)):
+        expected = attention(model, pictures[0], shown["layer"][m], token)
+        found = torch.tensor(tab.evaluate(MAPS, m), dtype=torch.float64)
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    tab.get_by_role("radio", name="b", exact=True).check(force=True)
+    point(tab, 0, 0.6, 0.3, "click")
+    asked(tab, [1 + 2 * 12 + 7, 1 + 1 * 6 + 3])
+    tab.get_by_role("slider", name="CRATE, layer").fill("0")
+    assert state(tab)["token"] == [1 + 2 * 12 + 7, 1 + 1 * 6 + 3]
+    found = torch.tensor(tab.evaluate(MAPS, 0), dtype=torch.float64)
+    expected = attention(models["CRATE"], pictures[1], 0, 1 + 2 * 12 + 7)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_layers_that_do_not_fit_are_named(open_viewer, models, pictures, tmp_path, monkeypatch):
+    """Those nearest to the layer shown first go in."""
+    pages = [
+        len(inspect_images(models, pictures, layer=2, prepare_patches=p).to_html()) for p in (False, True)
+    ]
+    limit = (pages[0] + pages[1]) // 2
+    monkeypatch.setattr("crate_mini.inspector.viewer.MAX_PAGE", limit)
+    viewer = inspect_images(models, pictures, layer=2, prepare_patches=True)
+    assert pages[0] < len(viewer.to_html().encode()) <= limit
+    pairs = viewer.contract["models"][0]["maps"][0]["pairs"]
+    assert pairs[2] is not None
+    assert pairs[0] is None
+    there = ", ".join(str(i) for i, pair in enumerate(pairs) if pair)
+    tab = open_viewer(viewer.save(tmp_path / "heads.html"))
+    point(tab, 0, 0.3, 0.6, "click")
+    asked(tab, [35, 10])
+    tab.get_by_role("slider", name="CRATE, layer").fill("0")
+    assert state(tab)["token"] == [0, 0]
+    assert f"CRATE: patches can be asked in layers {there} only" in tab.locator(".ch-from").inner_text()
+
+
+def test_a_page_with_a_large_model_stays_under_six_megabytes(make_images):
+    """CRATE-Small with patches of 8: 30 million parameters, 400 patches, and 7.4 MB of keys for twelve layers."""
+    torch.manual_seed(0)
+    model = create_model("crate_small_8", num_classes=10).eval()
+    page = inspect_images(model, make_images(1, 160, 160), prepare_patches=True, strip=False)
+    there = [pair is not None for pair in page.contract["models"][0]["maps"][0]["pairs"]]
+    assert 5_000_000 < len(page.to_html().encode()) < 6_000_000
+    assert 8 <= sum(there) < 12
+    assert all(there[9:])  # around the last but one, which is shown first

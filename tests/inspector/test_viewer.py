@@ -299,3 +299,24 @@ def test_networks_too_large_for_a_page_are_refused_and_known_beforehand(make_ima
         small.cls_token[0, 0, 0] = 1e9
     with pytest.raises(ValueError, match="not finite in half precision: cls_token"):
         HeadViewer(make_images(1, 32, 32), make_maps(1, 4, 4, 4, 4), networks=small)
+
+
+def test_colours_of_the_theme_stand_in_one_place(images, maps):
+    from crate_mini.inspector.viewer import _asset, _theme
+
+    theme = _theme()
+    assert theme.count("{") == theme.count("}")
+    for name in ("ink", "quiet", "line", "paper", "well", "accent"):
+        assert theme.count(f"--{name}:") == 2  # plain, and for both themes
+        assert f"--{name}:" not in _asset("heads.css")
+    assert "cp-title" not in theme  # nothing of the playgrounds' own
+    assert theme in HeadViewer(images, maps)._repr_html_()
+
+
+def test_queries_and_keys_come_from_one_place(images, maps):
+    pairs = {"": [[None] * 4] * 3}
+    assert build_contract(images, maps)["patches"] is None
+    assert build_contract(images, maps, pairs=pairs)["patches"] == "prepared"
+    assert build_contract(images, maps, asks_kernel=True)["patches"] == "kernel"
+    with pytest.raises(ValueError, match="choose one"):
+        build_contract(images, maps, pairs=pairs, asks_kernel=True)
