@@ -80,6 +80,8 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
         settings |= few | {"compile": False}
         if (settings["start"] or "").endswith(".safetensors"):
             settings["start"] = None  # what an earlier training would have written
+    if settings["start"]:
+        settings["model"] = settings["start"]  # whatever the flag says: the weights tell
     return argparse.Namespace(**settings)
 
 
