@@ -1,27 +1,24 @@
 """Images behind one function, in three tiers: made on the spot, found in a local folder, or downloaded.
 
-:func:`load` returns an :class:`ImageSet` whatever the source. Local data sets lie, in their usual layouts, in the
-folder named by ``root`` or by the environment variable ``CRATE_MINI_DATA``::
+:func:`load` returns an :class:`ImageSet` whatever the source, :func:`open_stream` an :class:`ImageStream` of what does
+not fit into memory. Local data sets lie, in their usual layouts, in the folder named by ``root`` or by the
+environment variable ``CRATE_MINI_DATA``::
 
     tiny-imagenet-200/  train/<wnid>/images/*.JPEG  val/images  val/val_annotations.txt  wnids.txt  words.txt
+    imagenette2-160/, imagenette2-320/ or imagenette2/  train/<wnid>/*.JPEG  val/<wnid>/*.JPEG
+    cifar-10-batches-py/, cifar-100-python/, stl10_binary/
     oxford-iiit-pet/    images/  annotations/trimaps/  annotations/{trainval,test}.txt
+    caltech101/         101_ObjectCategories/<class>/image_*.jpg  Annotations/<class>/annotation_*.mat
+    VOCdevkit/VOC2012/  JPEGImages/  SegmentationClass/  ImageSets/Segmentation/{train,val,trainval}.txt
     weizmann-horse/     images/  masks/
-    cifar-10-batches-py/, cifar-100-python/
 """
 
+from crate_mini.data.images import DataError, fit_image, open_image, photographs, to_patch_grid
 from crate_mini.data.imageset import IGNORE, ImageSet
-from crate_mini.data.sources import (
-    SETS,
-    TINY_IMAGENET_ANIMALS,
-    DataError,
-    data_root,
-    fit_image,
-    load,
-    open_image,
-    photographs,
-    to_patch_grid,
-    whereabouts,
-)
+from crate_mini.data.labelled import TINY_IMAGENET_ANIMALS
+from crate_mini.data.request import data_root
+from crate_mini.data.sources import SETS, load, open_stream, whereabouts
+from crate_mini.data.streaming import ImageStream
 
 __all__ = [
     "IGNORE",
@@ -29,10 +26,12 @@ __all__ = [
     "TINY_IMAGENET_ANIMALS",
     "DataError",
     "ImageSet",
+    "ImageStream",
     "data_root",
     "fit_image",
     "load",
     "open_image",
+    "open_stream",
     "photographs",
     "to_patch_grid",
     "whereabouts",

@@ -61,6 +61,11 @@ class ImageSet(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, 3, H, W)``."""
+        return tuple(self.images.shape)
+
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         item = {"image": self.images[i], "label": self.labels[i]}
         if self.masks is not None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import http.server
 import os
 import pickle
 import socket
-import threading
-import zipfile
 from pathlib import Path
 
 import jaxtyping
@@ -17,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import datasets
 
 from crate_mini.data import (
     IGNORE,
-    SETS,
     DataError,
     data_root,
     fit_image,
+    labelled,
     load,
     open_image,
     photographs,
-    sources,
 )
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
@@ -120,7 +115,7 @@ class TestTinyImageNet:
             assert data.labels.tolist() == labels
 
     def test_animals(self, tiny_imagenet, monkeypatch):
-        monkeypatch.setattr(sources, "TINY_IMAGENET_ANIMALS", ("n02", "n01"))
+        monkeypatch.setattr(labelled, "TINY_IMAGENET_ANIMALS", ("n02", "n01"))
         assert load("tiny-imagenet-animals", root=tiny_imagenet.parent).classes == ("dog", "cat")
 
     def test_environment_names_the_folder(self, tiny_imagenet, monkeypatch):
@@ -162,12 +157,57 @@ class TestTinyImageNet:
         with pytest.raises(DataError, match=r"no image at .*val_1.JPEG"):
             load("tiny-imagenet", "val", root=tiny_imagenet.parent)
 
-    @pytest.mark.parametrize("keep", [0, 10, 0.6])
+    @pytest.mark.parametrize("keep", [10, 0.6])
     def test_truncated_image(self, tiny_imagenet, keep):
         path = tiny_imagenet / "train" / "n02" / "images" / "n02_1.JPEG"
         content = path.read_bytes()
         path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
-        with pytest.raises(DataError, match=r"n02_1\.JPEG is not an image that can be read, or is truncated"):
+        with pytest.raises(
+            DataError,
+            match=r"n02_1\.JPEG is not an image that can be read, or is truncated .*get the file again",
+        ):
+            load("tiny-imagenet", root=tiny_imagenet.parent)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", r"n02_1\.JPEG is empty; get the file again, or take it out of the set"),
+            (b"<html>404</html>", r"n02_1\.JPEG is not an image that can be read.*take it out of the set"),
+        ],
+    )
+    def test_file_that_is_no_picture(self, tiny_imagenet, content, message):
+        (tiny_imagenet / "train" / "n02" / "images" / "n02_1.JPEG").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            load("tiny-imagenet", root=tiny_imagenet.parent)
+
+    def test_damage_in_the_middle_of_a_jpeg(self, tiny_imagenet):
+        path = tiny_imagenet / "train" / "n02" / "images" / "n02_1.JPEG"
+        content = bytearray(path.read_bytes())
+        content[2:20] = b"\x00" * 18
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"n02_1\.JPEG is not an image that can be read"):
+            load("tiny-imagenet", root=tiny_imagenet.parent)
+
+    def test_class_that_the_set_does_not_have(self, tiny_imagenet):
+        listing = tiny_imagenet / "val" / "val_annotations.txt"
+        write(listing, listing.read_text() + "val_3.JPEG\tn77\t0\t0\t1\t1\n")
+        with pytest.raises(
+            DataError,
+            match=r"val_annotations\.txt gives val_3\.JPEG the class 'n77', which is not in .*wnids\.txt",
+        ):
+            load("tiny-imagenet", "val", root=tiny_imagenet.parent)
+
+    @pytest.mark.parametrize(("file", "split"), [("words.txt", "train"), ("val/val_annotations.txt", "val")])
+    def test_line_that_is_cut_off(self, tiny_imagenet, file, split):
+        write(tiny_imagenet / file, (tiny_imagenet / file).read_text() + "n05")
+        with pytest.raises(
+            DataError, match=rf"{Path(file).name}, line \d: expected 2 columns, found 'n05'; get the file"
+        ):
+            load("tiny-imagenet", split, root=tiny_imagenet.parent)
+
+    def test_list_that_is_no_text(self, tiny_imagenet):
+        (tiny_imagenet / "words.txt").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(DataError, match=r"words\.txt is no text"):
             load("tiny-imagenet", root=tiny_imagenet.parent)
 
     def test_unknown_class(self, tiny_imagenet):
@@ -369,28 +409,6 @@ class TestPets:
         with pytest.raises(DataError, match=r"no image at .*Abyssinian_9\.png"):
             load("pets", "test", root=pets)
 
-    def test_download_that_breaks_off_leaves_nothing(self, tmp_path, monkeypatch):
-        class Broken:
-            def __init__(self, root, download):
-                picture(Path(root) / "oxford-iiit-pet" / "images" / "a_1.jpg")
-                raise OSError("connection reset")
-
-        monkeypatch.setattr(sources.datasets, "OxfordIIITPet", Broken)
-        with pytest.raises(
-            DataError, match=r"could not download pets \(connection reset\).*'embedded' needs no network"
-        ):
-            load("pets", "test", root=tmp_path / "new", download=True)
-        assert list((tmp_path / "new").iterdir()) == []
-
-    def test_download(self, pets, tmp_path, monkeypatch):
-        class Fetched:
-            def __init__(self, root, download):
-                (pets / "oxford-iiit-pet").rename(Path(root) / "oxford-iiit-pet")
-
-        monkeypatch.setattr(sources.datasets, "OxfordIIITPet", Fetched)
-        assert len(load("pets", "test", root=tmp_path / "new", download=True)) == 2
-        assert [f.name for f in (tmp_path / "new").iterdir()] == ["oxford-iiit-pet"]
-
 
 class TestCIFAR:
     @pytest.fixture
@@ -401,7 +419,7 @@ class TestCIFAR:
             pixels = np.repeat(np.uint8([[10 * i, 100, 200]]), 1024, 1).repeat(2, 0)
             (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [i, 9 - i]}))
         (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"c{i}" for i in range(10)]}))
-        cls = sources.datasets.CIFAR10
+        cls = datasets.CIFAR10
         monkeypatch.setattr(
             cls, "_check_integrity", lambda _: True
         )  # the real archive's checksums are not ours
@@ -506,74 +524,6 @@ class TestPictures:
             assert min(original[name].shape[1:]) >= 300
             assert small[name].shape == (3, 32, 32)
             assert small[name].float().std() > 20
-
-
-class TestDownload:
-    @pytest.fixture
-    def served(self, tiny_imagenet, tmp_path, monkeypatch):
-        """A local server with an archive of the tiny folder; returns the address and the archive's checksum."""
-        site = tmp_path / "site"
-        site.mkdir()
-        with zipfile.ZipFile(site / "tiny-imagenet-200.zip", "w") as archive:
-            for f in sorted(tiny_imagenet.rglob("*")):
-                archive.write(f, f.relative_to(tmp_path))
-
-        class Quiet(http.server.SimpleHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(variable, raising=False)
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        digest = hashlib.md5((site / "tiny-imagenet-200.zip").read_bytes()).hexdigest()
-        yield f"http://127.0.0.1:{server.server_port}/tiny-imagenet-200.zip", f"md5:{digest}"
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-    def test_appears_whole(self, served, tmp_path, monkeypatch):
-        monkeypatch.setattr(sources, "_TINY_IMAGENET", served)
-        new = tmp_path / "not" / "yet"
-        data = load("tiny-imagenet", root=new, download=True)
-        assert len(data) == 9
-        assert [f.name for f in new.iterdir()] == ["tiny-imagenet-200"]  # the archive is not kept
-        monkeypatch.setattr(sources, "_TINY_IMAGENET", ("http://127.0.0.1:9/none.zip", served[1]))
-        assert len(load("tiny-imagenet", root=new, download=True)) == 9  # it is there: nothing is fetched
-
-    def test_wrong_checksum_leaves_no_trace(self, served, tmp_path, monkeypatch):
-        monkeypatch.setattr(sources, "_TINY_IMAGENET", (served[0], "md5:" + "0" * 32))
-        with pytest.raises(
-            DataError, match=r"could not download .*unpack it to .*'embedded' needs no network"
-        ):
-            load("tiny-imagenet", root=tmp_path / "new", download=True)
-        assert list((tmp_path / "new").iterdir()) == []
-
-    def test_page_that_is_gone(self, served, tmp_path, monkeypatch):
-        monkeypatch.setattr(sources, "_TINY_IMAGENET", (served[0] + ".gone", served[1]))
-        with pytest.raises(DataError, match=r"could not download .*404"):
-            load("tiny-imagenet", root=tmp_path / "new", download=True)
-        assert list((tmp_path / "new").iterdir()) == []
-
-    def test_dead_host(self, tmp_path, monkeypatch):
-        with socket.socket() as free:  # a port that nobody listens on
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        monkeypatch.setattr(sources, "_TINY_IMAGENET", (f"http://127.0.0.1:{port}/a.zip", "md5:0"))
-        with pytest.raises(DataError) as caught:
-            load("tiny-imagenet", root=tmp_path / "new", download=True)
-        for way_out in (f"127.0.0.1:{port}", "by other means", "tiny-imagenet-200", "embedded"):
-            assert way_out in str(caught.value)
-
-    def test_nothing_is_fetched_unasked(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sources, "_fetch_and_unpack", lambda *_: pytest.fail("fetched"))
-        monkeypatch.setattr(sources, "_fetch_torchvision", lambda *_: pytest.fail("fetched"))
-        for name in ("tiny-imagenet", "pets"):
-            with pytest.raises(DataError, match="Or pass download=True"):
-                load(name, SETS[name][1][-1], root=tmp_path)
 
 
 class TestRequests:

@@ -1,0 +1,158 @@
+"""Archives from the network: resumed where they broke off, checked, and unpacked whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+import requests
+from tqdm.auto import tqdm
+
+from crate_mini.data.images import DataError
+
+_ATTEMPTS = 4  # in a row, without a byte between them
+_PAUSE = 1.0  # seconds before the second attempt; twice as long before every further one
+
+
+@dataclass(frozen=True)
+class Download:
+    """How a data set is fetched.
+
+    Attributes:
+        archives: addresses with checksums, as ``(url, "md5:...")``.
+        folder: what appears in the folder of the data sets, and is taken for the whole set.
+        into: folder to unpack into, where the archives do not bring it along.
+        nested: the archives hold archives.
+    """
+
+    archives: tuple[tuple[str, str], ...]
+    folder: str
+    into: str = ""
+    nested: bool = False
+
+    def fetch(self, root: Path, *, progress: bool = False) -> None:
+        """Fetch, check and unpack, so that ``folder`` appears in ``root`` whole or not at all.
+
+        What has come when a download breaks off is kept in a hidden folder of ``root``; the next call goes on from
+        there.
+
+        Raises:
+            DataError: no network, a wrong checksum, no room, or an archive without the folder.
+        """
+        waiting = root / f".{self.folder.replace('/', '-')}.download"
+        try:
+            waiting.mkdir(parents=True, exist_ok=True)
+            files = [
+                fetch(url, known_hash, waiting / url.rsplit("/", 1)[1], progress=progress)
+                for url, known_hash in self.archives
+            ]
+            with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking.") as temporary:
+                inside = Path(temporary) / self.into
+                for file in files:
+                    _unpack(file, inside)
+                if self.nested:
+                    for file in [f for f in sorted(inside.rglob("*")) if f.is_file()]:
+                        if file.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")) and file.name[0] != ".":
+                            _unpack(file, inside)
+                if not (Path(temporary) / self.folder).is_dir():
+                    raise DataError(f"{', '.join(u for u, _ in self.archives)} holds no folder {self.folder}")
+                (root / self.folder).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(Path(temporary) / self.folder, root / self.folder)
+            shutil.rmtree(waiting)
+        except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+            kept = f" {waiting} keeps what has come; try again to go on from there." if _any(waiting) else ""
+            raise DataError(
+                f"could not download {self.folder} from {', '.join(u for u, _ in self.archives)} ({error}).{kept} Or "
+                f"get it by other means and unpack it to {root / self.folder}; the set 'embedded' needs no network"
+            ) from error
+        finally:
+            if waiting.exists() and not _any(waiting):
+                waiting.rmdir()
+
+
+def fetch(url: str, known_hash: str, target: Path, *, progress: bool = False) -> Path:
+    """Download a file, going on from ``target`` + ``.part`` if that is there, and check it.
+
+    Connections that break are taken up again at once, as long as each brings something; after some that bring
+    nothing the error is raised, and the part is kept.
+
+    Args:
+        url: where the file is.
+        known_hash: ``"md5:..."`` or another algorithm of :mod:`hashlib`.
+        target: file to write; it appears when it is whole and checked.
+        progress: show a progress bar.
+
+    Raises:
+        OSError: no connection, no such page, no room on the disk.
+        DataError: a wrong checksum; the file is thrown away.
+    """
+    if target.exists():
+        return target
+    part = target.with_name(target.name + ".part")
+    vain = 0
+    while True:
+        before = _size(part)
+        try:
+            _continue(url, part, progress)
+            break
+        except requests.RequestException as error:
+            refused = isinstance(error, requests.HTTPError) and error.response.status_code < 500
+            vain = vain + 1 if _size(part) <= before else 1
+            if refused or vain >= _ATTEMPTS:
+                raise
+            time.sleep(_PAUSE * 2 ** (vain - 1))
+    algorithm, _, digest = known_hash.partition(":")
+    if (found := pooch.file_hash(str(part), algorithm)) != digest.lower():
+        part.unlink()
+        raise DataError(
+            f"could not download {url}: its {algorithm} checksum is {found}, expected {digest}. What came was thrown "
+            f"away; try again, or get {target.name} by other means. The set 'embedded' needs no network"
+        )
+    return part.replace(target)
+
+
+def _continue(url: str, part: Path, progress: bool) -> None:
+    """One connection: append what is missing to ``part``, or start over where the server cannot go on."""
+    start = _size(part)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
+        if start and answer.status_code == 416:  # nothing beyond what is here; the checksum will tell
+            return
+        answer.raise_for_status()
+        if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            start = 0
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        bar = tqdm(
+            total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=not progress
+        )
+        with bar, open(part, "ab" if start else "wb") as f:
+            for chunk in answer.iter_content(1 << 14):
+                f.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and _size(part) < total:
+        raise requests.ConnectionError(f"the connection broke off after {_size(part):,} of {total:,} bytes")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _any(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as z:
+            z.extractall(folder)
+    else:
+        with tarfile.open(archive) as t:
+            t.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))

@@ -1,0 +1,169 @@
+"""Image files: opened with errors that name the file, made upright RGB, brought to one size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from tqdm.auto import tqdm
+
+
+class DataError(RuntimeError):
+    """A data set that is not there, not whole, or not readable; the message says what to do."""
+
+
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """An image file as upright RGB: EXIF rotation applied, grey and palette converted, transparency on white.
+
+    Raises:
+        DataError: missing, empty, truncated, or not an image; the message names the file.
+    """
+    image = ImageOps.exif_transpose(_open(Path(path)))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("RGB")
+
+
+def open_mask(path: str | os.PathLike) -> Image.Image:
+    """A mask file with its values as they are stored; colours and 16 bits become 8 bits of grey.
+
+    Raises:
+        DataError: as :func:`open_image`.
+    """
+    mask = _open(Path(path))
+    return mask if mask.mode in ("1", "L", "P") else mask.convert("L")
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"no image at {path}, where the set should have one; get the file or the whole set again"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} has too many pixels to be opened safely ({error})") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        empty = path.is_file() and path.stat().st_size == 0
+        what = "is empty" if empty else f"is not an image that can be read, or is truncated ({error})"
+        raise DataError(f"{path} {what}; get the file again, or take it out of the set") from error
+    return image
+
+
+def fit_image(image: Image.Image, size: int, *, nearest: bool = False) -> Image.Image:
+    """Resize so that the shorter side is ``size``, and crop the centre square."""
+    if image.size == (size, size):
+        return image
+    return ImageOps.fit(
+        image, (size, size), Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
+    )
+
+
+def to_patch_grid(image: Image.Image | Tensor, size: int, patch: int) -> Tensor:
+    """A photo as a model can read it: shorter side about ``size``, both sides multiples of ``patch``.
+
+    The aspect ratio is kept; what does not fill a patch is cropped, half on either side.
+
+    Args:
+        image: RGB, or uint8 ``(3, h, w)``.
+        size: pixels of the shorter side, at least one patch.
+        patch: pixels of a patch.
+
+    Returns:
+        uint8 ``(3, h, w)``.
+
+    Raises:
+        ValueError: ``size`` below one patch, or an image so long that its longer side would exceed 32 x ``size``.
+    """
+    if isinstance(image, Tensor):
+        image = Image.fromarray(image.permute(1, 2, 0).numpy())
+    if size < patch:
+        raise ValueError(f"size must be at least one patch, {patch} pixels; got {size}")
+    shorter, longer = sorted(image.size)
+    if longer > 32 * shorter:
+        raise ValueError(
+            f"an image of {image.size[0]}x{image.size[1]} pixels is too long and thin to be cut into patches"
+        )
+    scale = size // patch * patch / shorter
+    sides = [max(patch, int(side * scale + 1e-6) // patch * patch) for side in image.size]
+    fitted = ImageOps.fit(image, tuple(sides), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
+
+
+def read_square(path: str | os.PathLike, size: int) -> np.ndarray:
+    """An image file as uint8 ``(size, size, 3)``: the one way in which every set of files is read."""
+    return np.asarray(fit_image(open_image(path), size))
+
+
+def read_squares(
+    files: Sequence[str | os.PathLike], size: int, *, title: str = "", progress: bool = False
+) -> Tensor:
+    """Decode image files on all cores: uint8 ``(n, 3, size, size)``.
+
+    Raises:
+        DataError: an image that cannot be read, or more of them than this machine's memory holds.
+    """
+    must_fit(len(files), size)
+    images = np.empty((len(files), size, size, 3), np.uint8)
+    for i, image in on_all_cores(lambda file: read_square(file, size), files, title=title, progress=progress):
+        images[i] = image
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def on_all_cores(
+    one: Callable, items: Sequence, *, title: str = "", progress: bool = False
+) -> Iterator[tuple[int, Any]]:
+    """``(i, one(items[i]))`` in order, computed by threads ahead of the caller."""
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(one, items)
+        bar = tqdm(results, total=len(items), desc=title, unit="image", disable=not progress)
+        yield from enumerate(bar)
+
+
+def must_fit(n: int, size: int) -> None:
+    """Refuse images that would fill the memory; where a system does not tell how much it has, none are refused.
+
+    Raises:
+        DataError: more of them than this machine's memory holds.
+    """
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    if (needed := 2 * 3 * n * size**2) > memory:  # twice: once as read, once as a tensor
+        raise DataError(
+            f"{n:,} images of {size}x{size} pixels take {needed / 2**30:.0f} GiB while they are read, and this "
+            f"machine has {memory / 2**30:.0f}; stream them (open_stream, or --stream), or take fewer with n=..."
+        )
+
+
+def photographs(image_size: int | None = None) -> dict[str, Tensor]:
+    """The photographs that come with scikit-image, public domain or CC0, as uint8 ``(3, h, w)``.
+
+    Args:
+        image_size: fit into a square of this side; original size if None.
+
+    Returns:
+        ``{"cat": ..., "astronaut": ..., "coffee": ..., "rocket": ...}``.
+    """
+    from skimage import data as samples
+
+    sources = {
+        "cat": samples.chelsea,
+        "astronaut": samples.astronaut,
+        "coffee": samples.coffee,
+        "rocket": samples.rocket,
+    }
+    pictures = {name: Image.fromarray(source()) for name, source in sources.items()}
+    if image_size is not None:
+        pictures = {name: fit_image(p, image_size) for name, p in pictures.items()}
+    return {name: torch.from_numpy(np.array(p)).permute(2, 0, 1) for name, p in pictures.items()}
