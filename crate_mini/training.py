@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 from crate_mini import distributed
 from crate_mini.checkpoints import CheckpointError, load_tensors, save_model, save_tensors, write_atomically
 from crate_mini.data.imageset import ImageSet
+from crate_mini.data.streaming import Feed, ImageStream, to_device
 from crate_mini.model import CRATE
 
 
@@ -135,14 +136,19 @@ OPTIMIZERS = {"adamw": torch.optim.AdamW, "lion": Lion}
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser. Weight decay acts on matrices; biases, norms, class token and positions go free."""
+    """The recipe's optimiser. Weight decay acts on matrices; biases, norms, class token and positions go free.
+
+    On a GPU the update of AdamW is one fused kernel; make the optimiser once the model is there.
+    """
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2]
     others = [p for n, p in model.named_parameters() if p.ndim != 2]
     groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[recipe.optimizer](groups, lr=recipe.lr)
+    on_gpu = all(p.device.type == "cuda" for p in (*matrices, *others))
+    fused = {"fused": True} if on_gpu and recipe.optimizer == "adamw" else {}
+    return OPTIMIZERS[recipe.optimizer](groups, lr=recipe.lr, **fused)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -170,7 +176,7 @@ def augment(
     whatever the number of processes.
     """
     b = len(images)
-    u = _draw(b * world_size, generator)[:, rank::world_size].to(images.device)
+    u = to_device(_draw(b * world_size, generator)[:, rank::world_size], images.device)
     low, high = recipe.crop_area
     area = low + (high - low) * u[0]
     ratio = torch.exp((2 * u[1] - 1) * math.log(4 / 3)).sqrt() if low < 1 else torch.ones_like(area)
@@ -198,29 +204,37 @@ def draw_patches(
     return torch.rand(images, patches, generator=generator).argsort(1)[:, : max(1, round(share * patches))]
 
 
-@torch.no_grad()
 def evaluate(
-    model: nn.Module, data: ImageSet, *, batch_size: int = 256, top: tuple[int, ...] = (1, 5)
+    model: nn.Module, data: ImageSet | ImageStream, *, batch_size: int = 256, top: tuple[int, ...] = (1, 5)
 ) -> dict[str, float]:
     """Mean cross-entropy and top-k accuracies: ``{"loss": ..., "top1": ..., "top5": ...}``. Restores the mode.
 
     Several processes (:mod:`crate_mini.distributed`) share the batches, and every one gets the result for all.
     """
-    device, was_training = next(model.parameters()).device, model.training
+    with Feed(data, next(model.parameters()).device, hold=False) as feed:
+        return _evaluate(model, feed, batch_size, top)
+
+
+@torch.no_grad()
+def _evaluate(
+    model: nn.Module, feed: Feed, batch_size: int = 256, top: tuple[int, ...] = (1, 5)
+) -> dict[str, float]:
+    """:func:`evaluate` with images that are at hand already, or workers that are."""
+    device, was_training, n = feed.device, model.training, len(feed.data)
     model.eval()
     # summed on the device: a GPU is asked once, at the end
     loss = torch.zeros((), device=device)
     hits = torch.zeros(len(top), dtype=torch.long, device=device)
-    for start in range(distributed.rank() * batch_size, len(data), distributed.world_size() * batch_size):
-        labels = data.labels[start : start + batch_size].to(device)
-        logits = model(data.images[start : start + batch_size].to(device)).float()
+    starts = range(distributed.rank() * batch_size, n, distributed.world_size() * batch_size)
+    for images, labels in feed.batches(torch.arange(i, min(i + batch_size, n)) for i in starts):
+        logits = model(images).float()
         loss += F.cross_entropy(logits, labels, reduction="sum")
         ranked = logits.topk(min(max(top), logits.shape[1])).indices == labels[:, None]
         hits += torch.stack([ranked[:, :k].sum() for k in top])
     model.train(was_training)
     distributed.sum_over_ranks(loss)
-    shares = [hit / len(data) for hit in distributed.sum_over_ranks(hits).tolist()]
-    return {"loss": loss.item() / len(data)} | {f"top{k}": v for k, v in zip(top, shares, strict=True)}
+    shares = [hit / n for hit in distributed.sum_over_ranks(hits).tolist()]
+    return {"loss": loss.item() / n} | {f"top{k}": v for k, v in zip(top, shares, strict=True)}
 
 
 def default_device() -> torch.device:
@@ -252,8 +266,8 @@ class Run:
 
 def train(
     model: CRATE,
-    train_set: ImageSet,
-    val_set: ImageSet,
+    train_set: ImageSet | ImageStream,
+    val_set: ImageSet | ImageStream,
     recipe: Recipe | None = None,
     *,
     out: str | os.PathLike | None = None,
@@ -273,8 +287,9 @@ def train(
 
     Args:
         model: moved to the device and trained; left there, in evaluation mode.
-        train_set: held on the device as uint8 and augmented there.
-        val_set: what accuracy is measured on after every epoch, held on the device too.
+        train_set: held on the device as uint8, or streamed to it; augmented there either way, and the batches are
+            the same bit for bit.
+        val_set: what accuracy is measured on after every epoch; held on the device too, or streamed.
         recipe: how; the defaults of :class:`Recipe` if None.
         out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end,
             ``model.safetensors``. If it holds a state of the same recipe, model
@@ -297,6 +312,7 @@ def train(
         ValueError: labels outside the model's classes, a set without images, a batch that the processes
             cannot share equally, or ``save_at`` without a folder or with other shares.
         CheckpointError: ``out`` holds the state of another recipe, model or training set.
+        DataError: an image of a stream that cannot be read, by name.
         FloatingPointError: the loss became NaN or infinite; what was saved before is kept in ``out``.
         KeyboardInterrupt: after an interrupt; what was done is saved in ``out``.
     """
@@ -310,7 +326,6 @@ def train(
     steps = len(train_set) // batch_size
     marks = _marks(save_at, recipe.epochs * steps, out)
     model.to(device)
-    images, labels, val_set = train_set.images.to(device), train_set.labels.to(device), val_set.to(device)
     optimizer = make_optimizer(model, recipe)
     identity = {"recipe": asdict(recipe), "config": model.config.to_dict(), "data": _fingerprint(train_set)}
     state = _State(model, optimizer, identity, Path(out) if out is not None else None, device)
@@ -318,7 +333,7 @@ def train(
     forward = DistributedDataParallel(model) if world > 1 else model
     forward = torch.compile(forward) if recipe.compile else forward
     autocast = _autocast(device, recipe.precision)
-    patches = math.prod(side // model.config.patch_size for side in train_set.images.shape[-2:])
+    patches = math.prod(side // model.config.patch_size for side in train_set.shape[-2:])
     pace = _Pace(on_step if rank == 0 else None, batch_size, device)
 
     def save_mark(step: int) -> None:
@@ -348,23 +363,25 @@ def train(
         unit="step",
         disable=rank > 0 or not show_progress(progress),
     )
-    with bar, _StopRequest() as stop:
+    with bar, _StopRequest() as stop, Feed(train_set, device) as feed, Feed(val_set, device) as val_feed:
         for epoch in range(len(run.history), recipe.epochs):
             began = time.perf_counter() - state.seconds
             model.train()
-            for i, (index, generator) in enumerate(_batches(len(train_set), batch_size, recipe.seed, epoch)):
-                if i < state.step:  # done before the run was stopped: only its random numbers are drawn
-                    _draw(batch_size, generator)
-                    draw_patches(batch_size, patches, recipe.keep_patches, generator)
-                    continue
+            order, generator = _order(len(train_set), batch_size, recipe.seed, epoch)
+            for _ in range(state.step):  # done before the run was stopped: only its random numbers are drawn
+                _draw(batch_size, generator)
+                draw_patches(batch_size, patches, recipe.keep_patches, generator)
+            ahead = feed.batches(order[state.step :, rank::world])
+            for i, (images, labels) in enumerate(ahead, start=state.step):
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(recipe, epoch * steps + i, steps)
-                index = index[rank::world].to(device)
-                batch = augment(images[index], recipe, generator, rank=rank, world_size=world)
+                batch = augment(images, recipe, generator, rank=rank, world_size=world)
                 kept = draw_patches(batch_size, patches, recipe.keep_patches, generator)
                 with autocast():
-                    logits = forward(batch) if kept is None else forward(batch, kept[rank::world].to(device))
-                    loss = F.cross_entropy(logits, labels[index], label_smoothing=recipe.label_smoothing)
+                    logits = forward(
+                        batch, *(() if kept is None else (to_device(kept[rank::world], device),))
+                    )
+                    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 if recipe.clip_norm is not None:
@@ -390,7 +407,7 @@ def train(
                     )
             state.check_finite(epoch)
             train_loss = state.total.item() / steps
-            metrics = evaluate(model, val_set)
+            metrics = _evaluate(model, val_feed)
             lr = learning_rate(recipe, (epoch + 1) * steps - 1, steps)
             row = {"epoch": epoch + 1, "lr": lr, "train_loss": train_loss}
             row |= {f"val_{k}": v for k, v in metrics.items()} | {"seconds": time.perf_counter() - began}
@@ -408,12 +425,11 @@ def train(
     return run
 
 
-def _batches(n: int, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, torch.Generator]]:
+def _order(n: int, batch_size: int, seed: int, epoch: int) -> tuple[Int[Tensor, "steps b"], torch.Generator]:
     """Shuffled full batches of one epoch, with the generator that its augmentation draws from."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(n, generator=generator)
-    for start in range(0, n - batch_size + 1, batch_size):
-        yield order[start : start + batch_size], generator
+    return order[: n - n % batch_size].view(-1, batch_size), generator
 
 
 def _marks(save_at: Sequence[float], steps: int, out: str | os.PathLike | None) -> dict[int, float]:
@@ -439,8 +455,8 @@ def _autocast(device: torch.device, precision: str) -> Callable:
     return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
-def _check_labels(model: CRATE, *sets: ImageSet) -> None:
-    for data in sets:
+def _check_labels(model: CRATE, train_set: ImageSet | ImageStream, val_set: ImageSet | ImageStream) -> None:
+    for data in (train_set, val_set):
         if not len(data):
             raise ValueError(f"the set {data.name!r} holds no images")
         low, high = int(data.labels.min()), int(data.labels.max())
@@ -451,12 +467,19 @@ def _check_labels(model: CRATE, *sets: ImageSet) -> None:
                 f"labels of {data.name!r} run from {low} to {high}, but the model has classes 0 to "
                 f"{model.config.num_classes - 1}{where}"
             )
+    if train_set.classes and val_set.classes and train_set.classes != val_set.classes:
+        ours, theirs = set(train_set.classes), set(val_set.classes)
+        what = ", ".join(sorted(ours ^ theirs)[:5]) if ours != theirs else "their order"
+        raise ValueError(
+            f"{train_set.name!r} and {val_set.name!r} must have the same classes in the same order, or a label means "
+            f"one thing in training and another in validation; they differ in {what}"
+        )
 
 
-def _fingerprint(data: ImageSet) -> dict[str, Any]:
+def _fingerprint(data: ImageSet | ImageStream) -> dict[str, Any]:
     """What tells one training set from another, cheaply: its name, size and labels in order."""
     labels = data.labels.cpu().numpy().tobytes()
-    return {"name": data.name, "shape": list(data.images.shape), "labels_crc32": zlib.crc32(labels)}
+    return {"name": data.name, "shape": list(data.shape), "labels_crc32": zlib.crc32(labels)}
 
 
 class _Pace:
