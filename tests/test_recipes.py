@@ -97,7 +97,8 @@ class TestShipped:
                 continue  # from before the family was trained under one recipe
             named = get_recipe(name)
             assert Recipe.from_dict(card["recipe"]) == named.recipe, name
-            assert (card["model"], card["data"]["train"]) == (named.model, f"{named.data}/train")
+            assert card["model"] == named.model, name
+            assert card["data"]["train"] in (named.data, f"{named.data}/train"), name
             seen += 1
         if not seen:
             pytest.skip("no weights of the family are here yet")
