@@ -96,7 +96,7 @@ class LiveChart(_Accuracy):
     SHARE = 0.05  # of the time, for drawing
 
     def __init__(
-        self, held_out: ImageSet | None = None, *, seconds: float = 2.0, live: bool | None = None
+        self, held_out: ImageSet | None = None, *, seconds: float | int = 2.0, live: bool | None = None
     ) -> None:
         super().__init__(held_out)
         self.seconds = seconds

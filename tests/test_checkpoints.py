@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
 import pickle
+import re
 
 import pytest
 import torch
@@ -15,9 +17,11 @@ from safetensors.torch import save_file
 from crate_mini import checkpoints
 from crate_mini.checkpoints import (
     CheckpointError,
+    describe_official,
     from_official,
     list_pretrained,
     load_model,
+    load_official,
     load_pretrained,
     load_tensors,
     save_model,
@@ -213,7 +217,8 @@ class TestPretrained:
     def test_every_one_loads_and_tells_how_it_came_about(self):
         for name, card in list_pretrained().items():
             model = load_pretrained(name)
-            assert {"data", "recipe", "command", "commit", "device", "minutes", "sha256"} <= set(card), name
+            told = {"data", "recipe", "command", "commit", "device", "sha256"}
+            assert told | ({"step", "steps"} if "share" in card else {"minutes"}) <= set(card), name
             assert len(model.classes) == model.config.num_classes
             size = model.config.image_size
             assert torch.isfinite(model(torch.rand(1, 3, size, size))).all()
@@ -427,3 +432,165 @@ class TestOfficial:
     def test_our_own_state_dict_is_not_theirs(self):
         with pytest.raises(CheckpointError, match="not a state dict of the official CRATE"):
             from_official(tiny().state_dict())
+
+
+def published(*sizes: int) -> dict[str, torch.Tensor]:
+    """The shapes of a published model, without its numbers."""
+    return {k: torch.empty(shape, device="meta") for k, shape in official_shapes(*sizes).items()}
+
+
+class TestReport:
+    """What the importer says of a file: sizes, which published model it is, and what does not fit."""
+
+    @pytest.mark.parametrize(
+        ("sizes", "name"),
+        [
+            ((384, 6, 64, 12, 16, 14, 1000), r"CRATE-T of arXiv 2306.01129 \(crate_tiny\), ImageNet-1k"),
+            ((576, 12, 48, 12, 16, 14, 1000), r"CRATE-S of arXiv 2306.01129 \(crate_small\), ImageNet-1k"),
+            ((1024, 16, 64, 24, 16, 14, 1000), r"CRATE-L of arXiv 2306.01129 \(crate_large\), ImageNet-1k"),
+            ((384, 6, 64, 12, 8, 28, 21842), r"CRATE-S/8 of arXiv 2308.16271 \(crate_small_8\), ImageNet-21k"),
+            ((384, 6, 64, 12, 8, 28, 37), r"CRATE-S/8 of .*, a classifier of 37 classes"),
+            ((768, 12, 64, 12, 4, 8, 10), r"CRATE-B of .*, but patch 4 in place of 16; a classifier of 10"),
+            ((576, 12, 48, 6, 16, 14, 1000), r"CRATE-S of .*, but depth 6 in place of 12; ImageNet-1k"),
+            ((48, 3, 16, 2, 16, 14, 1000), "a CRATE of a width that nobody published"),
+        ],
+    )  # fmt: skip
+    def test_which_published_model_it_is(self, sizes, name):
+        report = describe_official(published(*sizes))
+        assert re.search(name, report.looks_like), report.looks_like
+        assert report.problems == ()
+        assert (report.width, report.depth, report.patch_size, report.grid, report.num_classes) == (
+            sizes[0], *sizes[3:],
+        )  # fmt: skip
+        assert "every tensor is there and has the shape it should have" in str(report)
+
+    def test_numbers_of_the_papers_table(self):
+        """Table 3 of arXiv 2308.16271: 14.12 million numbers in CRATE-S/8 with its ImageNet-21k head."""
+        report = describe_official(published(384, 6, 64, 12, 8, 28, 21842))
+        assert round(report.numbers / 1e6, 2) == 14.12
+        assert "14,1" in str(report)
+
+    def test_published_sizes_are_those_of_create_model(self):
+        for (width, depth, patch), text in checkpoints._PUBLISHED.items():
+            name = re.search(r"\((\w+)\)", text)[1]
+            with torch.device("meta"):
+                config = create_model(name).config
+            assert (config.dim, config.depth, config.patch_size) == (width, depth, patch)
+            assert config.heads == checkpoints._PUBLISHED_HEADS[width]
+
+    def test_two_head_counts(self):
+        """CRATE-B/8 and the authors' demo weights have the same shapes."""
+        report = describe_official(published(768, 12, 64, 12, 8, 28, 21842))
+        assert report.two_head_counts
+        assert "12 as published; the authors' demo weights have these shapes and 6" in str(report)
+        assert "6, as given" in str(describe_official(published(768, 6, 128, 12, 8, 28, 21842), heads=6))
+        assert not describe_official(published(768, 12, 64, 12, 16, 14, 1000)).two_head_counts
+
+    def test_import_of_shapes_with_two_head_counts_warns(self, monkeypatch):
+        monkeypatch.setattr(checkpoints.OfficialReport, "two_head_counts", True)
+        state = official(768, 12, 64, 1, 4, 2, 2)
+        with pytest.warns(UserWarning, match="Say heads=6 or heads=12"):
+            from_official(state)
+        assert from_official(state, heads=6).config.heads == 6  # said, no warning
+
+    def test_training_checkpoint(self):
+        state = official(*SIZES["plain"])
+        nested = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
+        assert "as a training checkpoint" in str(describe_official(nested))
+        assert "as a training checkpoint" not in str(describe_official(state))
+
+    def test_table_of_what_does_not_fit(self):
+        """The same trouble in every layer is one line."""
+        state = official(*SIZES["plain"])
+        for i in range(3):
+            del state[f"transformer.layers.{i}.1.fn.weight"]
+        state["transformer.layers.1.0.norm.bias"] = torch.zeros(7)
+        state["extra"] = torch.zeros(2, 2)
+        table = str(describe_official(state)).split("\n\n")[1]
+        rows = [re.split(r"  +", line) for line in table.split("\n")]
+        assert rows == [
+            ["tensor", "expected", "found"],
+            ["transformer.layers.[0-2].1.fn.weight", "(48, 48)", "nothing"],
+            ["transformer.layers.1.0.norm.bias", "(48,)", "(7,)"],
+            ["extra", "nothing", "(2, 2)"],
+        ]
+        with pytest.raises(CheckpointError) as caught:
+            from_official(state, heads=3)
+        assert table in str(caught.value)
+        assert "width       48" in str(caught.value)
+
+    def test_many_problems_are_cut_short_above_the_table(self):
+        state = {k: v for k, v in official(*SIZES["plain"]).items() if "norm" not in k}
+        with pytest.raises(CheckpointError, match="and 6 more") as caught:
+            from_official(state, heads=3)
+        assert "transformer.layers.[0-2].0.norm.weight" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("key", "what"),
+        [
+            ("blocks.0.attention.project.weight", "weights of this package: load_model"),
+            ("blocks.0.attn.qkv.weight", "a ViT as in timm or DINO"),
+            ("transformer.layers.0.0.fn.to_qkv.weight", "a ViT as in vit-pytorch"),
+            ("conv1.weight", "no CRATE: its patch embedding or its layers are missing"),
+        ],
+    )
+    def test_another_network(self, key, what):
+        state = {key: torch.zeros(3, 3), "head.bias": torch.zeros(5)}
+        assert what in describe_official(state).looks_like
+        with pytest.raises(CheckpointError, match=what):
+            from_official(state)
+
+    @pytest.mark.parametrize("state", [{}, {"epoch": 3}, {"state_dict": None}, {"state_dict": {"a": "b"}}])
+    def test_nothing_in_it(self, state):
+        assert "holds       0 tensors" in str(describe_official(state))
+        with pytest.raises(CheckpointError, match="not a state dict of the official CRATE"):
+            from_official(state)
+
+
+class TestOfficialFiles:
+    def test_read_without_running_anything(self, tmp_path):
+        state = official(*SIZES["plain"])
+        path = tmp_path / "crate.pth"
+        torch.save({"epoch": 3, "arch": "CRATE_small", "state_dict": state, "optimizer": {"lr": 0.1}}, path)
+        assert torch.equal(load_official(path)["state_dict"]["cls_token"], state["cls_token"])
+
+        class Harm:
+            def __reduce__(self):
+                return (exec, ("raise AssertionError('it ran')",))
+
+        torch.save({"state_dict": state, "harm": Harm()}, path)
+        with pytest.raises(CheckpointError, match=r"crate.pth is not a PyTorch file that can be read safely"):
+            load_official(path)
+
+    def test_what_cannot_be_read(self, tmp_path):
+        path = tmp_path / "crate.pth"
+        with pytest.raises(FileNotFoundError, match=r"no file at .*crate\.pth"):
+            load_official(path)
+        for contents in (b"", b"text", b"PK\x03\x04 cut off"):
+            path.write_bytes(contents)
+            with pytest.raises(CheckpointError, match="truncated, or it holds more"):
+                load_official(path)
+        torch.save(torch.zeros(3), path)
+        with pytest.raises(CheckpointError, match="holds a Tensor, expected a state dict"):
+            load_official(path)
+
+    def test_command(self, tmp_path, capsys):
+        from crate_mini.cli import import_official
+
+        top = argparse.ArgumentParser()
+        import_official.add(top.add_subparsers())
+        path, out = tmp_path / "crate.pth", tmp_path / "w.safetensors"
+        state = official(*SIZES["plain"])
+        torch.save(state, path)
+        for line in (["import", str(path)], ["import", str(path), "--heads", "3", "--out", str(out)]):
+            a = top.parse_args(line)
+            a.run(a)
+        told = capsys.readouterr().out
+        assert "heads       unknown: the shapes do not tell" in told
+        assert "3 heads" in told
+        model = load_model(out)
+        expected = from_official(state, heads=3)
+        assert all(torch.equal(v, model.state_dict()[k]) for k, v in expected.state_dict().items())
+        assert json.loads(out.with_suffix(".json").read_text())["source"].startswith(
+            "imported from crate.pth"
+        )

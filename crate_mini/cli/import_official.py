@@ -1,0 +1,36 @@
+"""``crate-mini import``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from crate_mini.checkpoints import describe_official, from_official, load_official, save_model
+from crate_mini.cli.common import DEFAULTS
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    p = commands.add_parser(
+        "import",
+        help="what a weights file of the authors' code holds, and a copy that we can load",
+        **DEFAULTS,
+    )
+    p.add_argument("file", type=Path, help="their .pth file: weights alone, or a training checkpoint")
+    p.add_argument("--heads", type=int, help="by default as published for the width; the demo weights have 6")
+    p.add_argument(
+        "--out", type=Path, help="write it as .safetensors, with a card; by default it is only described"
+    )
+    p.set_defaults(run=_import)
+
+
+def _import(a: argparse.Namespace) -> None:
+    state = load_official(a.file)
+    if a.out is None:
+        print(describe_official(state, heads=a.heads))
+        return
+    report = describe_official(state, heads=a.heads)
+    model = from_official(state, heads=a.heads)
+    card = {"source": f"imported from {a.file.name} of the authors' code", "looks_like": report.looks_like}
+    save_model(model, a.out, card)
+    print(f"{report}\nwrote {a.out}: {model.config.heads} heads, {report.numbers:,} numbers")
