@@ -7,19 +7,24 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 
-# CRATE, with its weights on the way, and the ViT of as many parameters
+# the pair that most chapters look at: 30 epochs on all patches
 train crate_mini_animals
 train vit_mini_animals
 
+# the family under one recipe, 20 epochs on three patches in ten: CRATE, with its weights on the way, and the ViT
+# of as many parameters
+train crate_mini_animals_s0
+train vit_mini_animals_s0
+
 # one operator exchanged, or both, at CRATE's width; the ViT with as many heads as CRATE
-train crate_mhsa_mini_animals
-train crate_mlp_mini_animals
-train vit_wide_mini_animals
-train vit_mini_6_animals
+train crate_mhsa_mini_animals_s0
+train crate_mlp_mini_animals_s0
+train vit_wide_mini_animals_s0
+train vit_mini_6_animals_s0
 
 # depth
 for depth in 2 4 6; do
-    train crate_mini_depth${depth}_animals
+    train crate_mini_depth${depth}_animals_s0
 done
 
 # two more seeds
