@@ -20,7 +20,7 @@ from crate_mini.average_precision import (
     correct_localisation,
     mask_overlaps,
 )
-from crate_mini.checkpoints import write_atomically
+from crate_mini.checkpoints import list_pretrained, write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
 from crate_mini.maskcut import TAU, boxes_of, discover
 from crate_mini.provenance import provenance
@@ -59,6 +59,7 @@ def _maskcut(a: argparse.Namespace) -> None:
         "weights": a.weights, "data": images.name, "images": len(images), "seed": a.seed,
         "untrained": a.untrained, "image_size": a.image_size, "n_masks": a.n_masks, "tau": a.tau,
         "objects": a.objects, "layers": layers,
+        "sha256": None if a.untrained else list_pretrained().get(a.weights, {}).get("sha256"),
     }  # fmt: skip
 
     def measure(i: int) -> dict[str, dict]:
@@ -119,6 +120,7 @@ def summary(tables: list[dict]) -> dict:
         if kind == "mask":
             first = torch.tensor([float(t[0].max()) if len(t) else 0.0 for t in by_image])
             result["first_iou"] = mean_interval(first)
+            result["first_iou_of_image"] = [round(v, 4) for v in first.tolist()]
             result["masks_per_image"] = sum(map(len, by_image)) / len(by_image)
         else:
             result["corloc"] = mean_interval(correct_localisation(by_image).float())
