@@ -15,7 +15,7 @@ from PIL import Image
 
 from crate_mini.checkpoints import load_model
 from crate_mini.cli import main
-from crate_mini.segmentation import evaluation
+from crate_mini.segmentation import scoring
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_evaluate_segmentation_that_was_killed_goes_on(masks, tmp_path, monkeypa
     line = segmentation_line(masks, "--no-control", "--batch-size", "1", "--out", str(out))
     # killed for good as soon as the second piece is there: no handler, no clean-up
     killer = (
-        "import os, signal, sys; from crate_mini.segmentation import evaluation as e; put = e._Partial.put\n"
+        "import os, signal, sys; from crate_mini.segmentation import scoring as e; put = e._Partial.put\n"
         "def dies(self, start, values):\n"
         "    put(self, start, values)\n"
         "    return os.kill(os.getpid(), signal.SIGKILL) if start == 1 else values\n"
@@ -181,8 +181,8 @@ def test_evaluate_segmentation_that_was_killed_goes_on(masks, tmp_path, monkeypa
     whole = tmp_path / "whole.json"
     assert main([*line[:-1], str(whole)]) == 0
     assert {p: p.stat().st_mtime_ns for p in pieces} == pieces
-    calls, chunk = [], evaluation._score_chunk
-    monkeypatch.setattr(evaluation, "_score_chunk", lambda *args: calls.append(args) or chunk(*args))
+    calls, chunk = [], scoring._score_chunk
+    monkeypatch.setattr(scoring, "_score_chunk", lambda *args: calls.append(args) or chunk(*args))
     assert main(line) == 0
     assert len(calls) == 2  # of four
     resumed, straight = (json.loads(f.read_text())["segmentation"] for f in (out, whole))

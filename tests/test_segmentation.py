@@ -14,9 +14,10 @@ from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_scor
 
 from crate_mini import segmentation
 from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, spread, upsample
-from crate_mini.checkpoints import CheckpointError
-from crate_mini.data.imageset import IGNORE, ImageSet
+from crate_mini.checkpoints import CheckpointError, list_pretrained, load_pretrained
+from crate_mini.data import IGNORE, ImageSet, load
 from crate_mini.model import create_model
+from crate_mini.provenance import read_result
 from crate_mini.segmentation import (
     RULES,
     Scores,
@@ -27,7 +28,6 @@ from crate_mini.segmentation import (
     compare,
     count_patches,
     evaluate,
-    evaluation,
     expected_best_of,
     iou,
     majority,
@@ -36,6 +36,7 @@ from crate_mini.segmentation import (
     score_heads,
     score_images,
     score_maps,
+    scoring,
 )
 from crate_mini.segmentation.evaluation import untrained_twin
 
@@ -374,6 +375,16 @@ class TestScoreImages:
         expected = roc_auc_score(data.masks[2][counted].numpy(), near[counted].numpy())
         assert scores["centre/auroc"][2].item() == pytest.approx(expected, abs=1e-5)
 
+    def test_how_far_from_the_centre_objects_lie(self, model):
+        data = blobs()
+        data.masks[0] = 0
+        data.masks[0, 8:24, 28:] = 1  # a strip at the right edge, half way down
+        data.masks[1] = 0
+        data.masks[1, 10:22, 10:22] = 1
+        offset = score_images(model, data, rule="ap")["offset"]
+        assert offset[0].item() == pytest.approx(1 - 4 / 32)
+        assert offset[1].item() == pytest.approx(0, abs=1e-6)
+
     def test_shuffling_keeps_the_area_and_loses_the_object(self, model):
         data = blobs(60)
         scores = score_images(model, data)
@@ -417,19 +428,19 @@ class TestScoreImages:
     def test_chosen_layers_heads_and_size(self, model):
         data = blobs()
         some = score_images(model, data, rule="ap", layer=1, heads=[2, 0], size=64)
-        every = score_images(model, evaluation.at_size(data, 64), rule="ap")
+        every = score_images(model, scoring.at_size(data, 64), rule="ap")
         assert some.facts["layers"] == [1]
         assert some.facts["size"] == [64, 64]
         torch.testing.assert_close(some["heads/ap"][:, 0], every["heads/ap"][:, 1, [2, 0]])
 
     def test_resizing_moves_masks_with_images(self):
         data = blobs(size=64)
-        small = evaluation.at_size(data, 32)
+        small = scoring.at_size(data, 32)
         assert small.images.shape == (6, 3, 32, 32)
         assert set(small.masks.unique().tolist()) <= {0, 1, IGNORE}
         inside = small.images.float().mean(1)[small.masks == 1].mean()
         assert inside > small.images.float().mean(1)[small.masks == 0].mean() + 90
-        assert evaluation.at_size(data, 64) is data
+        assert scoring.at_size(data, 64) is data
 
     def test_errors_name_the_file(self, model):
         files = tuple(f"{c}.png" for c in "abcdef")
@@ -485,7 +496,7 @@ class TestScoreImages:
 class TestPartial:
     def test_goes_on_where_it_stopped(self, model, tmp_path, monkeypatch):
         whole = score_images(model, blobs(), batch_size=2)
-        calls, chunk = [], evaluation._score_chunk
+        calls, chunk = [], scoring._score_chunk
 
         def stops(*args):
             calls.append(args)
@@ -493,7 +504,7 @@ class TestPartial:
                 raise KeyboardInterrupt
             return chunk(*args)
 
-        monkeypatch.setattr(evaluation, "_score_chunk", stops)
+        monkeypatch.setattr(scoring, "_score_chunk", stops)
         with pytest.raises(KeyboardInterrupt):
             score_images(model, blobs(), batch_size=2, partial=tmp_path)
         assert len(list(tmp_path.rglob("*.safetensors"))) == 2
@@ -578,6 +589,9 @@ class TestEvaluate:
             assert [row["heads"] for row in kept["per_image"]] == [1, 2, 3]
             assert kept["per_image"][2]["score"][0] >= mean
             assert set(kept["baselines"]) == {"everything", "centre"}
+            above = kept["fixed"]["above_centre"][0]
+            assert above == pytest.approx(mean - kept["baselines"]["centre"][0], abs=2e-4)
+            assert 3 <= kept["off_centre"]["images"] <= 4
         assert summary["untrained"]["fingerprint"] == summary["fingerprint"]
         assert summary["untrained"]["rules"] != summary["rules"]
 
@@ -636,3 +650,32 @@ class TestCompare:
         b.scores.facts["data"] = "others"
         with pytest.raises(ValueError, match="data is 'made' here and 'others' there"):
             compare(a, b, "auroc")
+
+
+class TestStored:
+    """What lies in results/masks, made by tools/score_masks.py."""
+
+    def test_is_about_the_weights_in_the_package(self):
+        cards = list_pretrained()
+        compared = json.loads(read_result("masks/comparisons.json"))
+        for name in compared["networks"]:
+            written = json.loads(read_result(f"masks/{name}.json"))
+            if not name.endswith("_untrained"):
+                assert written["sha256"] == cards[name]["sha256"], f"run tools/score_masks.py again: {name}"
+        assert segmentation.stored("crate_mini_animals", "pets/test", 128)["chosen_on"] == "pets/train"
+
+    @pytest.mark.realdata
+    @pytest.mark.parametrize("name", ["crate_mini_animals", "vit_mini_animals"])
+    def test_agrees_with_a_run_here(self, name):
+        kept = segmentation.stored(name, "pets/test", 64)
+        pets = load("pets", "test", image_size=64)
+        again = summary_of(score_images(load_pretrained(name), pets))
+        assert kept["images"] == len(pets)
+        for rule in RULES:
+            np.testing.assert_allclose(
+                again["rules"][rule]["heads"], kept["rules"][rule]["heads"], atol=0.005
+            )
+
+
+def summary_of(scores: Scores) -> dict:
+    return segmentation.Evaluation(scores, choose(scores), "made").summary()

@@ -1,20 +1,12 @@
 """Scores of attention maps against true masks, with the baselines that say what a score is worth.
 
 :mod:`~crate_mini.segmentation.masks` scores masks, :mod:`~crate_mini.segmentation.ranking` scores maps without
-a threshold, and :mod:`~crate_mini.segmentation.evaluation` puts a network, its controls and its baselines on one
-scale. :func:`evaluate` is the way in; two of its results meet in :func:`compare`.
+a threshold, :mod:`~crate_mini.segmentation.scoring` does so for every head over a set of images, and
+:mod:`~crate_mini.segmentation.evaluation` puts a network, its controls and its baselines on one scale.
+:func:`evaluate` is the way in; two of its results meet in :func:`compare`.
 """
 
-from crate_mini.segmentation.evaluation import (
-    RULES,
-    Evaluation,
-    Scores,
-    choose,
-    compare,
-    evaluate,
-    score_images,
-    stored,
-)
+from crate_mini.segmentation.evaluation import Evaluation, choose, compare, evaluate, stored
 from crate_mini.segmentation.masks import (
     MASK_RULES,
     best_head,
@@ -31,6 +23,7 @@ from crate_mini.segmentation.ranking import (
     majority,
     score_maps,
 )
+from crate_mini.segmentation.scoring import RULES, Scores, score_images
 
 __all__ = [
     "MASK_RULES",
