@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from crate_mini.checkpoints import CheckpointError
-from crate_mini.cli import data, evaluate, inspect, layerwise, train
+from crate_mini.cli import data, evaluate, import_official, inspect, layerwise, train
 from crate_mini.data import DataError
 
-COMMANDS = (train, evaluate, layerwise, inspect, data)
+COMMANDS = (train, evaluate, layerwise, inspect, data, import_official)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

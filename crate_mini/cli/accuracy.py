@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
+from crate_mini import calibration
 from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
 from crate_mini.provenance import provenance
 from crate_mini.training import evaluate
+
+FEWEST = 30  # images, for bins of confidence that mean something
 
 
 def add(kinds: argparse._SubParsersAction) -> None:
@@ -31,6 +34,9 @@ def _accuracy(a: argparse.Namespace) -> None:
     result = provenance(device, weights=a.weights, data=images.name, images=len(images), seed=a.seed)
     result |= {"image_size": a.image_size, "untrained": a.untrained, "accuracy": evaluate(model, images)}
     print(f"top-1 {result['accuracy']['top1']:.1%}, top-5 {result['accuracy']['top5']:.1%}")
+    if len(images) >= FEWEST:
+        result["calibration"] = calibration.report(*calibration.logits_of(model, images))
+        print(calibration.summary(result["calibration"]))
     if a.out is not None:
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
