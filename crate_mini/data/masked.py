@@ -150,13 +150,13 @@ def _outlined(annotation: Path, size: tuple[int, int]) -> Image.Image:
     """The mask inside the outline that a file of Caltech-101 holds, corner by corner, relative to a box."""
     from scipy.io import loadmat
 
+    if not annotation.exists():
+        raise DataError(f"no outline at {annotation}; get the annotations of the set again")
     try:
         content = loadmat(annotation)
         contour, box = content["obj_contour"], content["box_coord"][0]
         corners = contour + np.array([[box[2]], [box[0]]]) - 1.0  # the box is (y, y, x, x), from 1
         points = [tuple(corner) for corner in corners.T.tolist()]
-    except FileNotFoundError as error:
-        raise DataError(f"no outline at {annotation}; get the annotations of the set again") from error
     except Exception as error:  # a damaged file makes the reader fail in many ways
         raise DataError(f"{annotation} is not an outline that can be read ({error}); get it again") from error
     if len(points) < 3:

@@ -131,6 +131,10 @@ class Feed:
         """End the workers."""
         if self._running is not None:
             self._running.close()
+        # the loader ends them when nothing refers to it any more; the traceback of an error still may
+        iterator = getattr(self._loader, "_iterator", None)
+        if hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
         self._running = self._loader = None
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
