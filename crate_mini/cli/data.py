@@ -18,6 +18,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--split", help="by default the first the set has")
     p.add_argument("--image-size", type=int, default=64, help="pixels")
     p.add_argument("--download", action="store_true", help="fetch the set if it is not there")
+    p.add_argument(
+        "--check",
+        action="store_true",
+        help="read every image file of the split and name those that cannot be read",
+    )
     p.add_argument("--out", type=Path, default=Path("data.png"), help="the picture to write")
     p.set_defaults(run=_data)
 
@@ -26,10 +31,13 @@ def _data(a: argparse.Namespace) -> None:
     if a.name is None:
         root = data.data_root(a.root)
         print(f"data sets are looked for in {root}")
-        for name, (_, splits) in data.SETS.items():
-            print(f"  {name:<22} {data.whereabouts(name, root):<12} splits: {', '.join(splits)}")
+        for name, source in data.SETS.items():
+            print(f"  {name:<22} {data.whereabouts(name, root):<12} splits: {', '.join(source.splits)}")
         return
-    split = a.split or data.SETS[a.name][1][0]
+    split = a.split or data.SETS[a.name].splits[0]
+    if a.check:
+        _check(a, split)
+        return
     images = data.load(
         a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download, progress=True
     )
@@ -38,3 +46,15 @@ def _data(a: argparse.Namespace) -> None:
     figure = figures.image_grid(images.images, titles, columns=8, masks=images.masks)
     write_atomically(a.out, lambda temporary: figure.savefig(temporary, format="png"))
     print(f"wrote {len(images)} images of {images.name} ({images.tier}) to {a.out}")
+
+
+def _check(a: argparse.Namespace, split: str) -> None:
+    """Before a long training: one line for each file that would stop it."""
+    files = data.open_stream(a.name, split, root=a.root, download=a.download, progress=True)
+    damaged = 0
+    for message in files.damaged():
+        damaged += 1
+        print(message)
+    if damaged:
+        raise data.DataError(f"{damaged:,} of the {len(files):,} images of {files.name} cannot be read")
+    print(f"all {len(files):,} images of {files.name} can be read")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,6 +43,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--start", help=f"weights to fine-tune: {WEIGHTS}; the model is theirs then")
     p.add_argument("--model", help=f"one of {', '.join(model_names())}")
     add_data(p, "embedded")
+    p.add_argument(
+        "--stream",
+        action="store_true",
+        help="read images while training goes on: for sets larger than the memory",
+    )
+    p.add_argument(
+        "--workers", type=int, help="with --stream: processes that read; by default what cores are left"
+    )
     p.add_argument("--patch-size", type=int, help="pixels; by default the model's own")
     p.add_argument("--out", type=Path, required=True, help="folder for the state, the log and the weights")
     p.add_argument("--device", help="by default the best there is")
@@ -77,6 +86,7 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
     settings |= {k: v for k, v in vars(a).items() if v is not None or k not in settings}
     if a.rehearse:
         few = {"data": "embedded", "epochs": 1, "batch_size": min(64, settings["batch_size"]), "save_at": ()}
+        few |= {"stream": False}
         settings |= few | {"compile": False}
         if (settings["start"] or "").endswith(".safetensors"):
             settings["start"] = None  # what an earlier training would have written
@@ -101,9 +111,10 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     first = distributed.rank() == 0
     source = {"image_size": a.image_size, "root": a.root, "download": a.download, "progress": first}
     source |= {"n": 64} if a.rehearse else {}
-    held_out = "val" if "val" in data.SETS[a.data][1] else "test"
+    look = partial(data.open_stream, workers=a.workers) if a.stream else data.load
+    held_out = "val" if "val" in data.SETS[a.data].splits else "test"
     with distributed.first_rank_first():
-        train_set, val_set = (data.load(a.data, split, **source) for split in ("train", held_out))
+        train_set, val_set = (look(a.data, split, **source) for split in ("train", held_out))
     model = _model(a, max(1, len(train_set.classes)))
     size = count_parameters(model)
     card = provenance(  # taken before training: the commit that was run, not the one of the day it ended
