@@ -297,7 +297,7 @@ def standing(
         ValueError: a pool of fewer than three subspaces, or than there are heads.
     """
     K, R = observed.shape[1], pool.shape[1]
-    if R < max(3, K):
+    if max(3, K) > R:
         raise ValueError(f"the pool must hold at least {max(3, K)} subspaces a layer, got {R}")
     pool = pool.double()
     z = (observed.double() - pool.mean(1, keepdim=True)) / pool.std(1, keepdim=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from crate_mini import heads
+from crate_mini import data, heads
 from crate_mini.attention_maps import cls_attention_maps
+from crate_mini.checkpoints import save_model
+from crate_mini.cli import heads as cli_heads
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, create_model
 from crate_mini.recorder import record
@@ -362,12 +366,12 @@ class TestSteering:
         model = tiny()
         with torch.no_grad():
             labels = model(images()).argmax(-1)
-        data = ImageSet(images(), labels, classes=("a", "b", "c"))
-        assert heads.named_right(model, data, batch_size=2).all()
-        found = heads.right_without(model, data)
+        known = ImageSet(images(), labels, classes=("a", "b", "c"))
+        assert heads.named_right(model, known, batch_size=2).all()
+        found = heads.right_without(model, known)
         assert found.shape == (5, 2, 3)
         with heads.scaled_heads(model, {(1, 2): 0}):
-            assert torch.equal(found[:, 1, 2], heads.named_right(model, data))
+            assert torch.equal(found[:, 1, 2], heads.named_right(model, known))
 
     def test_by_class(self):
         values = torch.tensor([[1.0, 0], [0, 0], [1, 1]])
@@ -375,3 +379,45 @@ class TestSteering:
         assert found[0].tolist() == [0.5, 0]
         assert found[1].isnan().all()
         assert found[2].tolist() == [1, 1]
+
+
+class TestCommand:
+    """``crate-mini evaluate heads``, through its own parser."""
+
+    def run(self, *line: str) -> None:
+        parser = argparse.ArgumentParser()
+        cli_heads.add(parser.add_subparsers())
+        arguments = parser.parse_args(["heads", *line])
+        arguments.run(arguments)
+
+    def test_writes_what_the_functions_say(self, tmp_path, capsys):
+        save_model(tiny(image_size=32, num_classes=10), tmp_path / "w.safetensors")
+        out = tmp_path / "r.json"
+        line = ["--weights", str(tmp_path / "w.safetensors"), "--image-size", "32", "--n", "10"]
+        self.run(*line, "--random", "5", "--device", "cpu", "--out", str(out))
+        result = json.loads(out.read_text())
+        images = data.load("embedded", "test", n=10, image_size=32)
+        assert result["images"] == 10
+        assert set(result["heads"]) == set(heads.WITHIN)
+        kept = result["heads"]["image"]
+        assert kept["parts"] == list(images.part_names[1:])
+        pixels = heads.pixel_counts(images.parts, 8, len(images.part_names))
+        mean = heads.mean_seen(heads.part_scores(heads.head_maps(tiny(), images.images), pixels, "image"))
+        found = np.array(kept["mean"], dtype=float)  # null where fewer than two pictures show the part
+        seen = np.array(kept["pictures"]) >= 2
+        np.testing.assert_allclose(found[..., seen], mean[..., seen], atol=1e-3)
+        assert "best of as many random" in capsys.readouterr().out
+
+    def test_masks_where_there_are_no_parts_and_ignored_pixels_do_not_count(self):
+        masks = torch.zeros(4, 32, 32, dtype=torch.uint8)
+        masks[:, 8:24, 8:24], masks[:, :8] = 1, 255
+        images_ = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+        found = cli_heads.score(tiny(), ImageSet(images_, torch.zeros(4).long(), masks=masks), random=4)
+        assert list(found) == ["image"]
+        maps = heads.head_maps(tiny(), images_)
+        large = maps[0, 1, 2].view(4, 4).repeat_interleave(8, 0).repeat_interleave(8, 1)
+        scores = heads.part_scores(maps, heads.pixel_counts(masks, 8, 2), "image")
+        expected = roc_auc_score((masks[0, 8:] == 1).flatten(), large[8:].flatten())
+        assert scores[0, 1, 2, 0].item() == pytest.approx(expected, abs=1e-6)
+        with pytest.raises(ValueError, match="neither parts nor masks"):
+            cli_heads.score(tiny(), ImageSet(images_, torch.zeros(4).long()), random=4)

@@ -33,8 +33,8 @@ def main() -> None:
     target = ROOT / "crate_mini" / "weights" / f"{a.name}.safetensors"
     half = {"dtype": torch.float16, "classes": model.classes}
     save_model(model, target, card, **half)
-    name, split = card["data"]["held_out"].split("/")
-    held_out = data.load(name, split, image_size=model.config.image_size, root=a.root)
+    name, _, split = card["data"]["held_out"].partition("/")
+    held_out = data.load(name, split or "val", image_size=model.config.image_size, root=a.root)
     card["held_out_as_shipped"] = evaluate(load_model(target), held_out)
     save_model(model, target, card, **half)
     (ROOT / "results" / "training").mkdir(parents=True, exist_ok=True)
