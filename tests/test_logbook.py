@@ -107,7 +107,7 @@ class TestLiveChart:
 
     def test_throttled(self, shown):
         """By the clock, and by what drawing takes."""
-        chart = LiveChart(seconds=60, live=True)
+        chart = LiveChart(seconds=3600, live=True)
         for step in range(50):
             chart(row(step))
         assert len(shown.pictures) == 1
@@ -119,7 +119,7 @@ class TestLiveChart:
         began = time.perf_counter()
         slow(row(1))
         spent = time.perf_counter() - began
-        assert slow._next - began > 10 * spent
+        assert slow._next - began > 5 * spent
 
     def test_figure(self):
         chart = LiveChart(brightness(2))
