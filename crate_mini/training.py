@@ -15,7 +15,8 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
@@ -314,6 +316,7 @@ def train(
         CheckpointError: ``out`` holds the state of another recipe, model or training set.
         DataError: an image of a stream that cannot be read, by name.
         FloatingPointError: the loss became NaN or infinite; what was saved before is kept in ``out``.
+        OSError: a file in ``out`` cannot be written; what was saved before is whole.
         KeyboardInterrupt: after an interrupt; what was done is saved in ``out``.
     """
     recipe = recipe or Recipe()
@@ -344,9 +347,8 @@ def train(
                 "steps": recipe.epochs * steps,
                 "recipe": asdict(recipe),
             }
-            save_model(
-                model, _mark_path(out, marks[step]), {**(card or {}), **about}, classes=train_set.classes
-            )
+            with _writing(_mark_path(out, marks[step])) as path:
+                save_model(model, path, {**(card or {}), **about}, classes=train_set.classes)
 
     done = len(run.history) * steps + state.step
     if done == 0:
@@ -421,7 +423,8 @@ def train(
                 raise KeyboardInterrupt(f"stopped after epoch {epoch + 1}{state.go_on()}")
     model.eval()
     if out is not None and rank == 0:
-        save_model(model, Path(out) / "model.safetensors", classes=train_set.classes)
+        with _writing(Path(out) / "model.safetensors") as path:
+            save_model(model, path, classes=train_set.classes)
     return run
 
 
@@ -446,6 +449,18 @@ def _marks(save_at: Sequence[float], steps: int, out: str | os.PathLike | None) 
 
 def _mark_path(out: str | os.PathLike, share: float) -> Path:
     return Path(out) / f"at{round(100 * share):02d}.safetensors"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """A disk that is full gives one kind of error, whatever writes; the file that was there is still whole."""
+    try:
+        yield path
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"could not write {path} ({error}); is the disk full? What was saved before is whole: make room, and run "
+            "the same again to go on from there"
+        ) from error
 
 
 def _autocast(device: torch.device, precision: str) -> Callable:
@@ -590,7 +605,8 @@ class _State:
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         metadata = self.identity | {"history": run.history, "step": self.step, "seconds": self.seconds}
-        save_tensors(self.out / "state.safetensors", tensors, metadata)
+        with _writing(self.out / "state.safetensors") as path:
+            save_tensors(path, tensors, metadata)
 
         def write_log(temporary: Path) -> None:
             with open(temporary, "w", newline="", encoding="utf-8") as f:
@@ -599,7 +615,8 @@ class _State:
                 writer.writerows(run.history)
 
         if run.history:
-            write_atomically(self.out / "log.csv", write_log)
+            with _writing(self.out / "log.csv") as path:
+                write_atomically(path, write_log)
         self.saved, self._saved_at = True, time.perf_counter()
 
     def resume(self) -> Run:

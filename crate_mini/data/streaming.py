@@ -119,7 +119,9 @@ class Feed:
     """
 
     def __init__(self, data: ImageSet | ImageStream, device: torch.device, *, hold: bool = True) -> None:
-        self.data, self.device = data.to(device) if hold and isinstance(data, ImageSet) else data, device
+        if hold and isinstance(data, ImageSet):
+            data = replace(data, masks=None, parts=None).to(device)
+        self.data, self.device = data, device
         self._loader: DataLoader | None = None
         self._order = _Order()
         self._running: Iterator | None = None
