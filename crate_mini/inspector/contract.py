@@ -80,7 +80,7 @@ Attention of any patch is not in the JSON either: all pairs of 400 patches for 4
 page computes it, as the softmax over the patches (the class token left out) of p^{-1/2} <q_i, k_j>. Where there is a
 network, queries and keys are kept of one run a picture; this is exact to the same 1e-5, for pictures of up to 1600
 patches that were not made smaller for the page. Models too large for a page send queries and keys alone
-(:mod:`crate_mini.inspector.patches`), in half precision, which is 0.6 MB a layer for CRATE-Base and 400 patches.
+(:mod:`crate_mini.inspector.patches`), in half precision: 0.8 MB of text a layer for CRATE-Base and 400 patches.
 """
 
 from __future__ import annotations

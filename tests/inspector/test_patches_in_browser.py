@@ -225,11 +225,12 @@ def test_layers_that_do_not_fit_are_named(open_viewer, models, pictures, tmp_pat
 
 
 def test_a_page_with_a_large_model_stays_under_six_megabytes(make_images):
-    """CRATE-Small with patches of 8: 30 million parameters, 400 patches, and 7.4 MB of keys for twelve layers."""
+    """CRATE-Small with patches of 8, and two pictures of 400 patches: keys of half the layers fill the page."""
     torch.manual_seed(0)
     model = create_model("crate_small_8", num_classes=10).eval()
-    page = inspect_images(model, make_images(1, 160, 160), prepare_patches=True, strip=False)
-    there = [pair is not None for pair in page.contract["models"][0]["maps"][0]["pairs"]]
+    page = inspect_images(model, make_images(2, 160, 160), prepare_patches=True, strip=False)
     assert 5_000_000 < len(page.to_html().encode()) < 6_000_000
-    assert 8 <= sum(there) < 12
-    assert all(there[9:])  # around the last but one, which is shown first
+    for entry in page.contract["models"][0]["maps"]:
+        there = [pair is not None for pair in entry["pairs"]]
+        assert 5 <= sum(there) < 8
+        assert all(there[-5:])  # around the last but one, which is shown first
