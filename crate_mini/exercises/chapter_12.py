@@ -49,6 +49,7 @@ def check_best_of(answer):
     """`answer(pool, k)` is the mean over all choices of k of the values in pool of the highest value chosen."""
     for R, k in [(5, 2), (6, 6), (6, 1), (7, 3)]:
         pool = torch.rand(R, dtype=torch.float64)
+        pool = pool.roll(-1 - int(pool.argmax()))  # the highest last: it must be looked for
         expected = heads.best_of(pool, k)
         ranked = pool.sort().values
         steps = torch.arange(1, R + 1, dtype=torch.float64)
@@ -89,7 +90,7 @@ def check_choose_and_report(answer):
         )
         name_the_mistake(
             second,
-            (there.max(), "report the head that the even pictures chose, not the odd ones' best"),
+            (there.max(), "report the head that the even pictures chose, not the best of the odd ones"),
             (everywhere[head], "the second number is taken on the odd pictures alone, where nothing was chosen"),
         )  # fmt: skip
         name_the_mistake(

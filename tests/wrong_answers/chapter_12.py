@@ -59,7 +59,7 @@ WRONG = {
     "check_choose_and_report": [
         (lambda s: halves(s, choose=slice(None)), "those you report on must have no say"),
         (lambda s: halves(s, report=slice(None)), "where nothing was chosen"),
-        (lambda s: (s[::2].nanmean(0).max(), s[1::2].nanmean(0).max()), "not of the odd ones' best"),
+        (lambda s: (s[::2].nanmean(0).max(), s[1::2].nanmean(0).max()), "not the best of the odd ones"),
         (lambda s: halves(s)[::-1], "first the score where the head was chosen"),
         (lambda s: halves(s, mean=torch.mean), "some pictures do not show the part"),
         (lambda s: halves(s)[0], "return two numbers"),
