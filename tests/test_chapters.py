@@ -12,7 +12,9 @@ import notebook_form
 import pytest
 
 CHAPTERS = [
-    path for path in notebook_form.all_notebooks() if path.stem[:2] in ("01", "02", "03", "04", "05", "07")
+    path
+    for path in notebook_form.all_notebooks()
+    if path.stem[:2] != "00"  # a first look, with no formulas
 ]
 DISPLAYED = re.compile(r"^\$\$\n(.*?)^\$\$(.*?)$", re.MULTILINE | re.DOTALL)
 
