@@ -21,9 +21,19 @@ SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import test_training as t
+from PIL import Image
 from crate_mini import distributed
+from crate_mini.data import ImageStream
 
 out, kill = sys.argv[2], sys.argv[3] == "stop"
+
+def from_files(data):  # the same images, to be decoded by workers
+    files = [f"{out}/{len(data)}_{distributed.rank()}_{i}.png" for i in range(len(data))]
+    for file, image in zip(files, data.images, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+    return ImageStream(files=tuple(files), labels=data.labels, classes=data.classes, name=data.name,
+                       image_size=16, workers=1)
+
 with distributed.processes("cpu") as device:
     model = t.tiny(seed=distributed.rank())  # rank 0's start must count for all
     calls = []
@@ -33,8 +43,11 @@ with distributed.processes("cpu") as device:
         if kill and epoch == 2:
             raise SystemExit(3)
 
-    history = t.train(model, t.stripes(), t.stripes(15, seed=1), t.recipe(), out=out, device=device,
-                      progress=False, on_epoch=stop).history
+    train_set, val_set = t.stripes(), t.stripes(15, seed=1)
+    if not kill:
+        train_set, val_set = from_files(train_set), from_files(val_set)
+    history = t.train(model, train_set, val_set, t.recipe(), out=out, device=device, progress=False,
+                      on_epoch=stop).history
     with open(f"{out}/rank{distributed.rank()}.json", "w") as f:
         json.dump({"history": history, "weights": t.weights(model).tolist(), "calls": calls}, f)
 """
@@ -74,7 +87,7 @@ def same_curve(ours: list[dict], theirs: list[dict]) -> None:
 
 
 def test_two_processes_are_one_and_resume(tmp_path, one_process):
-    """Stopped after two epochs and started again, by two processes each time."""
+    """Stopped after two epochs and started again, by two processes each time; first from memory, then streaming."""
     history, weights = one_process
     stopped = launch(tmp_path, "stop")
     assert stopped.returncode != 0

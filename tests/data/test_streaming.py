@@ -230,3 +230,19 @@ class TestTraining:
         for data in (memory, stream):
             with pytest.raises(ValueError, match=r"must have the same classes .* differ in light, white"):
                 training.train(t.tiny(), data, load("folder", "val", root=root), t.recipe(), progress=False)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "folder"), [("tiny-imagenet-animals", "tiny-imagenet-200"), ("pets", "oxford-iiit-pet")]
+)
+def test_real_images(data_folder, name, folder):
+    if not (data_folder / folder).is_dir():
+        pytest.skip(f"{folder} is not among the local data")
+    memory, stream = load(name, n=12, image_size=32), open_stream(name, n=12, image_size=32, workers=2)
+    with Feed(stream, CPU) as feed:
+        images, labels = (
+            torch.cat(parts) for parts in zip(*feed.batches(torch.arange(12).view(3, 4)), strict=True)
+        )
+    assert torch.equal(images, memory.images)
+    assert torch.equal(labels, memory.labels)
