@@ -125,33 +125,38 @@ class LiveChart(_Accuracy):
         return self._draw()
 
     def _draw(self) -> Figure:
-        figure = Figure(figsize=(figures.WIDTH, 4.4), layout="constrained")
-        panels = figure.subplots(2, 2, sharex=True)
-        kinds = (
-            ("loss", [("train_loss", "training"), ("val_loss", "held out")]),
-            ("top-1 accuracy", [("val_top1", "held out")]),
-            ("learning rate", [("lr", "")]),
-            ("images a second", [("images_per_second", "")]),
-        )
+        kinds = [
+            ("loss", [("train_loss", "training", "crate"), ("val_loss", "held out", "vit")]),
+            ("top-1 accuracy", [("val_top1", "held out", "vit")]),
+            ("learning rate", [("lr", "", "crate")]),
+            ("images a second", [("images_per_second", "", "crate")]),
+        ]
+        waiting = not self.series("val_top1")[0]
+        if waiting and self.held_out is None:
+            del kinds[1]  # there will be none
+        rows, columns = (2, 2) if len(kinds) == 4 else (1, 3)
+        figure = Figure(figsize=(figures.WIDTH, 2.2 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, squeeze=False)
         for ax, (title, lines) in zip(panels.flat, kinds, strict=True):
-            for (name, label), colour in zip(lines, ("crate", "vit"), strict=False):
+            for name, label, colour in lines:
                 steps, values = self.series(name)
-                few = len(values) < 40
-                colour = figures.COLOURS["vit" if name.startswith("val") else colour]
-                ax.plot(steps, values, color=colour, label=label, lw=1.4, marker="o" if few else "", ms=3)
+                marker = "o" if len(values) < 40 else ""
+                ax.plot(
+                    steps, values, color=figures.COLOURS[colour], label=label, lw=1.4, marker=marker, ms=3
+                )
             ax.set_title(title, fontsize=10)
             ax.spines[["top", "right"]].set_visible(False)
             ax.tick_params(labelsize=9)
+            if title == "loss" and not waiting:
+                ax.legend(frameon=False, fontsize=9)
             if title != "loss":
                 ax.set_ylim(bottom=0)
-        if self.series("val_loss")[0]:
-            panels[0, 0].legend(frameon=False, fontsize=9)
-        if not self.series("val_top1")[0]:
-            panels[0, 1].text(
-                0.5, 0.5, "after the first epoch" if self.held_out else "no held-out images",
-                ha="center", va="center", transform=panels[0, 1].transAxes, fontsize=9, color="0.45",
-            )  # fmt: skip
-        for ax in panels[1]:
+            if title == "top-1 accuracy" and waiting:
+                ax.text(
+                    0.5, 0.5, "after the first epoch", ha="center", va="center", transform=ax.transAxes,
+                    fontsize=9, color="0.45",
+                )  # fmt: skip
+        for ax in panels[-1]:
             ax.set_xlabel("step", fontsize=10)
         return figure
 

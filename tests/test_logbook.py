@@ -135,6 +135,12 @@ class TestLiveChart:
         assert drawn.axes[1].lines[0].get_ydata().tolist() == [0.8]
         assert not drawn.axes[1].texts
 
+    def test_no_panel_for_an_accuracy_that_nobody_measures(self):
+        chart = LiveChart()
+        chart(row(1))
+        titles = [ax.get_title() for ax in chart.figure().axes]
+        assert titles == ["loss", "learning rate", "images a second"]
+
     def test_training_is_the_same_with_and_without(self):
         watched, _ = train_with(LiveChart(brightness(16)))
         alone, _ = train_with(Hook())
