@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
-import requests
 from tqdm.auto import tqdm
 
 from crate_mini.data.images import DataError
@@ -92,6 +91,8 @@ def fetch(url: str, known_hash: str, target: Path, *, progress: bool = False) ->
         OSError: no connection, no such page, no room on the disk.
         DataError: a wrong checksum; the file is thrown away.
     """
+    import requests  # here and below: most who import this module never fetch anything
+
     if target.exists():
         return target
     part = target.with_name(target.name + ".part")
@@ -119,6 +120,8 @@ def fetch(url: str, known_hash: str, target: Path, *, progress: bool = False) ->
 
 def _continue(url: str, part: Path, progress: bool) -> None:
     """One connection: append what is missing to ``part``, or start over where the server cannot go on."""
+    import requests
+
     start = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
