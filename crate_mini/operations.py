@@ -94,7 +94,8 @@ def training_multiply_adds(
         keep_patches: share of the patches that a step looks at.
     """
     kept = max(1, round(keep_patches * config.grid**2))
-    return 3 * sum(multiply_adds(config, batch=batch, kept=kept).values()) / batch
+    forward = multiply_adds(config, batch=batch, kept=kept)
+    return 3 * sum(forward.values()) / batch
 
 
 def training_seconds(

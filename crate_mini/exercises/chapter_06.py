@@ -142,7 +142,8 @@ def check_keep(answer):
 def check_cost(answer):
     """`answer(N, d, L)` is what one image costs a CRATE of L layers in a training step, in multiply-adds."""
     for N, d, L in [(65, 192, 8), (197, 384, 12), (785, 384, 12)]:
-        expected = 3 * L * (3 * N * d**2 + 2 * N**2 * d)
+        one, look = float(N * d**2), float(N**2 * d)
+        expected = 3 * L * (3 * one + 2 * look)
         got = answer(N, d, L)
         name_the_mistake(
             got,
@@ -150,11 +151,11 @@ def check_cost(answer):
             (2 * expected / 3, "backward takes two products for each one forward, so three in all"),
             (expected / L, "that is one layer"),
             (2 * expected, "a multiply-add is one here, not two operations"),
-            (3 * L * 3 * N * d**2, "attention is missing: scores, and what is gathered with them"),
-            (3 * L * (3 * N * d**2 + N**2 * d), "attention has two products, N² d each"),
-            (3 * L * (2 * N * d**2 + 2 * N**2 * d), "ISTA is missing: one product of N d²"),
-            (3 * L * (4 * N * d**2 + 2 * N**2 * d), "in a batch ISTA's two products fold into one"),
-            (3 * L * (12 * N * d**2 + 2 * N**2 * d), "that is a ViT"),
+            (3 * L * 3 * one, "attention is missing: scores, and what is gathered with them"),
+            (3 * L * (3 * one + look), "attention has two products, N² d each"),
+            (3 * L * (2 * one + 2 * look), "ISTA is missing: one product of N d²"),
+            (3 * L * (4 * one + 2 * look), "in a batch ISTA's two products fold into one"),
+            (3 * L * (12 * one + 2 * look), "that is a ViT"),
         )
         expect_close(got, expected, f"for N = {N}, d = {d}, L = {L}")
     whole = training_multiply_adds(create_model("crate_mini", num_classes=25).config)
