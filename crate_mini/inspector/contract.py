@@ -398,6 +398,6 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, np.uint8).tobytes()).decode()
 
 
-def _six_digits(values: np.ndarray) -> np.ndarray:
+def _six_digits(values: np.ndarray | float) -> np.ndarray:
     """Shorter JSON; values are measured against the rounded ends, so nothing drifts."""
     return np.array([float(f"{x:.6g}") for x in np.ravel(values)]).reshape(np.shape(values))
