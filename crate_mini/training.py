@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 
 from crate_mini import distributed
 from crate_mini.checkpoints import CheckpointError, load_tensors, save_model, save_tensors, write_atomically
+from crate_mini.data.images import DataError
 from crate_mini.data.imageset import ImageSet
 from crate_mini.data.streaming import Feed, ImageStream, to_device
 from crate_mini.model import CRATE
@@ -314,7 +315,7 @@ def train(
         ValueError: labels outside the model's classes, a set without images, a batch that the processes
             cannot share equally, or ``save_at`` without a folder or with other shares.
         CheckpointError: ``out`` holds the state of another recipe, model or training set.
-        DataError: an image of a stream that cannot be read, by name.
+        DataError: an image of a stream that cannot be read, by name; what was done is saved in ``out``.
         FloatingPointError: the loss became NaN or infinite; what was saved before is kept in ``out``.
         OSError: a file in ``out`` cannot be written; what was saved before is whole.
         KeyboardInterrupt: after an interrupt; what was done is saved in ``out``.
@@ -365,7 +366,13 @@ def train(
         unit="step",
         disable=rank > 0 or not show_progress(progress),
     )
-    with bar, _StopRequest() as stop, Feed(train_set, device) as feed, Feed(val_set, device) as val_feed:
+    with (
+        bar,
+        _StopRequest() as stop,
+        state.kept_for_later(run),
+        Feed(train_set, device) as feed,
+        Feed(val_set, device) as val_feed,
+    ):
         for epoch in range(len(run.history), recipe.epochs):
             began = time.perf_counter() - state.seconds
             model.train()
@@ -618,6 +625,16 @@ class _State:
             with _writing(self.out / "log.csv") as path:
                 write_atomically(path, write_log)
         self.saved, self._saved_at = True, time.perf_counter()
+
+    @contextmanager
+    def kept_for_later(self, run: Run) -> Iterator[None]:
+        """A file that cannot be read ends the training; what was done until then is saved first."""
+        try:
+            yield
+        except DataError as error:
+            if math.isfinite(self.total.item()):
+                self.save(run)
+            raise DataError(f"{error}{self.go_on()}") from error
 
     def resume(self) -> Run:
         """Load what was saved, if anything was, and return its history."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import runpy
@@ -152,8 +153,8 @@ class TestBatches:
 class TestTraining:
     def train(self, root, workers: int | None, r=None, seed: int = 0, **options):
         """Weights and history; from memory if ``workers`` is None."""
-        i = 0 if workers is None else 1
-        sets = [both(root, split, workers or 0)[i] for split in ("train", "val")]
+        look = load if workers is None else functools.partial(open_stream, workers=workers)
+        sets = [look("folder", split, root=root, image_size=16) for split in ("train", "val")]
         model = t.tiny(seed)
         r = r or t.recipe(epochs=3, keep_patches=0.5)
         history = training.train(model, *sets, r, device="cpu", progress=False, **options)
@@ -212,6 +213,22 @@ class TestTraining:
         path = spoil(root)
         with pytest.raises(DataError, match=f"{path} is not an image"):
             self.train(root, 0)
+
+    @pytest.mark.parametrize("split", ["train", "val"])
+    def test_damaged_image_costs_no_step(self, root, tmp_path, monkeypatch, split):
+        weights, history = self.train(root, None)
+        path = root / split / "light" / "03.png"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:100])
+        steps, plain = [], training.augment
+        monkeypatch.setattr(training, "augment", lambda *a, **k: steps.append(1) or plain(*a, **k))
+        with pytest.raises(DataError, match=rf"^{path} is not an image .*saved in .*run the same again"):
+            self.train(root, 0, out=tmp_path / "run")
+        path.write_bytes(whole)
+        resumed, its_history = self.train(root, 0, seed=5, out=tmp_path / "run")
+        assert torch.equal(resumed, weights)
+        assert its_history == history
+        assert len(steps) == 9, "no step was done twice"
 
     def test_evaluation(self, root):
         model = t.tiny()
