@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from crate_mini.exercises import checker, expect, expect_close, name_the_mistake
 from crate_mini.segmentation import score_maps
+
+
+def _name(got: Tensor | float, expected: Tensor | float, *suspects: tuple[Tensor | float, str]) -> None:
+    """Name a mistake, but none that gives the right value in this case."""
+    name_the_mistake(
+        got, *[(wrong, said) for wrong, said in suspects if abs(float(wrong) - float(expected)) > 1e-6]
+    )
 
 
 @checker
@@ -18,8 +26,9 @@ def check_floor_and_ceiling(answer):
             f"return two numbers, the floor and the ceiling; got {type(got).__name__}",
         )
         floor, ceiling = P * a / (P + a - P * a), min(a, P) / max(a, P)
-        name_the_mistake(
+        _name(
             float(got[0]),
+            floor,
             (P * a / (P + a), "the floor counts the shared area twice in the union: subtract it once"),
             (P * a, "the floor is an intersection only: divide by the union"),
             (a, "the floor is that of the whole image; the mask covers P of it, at random"),
@@ -31,8 +40,9 @@ def check_floor_and_ceiling(answer):
             f"the floor for a = {a}, P = {P}",
             hint="a random mask holds P of the object",
         )
-        name_the_mistake(
+        _name(
             float(got[1]),
+            ceiling,
             (min(a, P), "the ceiling is an intersection only: divide by the union"),
             (1.0, "the ceiling is not 1: mask and object have different areas, however good the ranking"),
             (a / P, "when the object is larger than the mask, the ceiling is P / a"),
@@ -112,9 +122,8 @@ def check_best_iou(answer):
                     "patches of equal value cannot be told apart by a threshold: they stand or fall together",
                 )
             )
-        suspects = [(wrong, said) for wrong, said in suspects if abs(float(wrong - expected)) > 1e-9]
         got = torch.as_tensor(answer(values, objects, background))
-        name_the_mistake(got, *suspects)
+        _name(got, expected, *suspects)
         expect_close(got, expected, "with ties" if tied else "without ties")
     return "Right: one sorting, and every threshold is tried."
 
@@ -150,7 +159,7 @@ def check_honest_head(answer):
         )
     got = torch.as_tensor(answer(chosen_on, scored_on))
     expected = scored_on[:, layer, head].mean()
-    name_the_mistake(got, *[(w, said) for w, said in suspects if abs(float(w - expected)) > 1e-9])
+    _name(got, expected, *suspects)
     expect_close(got, expected, "for 25 images, 4 layers and 6 heads")
     return "Right."
 
