@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from crate_mini import training
 from crate_mini.checkpoints import CheckpointError, load_model, load_tensors
@@ -685,6 +686,34 @@ def test_recipe_is_a_value():
     assert recipe() == replace(recipe(), lr=1e-3)
     with pytest.raises(AttributeError):
         recipe().lr = 1
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would make the host wait for a GPU: values that Python wants to know, sizes that depend on them."""
+
+    OPS = ("_local_scalar_dense", "is_nonzero", "nonzero", "equal", "masked_select", "_unique2", "unique_dim")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in self.OPS:
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [{}, {"keep_patches": 0.5, "clip_norm": 1.0, "precision": "bfloat16"}])
+def test_no_step_waits_for_the_device(monkeypatch, settings):
+    """Twice the steps, and not one look more. With Lion, for AdamW looks at its own count of steps on a CPU."""
+    monkeypatch.setattr(training._Pace, "SECONDS", 1e9)  # it may look twice a second
+    counts = []
+    for n in (32, 64):
+        with Waits() as waits:
+            r = recipe(epochs=1, optimizer="lion", lr=1e-4, **settings)
+            train(tiny(), stripes(n), stripes(16), r, device="cpu", progress=False, on_step=lambda row: None)
+        counts.append(len(waits.seen))
+    assert counts[0] == counts[1] > 0, waits.seen
 
 
 class TestFewerPatches:
