@@ -41,19 +41,26 @@ def mask_overlaps(
     return both / (p.sum(1)[:, None] + g.sum(1)[None] - both).clamp(min=1)
 
 
-def matches(overlaps: Float[np.ndarray, "p g"], threshold: float) -> Bool[np.ndarray, " p"]:
+def matches(
+    overlaps: Float[np.ndarray, "p g"],
+    threshold: float,
+) -> Bool[np.ndarray, " p"]:
     """Which predictions of one image, best first, are hits: each takes the free object that it overlaps most."""
     hits = np.zeros(len(overlaps), bool)
     free = np.ones(overlaps.shape[1], bool)
     for i, row in enumerate(overlaps):
         open_to = np.where(free, row, -1.0)
         if len(row) and open_to.max() >= min(threshold, 1 - 1e-10):
-            taken = len(row) - 1 - int(open_to[::-1].argmax())  # of equals the last, as pycocotools has it
+            # of equals the last, as pycocotools has it
+            taken = len(row) - 1 - int(open_to[::-1].argmax())
             free[taken], hits[i] = False, True
     return hits
 
 
-def precision_at_recalls(hits: Bool[np.ndarray, " p"], objects: int) -> Float[np.ndarray, " r"]:
+def precision_at_recalls(
+    hits: Bool[np.ndarray, " p"],
+    objects: int,
+) -> Float[np.ndarray, " r"]:
     """Precision at :data:`RECALLS` of predictions sorted best first: the best at this recall or any larger one."""
     found = hits.cumsum()
     precision = found / np.arange(1, len(hits) + 1)

@@ -46,6 +46,10 @@ SMALL = 100  # up to so many patches the whole spectrum costs less than the over
 ITERATIONS = 90
 CHECK_EVERY = 3
 
+Graph = Float[Tensor, "*b n n"]
+Vector = Float[Tensor, " n"]
+Sides = tuple[Float[Tensor, "h w"], Bool[Tensor, "h w"], tuple[int, int], Bool[Tensor, "h w"]]
+
 
 @dataclass(frozen=True)
 class Round:
@@ -161,18 +165,27 @@ def maskcut_rounds(
     return _search(features[None], grid, n_masks, tau, eps, dense=solver == "dense")[0]
 
 
-def neighbours(features: Float[Tensor, "*b n d"], tau: float = TAU) -> Float[Tensor, "*b n n"]:
+def neighbours(
+    features: Float[Tensor, "*b n d"],
+    tau: float = TAU,
+) -> Graph:
     r"""The graph ``S``: 1 where :math:`\cos(f_i, f_j) > \tau`, else 0. A feature of length zero has no neighbour."""
     unit = F.normalize(features.float(), dim=-1)
     return (unit @ unit.mT).gt_(tau)
 
 
-def affinity(features: Float[Tensor, "n d"], tau: float = TAU, eps: float = EPSILON) -> Float[Tensor, "n n"]:
+def affinity(
+    features: Float[Tensor, "n d"],
+    tau: float = TAU,
+    eps: float = EPSILON,
+) -> Graph:
     r""":math:`A`: 1 between patches whose cosine is above :math:`\tau`, ``eps`` between all others; float64."""
     return neighbours(features, tau).double().clamp(min=eps)
 
 
-def second_eigenvector(A: Float[Tensor, "n n"]) -> tuple[float, Float[Tensor, " n"]]:
+def second_eigenvector(
+    A: Float[Tensor, "n n"],
+) -> tuple[float, Vector]:
     r"""The usual way: :math:`(D - A) v = \lambda D v` as a dense generalised eigenproblem, by SciPy.
 
     Returns:
@@ -181,11 +194,14 @@ def second_eigenvector(A: Float[Tensor, "n n"]) -> tuple[float, Float[Tensor, " 
     W = A.double().cpu().numpy()
     D = np.diag(W.sum(1))
     values, vectors = eigh(D - W, D, subset_by_index=[1, 1])
-    return float(values[0]), F.normalize(torch.from_numpy(vectors[:, 0]), dim=0)
+    v = torch.from_numpy(vectors[:, 0])
+    return float(values[0]), F.normalize(v, dim=0)
 
 
 def normalised_product(
-    S: Float[Tensor, "b n n"], alive: Float[Tensor, "b n"], eps: float
+    S: Float[Tensor, "b n n"],
+    alive: Float[Tensor, "b n"],
+    eps: float,
 ) -> tuple[Callable[[Tensor], Tensor], Float[Tensor, "b n"]]:
     r"""The map :math:`x \mapsto D^{-1/2} A D^{-1/2} x` and the degrees, without forming ``A``.
 
@@ -194,13 +210,17 @@ def normalised_product(
     with ``a`` 0 for patches that are painted over: their features are zero, so they have no neighbours.
     """
     n = S.shape[-1]
-    degrees = (1 - eps) * alive * (S @ alive[..., None])[..., 0] + eps * n
+
+    def joined(x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+        return alive * (S @ (alive * x)[..., None])[..., 0]
+
+    degrees = (1 - eps) * joined(alive) + eps * n
     root = degrees.rsqrt()
 
     def product(x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         y = root * x
-        joined = alive * (S @ (alive * y)[..., None])[..., 0]
-        return root * ((1 - eps) * joined + eps * y.sum(-1, keepdim=True))
+        everyone = y.sum(-1, keepdim=True)
+        return root * ((1 - eps) * joined(y) + eps * everyone)
 
     return product, degrees
 
@@ -256,8 +276,9 @@ def lanczos(
 
 
 def split(
-    vector: Float[Tensor, " n"], grid: tuple[int, int]
-) -> tuple[Float[Tensor, "h w"], Bool[Tensor, "h w"], tuple[int, int], Bool[Tensor, "h w"]]:
+    vector: Vector,
+    grid: tuple[int, int],
+) -> Sides:
     """From the eigenvector to an object: which side, which piece of it.
 
     The two sides lie above and below the mean. A side that has three corners of the image or more is the background;

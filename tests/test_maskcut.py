@@ -1,14 +1,22 @@
-"""MaskCut: the solver against SciPy's dense one, the rules by hand, what happens at the edges."""
+"""MaskCut: the solver against SciPy's dense one, the rules by hand, what happens at the edges, the command."""
 
 from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from crate_mini import data, maskcut
 from crate_mini.checkpoints import load_pretrained
+from crate_mini.cli import main
+from crate_mini.cli import maskcut as command
 from crate_mini.token_pca import patch_features
 
 
@@ -236,3 +244,96 @@ def test_real_tokens_at_30_x_30(data_folder):
             fast, slow = (maskcut.maskcut(features, (30, 30), solver=s) for s in maskcut.SOLVERS)
             assert agree(fast, slow) >= 0.99
             assert np.isfinite(maskcut.boxes_of(fast).numpy()).all()
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+LINE = [
+    "evaluate", "maskcut", "--data", "embedded", "--n", "7", "--size", "64", "--layers", "3", "-1", "--device", "cpu",
+]  # fmt: skip
+
+KILLED = """
+import os, signal, sys
+from crate_mini.cli import main, maskcut
+discover, seen = maskcut.discover, []
+def until_killed(*args, **kwargs):
+    seen.append(1)
+    if len(seen) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return discover(*args, **kwargs)
+maskcut.discover = until_killed
+main(sys.argv[1:])
+"""
+
+
+def test_command_goes_on_where_it_was_killed(tmp_path, capsys):
+    out, whole = tmp_path / "cut.json", tmp_path / "whole.json"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *LINE, "--out", str(out)], capture_output=True, timeout=240
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    partial = tmp_path / ".cut.json.partial"
+    assert len(json.loads(partial.read_text())["tables"]) == 4
+    assert main([*LINE, "--out", str(out)]) == 0
+    assert "going on after 4 of 7 images" in capsys.readouterr().out
+    assert not partial.exists()
+    assert main([*LINE, "--out", str(whole)]) == 0
+    resumed, fresh = (json.loads(f.read_text()) for f in (out, whole))
+    for key in ("by_layer", "baselines", "sha256", "weights", "images", "tau"):
+        assert resumed[key] == fresh[key], key
+    assert sorted(resumed["by_layer"]) == ["3", "7"]
+    assert {"command", "commit", "device", "versions", "date"} <= set(resumed)
+
+
+def test_command_starts_over_where_settings_differ(tmp_path, capsys):
+    out = tmp_path / "cut.json"
+    (tmp_path / ".cut.json.partial").write_text('{"settings": {}, "tables": [{}]}')
+    assert main([*LINE, "--n", "1", "--size", "32", "--out", str(out)]) == 0
+    assert "starting over" in capsys.readouterr().out
+    assert json.loads(out.read_text())["images"] == 1
+
+
+def test_command_refuses_what_cannot_be_measured(tmp_path, capsys):
+    assert main([*LINE, "--n-masks", "0"]) == 2
+    assert "--n-masks must be at least 1" in capsys.readouterr().err
+    assert main([*LINE, "--tau", "2"]) == 2
+    assert "tau must lie in" in capsys.readouterr().err
+    for kind, value in (("images", 128), ("masks", 0)):
+        (tmp_path / kind).mkdir()
+        Image.new("L", (32, 32), value).save(tmp_path / kind / "empty.png")
+    assert main(["evaluate", "maskcut", "--data", "masks", "--root", str(tmp_path), "--size", "32"]) == 2
+    message = capsys.readouterr().err
+    assert "empty.png" in message
+    assert "no object pixel" in message
+
+
+def test_objects_of_an_image():
+    truth = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    truth[0, 2:4, 2:4], truth[0, 5:7, 5:8], truth[0, 0] = 1, 2, data.IGNORE
+    binary = torch.where(truth == 2, 1, truth).to(torch.uint8)
+    images = data.ImageSet(
+        images=torch.zeros(1, 3, 8, 8, dtype=torch.uint8), labels=torch.zeros(1, dtype=torch.long),
+        masks=binary, parts=truth, part_names=("background", "cat", "dog"),
+    )  # fmt: skip
+    one, counted = command.true_objects(images, 0)
+    assert [int(m.sum()) for m in one] == [10]
+    assert int((~counted).sum()) == 8
+    two, _ = command.true_objects(images, 0, "parts")
+    assert [int(m.sum()) for m in two] == [4, 6]
+    # the ignored row changes nothing: a mask that covers it too is perfect
+    generous = two[:1] | ~counted
+    assert command.overlaps(generous, two, counted)["mask"][0] == [1, 0]
+
+
+def test_summary_of_perfect_and_of_second_masks():
+    perfect = {"mask": [[1.0]], "box": [[1.0]], "objects": 1}
+    late = {"mask": [[0.1], [1.0]], "box": [[0.1], [1.0]], "objects": 1}
+    got = command.summary([perfect, perfect])
+    assert got["mask"]["AP"] == (1, 1, 1)
+    assert got["corloc"][0] == got["first_iou"][0] == got["masks_per_image"] == 1
+    got = command.summary([perfect, late])
+    assert got["corloc"][0] == 0.5
+    assert got["first_iou_of_image"] == [1.0, 0.1]
+    # hit, miss, hit: precision 1 up to half of all objects, 2/3 from there
+    assert got["mask"]["AP50"][0] == pytest.approx((51 + 50 * 2 / 3) / 101)

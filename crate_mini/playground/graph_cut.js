@@ -89,11 +89,11 @@ function play(kit, data) {
   const picture = kit.choice({ label: "picture", options: pictures.map(({ name }, i) => [i, name]), value: 0 });
   const tau = kit.slider({ label: "τ", min: 0, max: 0.95, step: 0.01, value: data.tau, format: (v) => v.toFixed(2) });
   const cutNumber = kit.choice({ label: "cut", options: [[1, "first"], [2, "second"], [3, "third"]], value: 1 });
+  const show = kit.choice({ label: "show", options: [["vector", "eigenvector"], ["graph", "neighbours"]], value: "vector" });
 
   const square = { x: [0, g], y: [0, g], equal: true, bare: true, height: 240 };
   const photo = kit.plot({ ...square, title: "the masks so far", alt: "The photograph, with the patches of each mask tinted" });
-  const graph = kit.plot({ ...square, title: "joined to the marked patch", alt: "The patches that are joined to the marked one are bright" });
-  const vector = kit.plot({ ...square, title: "second eigenvector", alt: "The entries of the second eigenvector: red above the mean, blue below" });
+  const map = kit.plot({ ...square, title: " ", alt: "The second eigenvector, red on the object's side, or the patches that are joined to the marked one" });
   const readouts = {
     share: kit.readout({ label: "pairs joined" }),
     value: kit.readout({ label: "second eigenvalue" }),
@@ -105,11 +105,12 @@ function play(kit, data) {
     const column = Math.min(g - 1, Math.max(0, Math.floor(x)));
     const row = Math.min(g - 1, Math.max(0, Math.floor(g - y)));
     patch = row * g + column;
+    show.set("graph");
   };
   const ring = photo.handle({ at: atPatch(patch), label: "the patch", r: 7, move: choose });
   const press = (x, y) => { choose(x, y); ring.at = atPatch(patch); };
   photo.hover({ press });
-  graph.hover({ press });
+  map.hover({ press });
 
   const rowsOf = (list) => Array.from({ length: g }, (_, r) => list.slice(r * g, (r + 1) * g));
   const tints = ["orange", "blue", "green"].map((name) => kit.colours[name]);
@@ -126,14 +127,17 @@ function play(kit, data) {
     cuts.forEach(({ mask, dropped }, r) => {
       if (!dropped) mask.forEach((m, i) => { if (m) photo.polygon(cell(i), { color: tints[r], fillOpacity: 0.5, width: 0.5 }); });
     });
-    const painted = cosines.map((_, i) => cuts.slice(0, -1).some(({ mask }) => mask[i]));
-    const joined = [...cosines[patch]].map((c, i) => (!painted[i] && !painted[patch] && c > tau.value ? 1 : 0));
-    graph.heat(rowsOf(joined), { low: -0.25, high: 1.1 });
-    graph.polygon(cell(patch), { color: kit.colours.orange, fillOpacity: 0, width: 2.5 });
-    if (cut) {
+    map.options.title = show.value === "vector" ? "second eigenvector, and the seed" : "joined to the marked patch";
+    map.layOut();
+    if (show.value === "graph") {
+      const painted = cosines.map((_, i) => cuts.slice(0, -1).some(({ mask }) => mask[i]));
+      const joined = [...cosines[patch]].map((c, i) => (!painted[i] && !painted[patch] && c > tau.value ? 1 : 0));
+      map.heat(rowsOf(joined), { low: -0.25, high: 1.1 });
+      map.polygon(cell(patch), { color: kit.colours.orange, fillOpacity: 0, width: 2.5 });
+    } else if (cut) {
       const reach = Math.max(...cut.up.map((e) => Math.abs(e - cut.mean)));
-      vector.heat(rowsOf(cut.up.map((e) => e - cut.mean)), { low: -reach, high: reach, colours: "diverging" });
-      vector.polygon(cell(cut.seed), { color: kit.colours.ink, fillOpacity: 0, width: 2 });
+      map.heat(rowsOf(cut.up.map((e) => e - cut.mean)), { low: -reach, high: reach, colours: "diverging" });
+      map.polygon(cell(cut.seed), { color: "#000", fillOpacity: 0, width: 2.5 });
     }
 
     readouts.share.set(`${(100 * share).toFixed(1)} %`);
@@ -146,6 +150,6 @@ function play(kit, data) {
     else if (cut.value < 0.02) note.set("The graph falls into pieces that hang together by ε alone: cutting costs next to nothing, and a scrap may be cut off for an object.");
     else if (share > 0.8) note.set("Nearly everything is joined. The cut has little to go by.");
     else if (cutNumber.value > 1) note.set("What earlier cuts found is painted over: those patches have no neighbours any more.");
-    else note.set("Red is the object's side; the framed patch is the seed. Move the ring: are the neighbours of an object patch on the object?");
+    else note.set("Red is the object's side; its strongest patch, the seed, is framed. Move the ring: are the neighbours of an object patch on the object?");
   });
 }
