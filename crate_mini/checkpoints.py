@@ -50,7 +50,10 @@ def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadat
     """Write tensors and JSON-serialisable metadata as one safetensors file, atomically."""
     owned = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     header = {k: json.dumps(v) for k, v in metadata.items()}
-    return write_atomically(path, lambda temporary: save_file(owned, temporary, metadata=header))
+    try:
+        return write_atomically(path, lambda temporary: save_file(owned, temporary, metadata=header))
+    except SafetensorError as error:  # what a full disk raises here, which is no OSError
+        raise OSError(f"could not write {path} ({error}); is the disk full?") from error
 
 
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
