@@ -409,6 +409,8 @@ class HeadViewer {
   build() {
     const { data } = this;
     this.body = el("div", { class: "ch-body", role: "group", "aria-label": "What each attention head attends to" });
+    // JupyterLab takes arrow keys for its own unless the focused element itself says no; the root's word is not enough.
+    this.body.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
     this.body.append(this.buildToolbar());
     this.title = el("span", { class: "ch-title" });
     this.thumbs = [];
