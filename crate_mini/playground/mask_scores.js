@@ -66,10 +66,17 @@ function play(kit, data) {
     const curve = (f) => areas.map((x) => [x, f(x)]);
 
     byArea.vline(a, { color: quiet, width: 1 });
-    byArea.line(curve((x) => size(x, n) / n), { color: green, width: 1.5, dash: "2 3", label: "whole image" });
-    byArea.line(curve((x) => ceiling(x, P, n)), { color: orange, width: 2, label: "ceiling" });
-    byArea.line(curve((x) => mean(best(law(x, P, n), K))), { color: purple, width: 2, dash: "5 3", label: `best of ${K}` });
-    byArea.line(curve((x) => mean(law(x, P, n))), { color: blue, width: 2, label: "chance" });
+    const chance = (x) => mean(law(x, P, n));
+    const chosen = (x) => mean(best(law(x, P, n), K));
+    byArea.line(curve((x) => size(x, n) / n), { color: green, width: 1.5, dash: "2 3" });
+    byArea.line(curve((x) => ceiling(x, P, n)), { color: orange, width: 2 });
+    byArea.line(curve(chosen), { color: purple, width: 2, dash: "5 3" });
+    byArea.line(curve(chance), { color: blue, width: 2 });
+    // names stand at the curves; a legend would lie on them
+    byArea.text([0.93 * P, 0.93], "ceiling", { color: orange, anchor: P > 0.3 ? "end" : "start", dx: P > 0.3 ? -4 : 14 });
+    byArea.text([0.99, 0.99], "whole image", { color: green, anchor: "end", dx: -8, dy: 4 });
+    byArea.text([0.72, chosen(0.72)], `best of ${K}`, { color: purple, anchor: "end", dx: -6, dy: -8 });
+    byArea.text([0.72, chance(0.72)], "chance", { color: blue, anchor: "start", dx: 2, dy: 18 });
 
     const rows = law(a, P, n);
     const tops = best(rows, K);

@@ -81,28 +81,36 @@ def score_maps(
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1], got {share}")
     ranked, order = maps.double().sort(dim=-1, descending=True, stable=True)
-    tp, fp = (c.expand(maps.shape).gather(-1, order).double().cumsum(-1) for c in (objects, background))
+    tp, fp = (_running(counts, order) for counts in (objects, background))
     P, N = tp[..., -1], fp[..., -1]
     overlap = tp / (P[..., None] + fp)
 
-    # A threshold passes whole groups of equal values: only where a group ends is there anything to read.
+    # A threshold passes whole groups of equal values.
+    # Only where a group ends is there anything to read.
     end = torch.ones_like(ranked, dtype=torch.bool)
     end[..., :-1] = ranked[..., 1:] != ranked[..., :-1]
-    higher_tp, higher_fp = (_at_previous_end(c, end) for c in (tp, fp))
-    rise, run = (tp - higher_tp) * end, (fp - higher_fp) * end
-    auroc = ((tp + higher_tp) / 2 * run).sum(-1) / (P * N)
-    ap = (rise * tp / (tp + fp).clamp(min=1)).sum(-1) / P
+    tp_before, fp_before = (_at_previous_end(c, end) for c in (tp, fp))
+    rise, run = (tp - tp_before) * end, (fp - fp_before) * end
+    precision = tp / (tp + fp).clamp(min=1)
 
-    before = ranked.cumsum(-1) - ranked  # as in mass_mask
-    kept = (before < share * ranked.sum(-1, keepdim=True)).sum(-1, keepdim=True).clamp(min=1)
-    fixed = max(1, round(share * maps.shape[-1])) - 1
+    mass_before = ranked.cumsum(-1) - ranked  # as in mass_mask
+    inside = mass_before < share * ranked.sum(-1, keepdim=True)
+    by_mass = inside.sum(-1, keepdim=True).clamp(min=1)
+    by_patch = max(1, round(share * maps.shape[-1]))
     return {
         "best_iou": overlap.masked_fill(~end, 0).amax(-1),
-        "auroc": auroc,
-        "ap": ap,
-        "mass": overlap.gather(-1, kept - 1)[..., 0],
-        "patch": overlap[..., fixed],
+        "auroc": ((tp + tp_before) / 2 * run).sum(-1) / (P * N),
+        "ap": (rise * precision).sum(-1) / P,
+        "mass": overlap.gather(-1, by_mass - 1)[..., 0],
+        "patch": overlap[..., by_patch - 1],
     }
+
+
+def _running(
+    counts: Shaped[Tensor, "*#batch n"], order: Int[Tensor, "*batch n"]
+) -> Float[Tensor, "*batch n"]:
+    """Pixels in the first 1, 2, ..., n patches of an order."""
+    return counts.expand(order.shape).gather(-1, order).double().cumsum(-1)
 
 
 def _at_previous_end(counts: Tensor, end: Tensor) -> Tensor:
@@ -121,8 +129,11 @@ def expected_best_of(scores: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch
     compared at the same number.
     """
     K = scores.shape[-1]
-    weights = [[math.comb(i, k) / math.comb(K, k + 1) for k in range(K)] for i in range(K)]
-    return scores.sort(-1).values @ torch.tensor(weights, dtype=scores.dtype)
+    weights = torch.zeros(K, K, dtype=scores.dtype)
+    for i in range(K):  # score i + 1 is the best of k + 1 heads
+        for k in range(i + 1):
+            weights[i, k] = math.comb(i, k) / math.comb(K, k + 1)
+    return scores.sort(-1).values @ weights
 
 
 def chance_iou(area: float, share: float, patches: int, heads: int = 1) -> float:
@@ -141,15 +152,18 @@ def chance_iou(area: float, share: float, patches: int, heads: int = 1) -> float
     Raises:
         ValueError: shares outside (0, 1], or no patch or head.
     """
-    if not (0 < area <= 1 and 0 < share <= 1 and patches >= 1 and heads >= 1):
+    if not (0 < area <= 1 and 0 < share <= 1 and min(patches, heads) >= 1):
         raise ValueError(
-            "area and share must lie in (0, 1], patches and heads be at least 1; "
+            "area and share must lie in (0, 1], "
+            "patches and heads be at least 1; "
             f"got {area}, {share}, {patches}, {heads}"
         )
     s, m = (max(1, round(v * patches)) for v in (area, share))
-    below, total, mean = 0.0, math.comb(patches, m), 0.0
+    ways = math.comb(patches, m)
+    below = mean = 0.0
     for h in range(max(0, m + s - patches), min(m, s) + 1):
-        up_to = below + math.comb(s, h) * math.comb(patches - s, m - h) / total
-        mean += h / (m + s - h) * (up_to**heads - below**heads)
-        below = up_to
+        p = math.comb(s, h) * math.comb(patches - s, m - h) / ways
+        best_is_h = (below + p) ** heads - below**heads
+        mean += h / (m + s - h) * best_is_h
+        below += p
     return mean
