@@ -255,7 +255,7 @@ def simultaneous(
     return parts | {"c": c}
 
 
-def best_of(pool: Float[Tensor, "*entries R"], k: int) -> Float[Tensor, "*entries"]:
+def best_of(pool: Float[Tensor, "*entries R"], k: int) -> Tensor:
     r"""The expected highest of ``k`` values drawn from ``pool`` without putting back: exact, no draws.
 
     .. math:: \sum_{r=k}^{R} \binom{r-1}{k-1} \Big/ \binom{R}{k}\; v_{(r)}
@@ -267,9 +267,11 @@ def best_of(pool: Float[Tensor, "*entries R"], k: int) -> Float[Tensor, "*entrie
     """
     R = pool.shape[-1]
     if not 1 <= k <= R:
-        raise ValueError(f"k must lie between 1 and the size of the pool, {R}; got {k}")
-    chances = torch.tensor([comb(r - 1, k - 1) / comb(R, k) for r in range(1, R + 1)], dtype=torch.float64)
-    return pool.double().sort(-1).values @ chances
+        size = f"the size of the pool, {R}"
+        raise ValueError(f"k must lie between 1 and {size}; got {k}")
+    chances = [comb(r - 1, k - 1) / comb(R, k) for r in range(1, R + 1)]
+    ranked = pool.double().sort(-1).values
+    return ranked @ torch.tensor(chances, dtype=torch.float64)
 
 
 def standing(

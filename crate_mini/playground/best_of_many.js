@@ -5,14 +5,14 @@ function play(kit, data) {
   const R = data.random[0].length;
   const H = data.heads[0].length;
   const part = kit.choice({ label: "part", options: data.parts.map((name, i) => [String(i), name]), value: "0" });
-  const looks = kit.slider({ label: "random subspaces looked at", min: 1, max: Math.min(64, R), step: 1, value: 1, format: String });
+  const looks = kit.slider({ label: "looks", min: 1, max: Math.min(64, R), step: 1, value: 1, format: String });
 
   const where = kit.plot({
     x: [0, 1], y: [0, 1], height: 250, xlabel: "AUROC of the best of them", ylabel: "chance",
     alt: "How the best score of so many random subspaces is spread, with the learned heads as lines",
   });
   const rise = kit.plot({
-    x: [1, Math.min(64, R)], y: [0, 1], height: 250, xlabel: "random subspaces looked at", ylabel: "best AUROC, on average",
+    x: [1, Math.min(64, R)], y: [0, 1], height: 250, xlabel: "looks", ylabel: "best AUROC, on average",
     alt: "The average best score against the number of subspaces looked at, with the best learned head as a line",
   });
   const average = kit.readout({ label: "best of them, on average" });
@@ -45,16 +45,16 @@ function play(kit, data) {
     ranked.forEach((v, i) => {
       mass[Math.min(bins - 1, Math.floor((v - low) / width))] += allBelow(i + 1, k) - allBelow(i, k);
     });
-    where.range({ x: [low, high], y: [0, 1.25 * Math.max(...mass)] });
+    where.range({ x: [low, high], y: [0, 1.35 * Math.max(...mass)] });
     where.bars(mass.map((m, i) => [low + (i + 0.5) * width, m]), { color: quiet, width: 0.9 * width });
     own.slice(0, -1).forEach((v) => where.vline(v, { color: blue, width: 1 }));
-    where.vline(top, { color: blue, width: 3, label: "best learned head" });
+    where.line([[top, 0], [top, 1.1 * Math.max(...mass)]], { color: blue, width: 3, label: "best learned head" });
 
     const mean = bestOf(ranked, k);
     const curve = Array.from({ length: Math.min(64, R) }, (_, i) => [i + 1, bestOf(ranked, i + 1)]);
     const heights = [...curve.map(([, y]) => y), top];
-    rise.range({ y: [Math.min(...heights) - 0.03, Math.max(...heights) + 0.05] });
-    rise.hline(top, { color: blue, width: 2, label: "best learned head" });
+    rise.range({ y: [Math.min(...heights) - 0.03, Math.max(...heights) + 0.09] });
+    rise.line([[1, top], [curve.length, top]], { color: blue, width: 2, label: "best learned head" });
     rise.line(curve, { color: orange, width: 2.5, label: "best of the random" });
     rise.dots([[k, mean]], { color: orange, r: 5 });
 

@@ -22,7 +22,7 @@ def data() -> dict:
 def test_numbers_are_those_of_the_package(open_play, data, part, k):
     i = data["parts"].index(part)
     tab = open_play("best_of_many", data)
-    tab.choose("part", part).slide("random subspaces looked at", k)
+    tab.choose("part", part).slide("looks", k)
     pool = torch.tensor(data["random"][i], dtype=torch.float64)
     top = max(data["heads"][i])
     assert tab.number("best of them, on average") == pytest.approx(float(best_of(pool, k)), abs=6e-4)
@@ -36,7 +36,7 @@ def test_the_picture_and_the_note_answer(open_play, data):
     tab = open_play("best_of_many", data)
     seen = tab.pixels()
     assert "as many looks" in tab.note()
-    tab.slide("random subspaces looked at", 20)
+    tab.slide("looks", 20)
     assert tab.pixels() != seen
     assert "as many looks" not in tab.note()
     seen = tab.pixels()
