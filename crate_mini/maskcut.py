@@ -379,10 +379,29 @@ def _iterative(
         start = F.normalize(alive * start * known, dim=-1) + 0.1 * F.normalize(noise, dim=-1)
     values, pair, error, products = lanczos(product, known, start)
     pair = F.normalize(pair.double() / known[:, None].double(), dim=-1)
+    pair = _on_painted(pair, values, alive)
     first = values[:, 0].tolist()
     for i in ((error > TOLERANCE) | (values[:, 0] > NEARLY_APART)).nonzero()[:, 0].tolist():
         first[i], pair[i] = _precise(S[i], alive[i], eps, pair[i])
     return first, pair, products
+
+
+def _on_painted(
+    pair: Float[Tensor, "b 2 n"], values: Float[Tensor, "b 2"], alive: Float[Tensor, "b n"]
+) -> Tensor:
+    """Entries of painted patches, whose degrees are so small that rounding is large there, from all others.
+
+    For a painted patch the eigenproblem reads: mean of v = eigenvalue times its entry. All are equal, so the mean is
+    that of the living and of m times this entry.
+    """
+    n, living = alive.shape[-1], alive[:, None].to(pair)
+    scaled = n * values.to(pair)[..., None]
+    share = scaled - (1 - living).sum(-1, keepdim=True)
+    exact = (pair * living).sum(-1, keepdim=True) / torch.where(share.abs() < 0.02 * n, 1, share)
+    rough = pair.sum(-1, keepdim=True) / torch.where(scaled.abs() < 0.02 * n, 1, scaled)
+    entry = torch.where(share.abs() < 0.02 * n, rough, exact)
+    usable = scaled.abs() >= 0.02 * n
+    return F.normalize(torch.where((living > 0) | ~usable, pair, entry), dim=-1)
 
 
 def _precise(S: Tensor, alive: Tensor, eps: float, guess: Tensor) -> tuple[float, Float[Tensor, "2 n"]]:

@@ -59,7 +59,7 @@ WRONG = {
     "check_product": [
         (lambda S, a, e, x: (1 - e) * a * (S @ (a * x)), "one sum of x is missing"),
         (lambda S, a, e, x: e * x.sum() + a * (S @ (a * x)), "1 - eps"),
-        (lambda S, a, e, x: e * x.sum() + (1 - e) * (S @ (a * x)), "rows too"),
+        (lambda S, a, e, x: e * x.sum() + (1 - e) * (S @ (a * x)), "rows off too"),
         (lambda S, a, e, x: e * x.sum() + (1 - e) * a * (S @ x), "columns too"),
         (lambda S, a, e, x: e * x.sum() + (1 - e) * (S @ x), "use `alive`"),
         (lambda S, a, e, x: e * x + (1 - e) * a * (S @ (a * x)), "every entry of A"),
