@@ -48,6 +48,11 @@ def number(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.2g}"
 
 
+def percent(share: float) -> str:
+    """Two digits of it."""
+    return f"{100 * share:.2g} %"
+
+
 def worked() -> str:
     """One estimate, line by line."""
     config, recipe = shape("crate_small_8"), get_recipe("imagenet21k_lion").recipe
@@ -70,7 +75,7 @@ def worked() -> str:
             f"| a training step | × 3, for the way back | {step / 1e9:.1f} |",
             f"| the training | × {IMAGES / 1e6:.1f} · 10⁶ images × {recipe.epochs} epochs "
             f"| {total / 1e18:.1f} · 10¹⁸ |",
-            f"| an A100 | {SHARE:.0%} of {peak / 1e12:.0f} · 10¹² a second | {SHARE * peak / 1e12:.0f} · 10¹² |",
+            f"| an A100 | {percent(SHARE)} of {peak / 1e12:.0f} · 10¹² a second | {SHARE * peak / 1e12:.0f} · 10¹² |",
             f"| GPU hours | the one divided by the other, / 3600 | {number(hours)} |",
             f"| days on {GPUS} A100 | / {GPUS} / 24 | {number(hours / GPUS / 24)} |",
             f"| dollars | GPU hours × {PRICE:.0f} | {number(hours * PRICE)} |",
@@ -83,7 +88,8 @@ def table() -> str:
     recipe = get_recipe("imagenet21k_lion").recipe
     low = published_share()
     lines = [
-        f"| model | 10⁹ an image and step | A100 hours at {SHARE:.0%} | dollars | A100 hours at {low:.1%} | dollars |",
+        f"| model | 10⁹ an image and step | A100 hours at {percent(SHARE)} | dollars "
+        f"| A100 hours at {percent(low)} | dollars |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for label, (name, keep) in MODELS.items():
