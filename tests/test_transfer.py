@@ -337,27 +337,27 @@ class TestCommandLine:
             "--data",
             "embedded",
             "--n",
-            "60",
+            "40",
             "--n-train",
-            "120",
+            "80",
             "--device",
             "cpu",
         ]
-        assert main([*line, "--pool", "both", "--out", str(out)]) == 0
+        assert main([*line, "--pool", "mean", "--out", str(out)]) == 0
         result = json.loads(out.read_text())
         assert (result["weights"], result["data"]) == ("crate_mini_animals", "embedded")
-        assert (result["images"], result["train_images"], result["untrained"]) == (60, 120, False)
+        assert (result["images"], result["train_images"], result["untrained"]) == (40, 80, False)
         probe = result["probe"]
-        assert probe["pool"] == "both"
+        assert probe["pool"] == "mean"
         assert 0 <= probe["chance"] == 0.1 < probe["train_top1"] <= 1
-        assert result["calibration"]["images"] == 60
+        assert result["calibration"]["images"] == 40
         told = capsys.readouterr().out
         assert f"top-1 {probe['top1']:.1%}" in told
         assert "calibration error" in told
         # by hand
         model = load_pretrained("crate_mini_animals")
-        train_set, test_set = (data.load("embedded", s, n=n) for s, n in (("train", 120), ("test", 60)))
-        _, expected = linear_probe(model, train_set, test_set, pool="both")
+        train_set, test_set = (data.load("embedded", s, n=n) for s, n in (("train", 80), ("test", 40)))
+        _, expected = linear_probe(model, train_set, test_set, pool="mean")
         assert probe["top1"] == pytest.approx(expected["top1"])
         assert math.isclose(probe["l2"], expected["l2"])
 
