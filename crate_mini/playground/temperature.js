@@ -51,6 +51,8 @@ function play(kit, data) {
   const map = kit.plot({ ...square, title: "attention", alt: "The map of the head at this temperature" });
   const mass = kit.plot({ ...square, title: "mask: share of attention", alt: "The picture, lit where the mask by attention is" });
   const fixed = kit.plot({ ...square, title: "mask: share of patches", alt: "The picture, lit where the mask by patches is" });
+  // three pictures in a row where the page has room for them
+  for (const plot of [map, mass, fixed]) plot.figure.style.flex = "1 1 180px";
   const wide = kit.readout({ label: "patches the map rests on" });
   const massScore = kit.readout({ label: "IoU, share of attention" });
   const patchScore = kit.readout({ label: "IoU, share of patches" });
