@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, DataError, CheckpointError, FloatingPointError, OSError) as error:
+    except (ValueError, DataError, CheckpointError, FloatingPointError, ImportError, OSError) as error:
         print(f"crate-mini: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:

@@ -12,6 +12,7 @@ import torch
 from crate_mini import data, distributed
 from crate_mini.checkpoints import save_model
 from crate_mini.cli.common import DEFAULTS, WEIGHTS, add_data, weights_named
+from crate_mini.logbook import TensorBoardLog
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.provenance import provenance
 from crate_mini.recipes import get_recipe, list_recipes
@@ -53,6 +54,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     p.add_argument("--patch-size", type=int, help="pixels; by default the model's own")
     p.add_argument("--out", type=Path, required=True, help="folder for the state, the log and the weights")
+    p.add_argument(
+        "--tensorboard", type=Path, metavar="FOLDER", help="write the numbers there for TensorBoard, too"
+    )
     p.add_argument("--device", help="by default the best there is")
     p.add_argument(
         "--save-at", type=float, nargs="*", metavar="SHARE",
@@ -130,7 +134,11 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     )  # fmt: skip
     if first:
         print(f"{a.model}: {size:,} parameters; {len(train_set):,} images on {device}", flush=True)
-    run = train(model, train_set, val_set, recipe, out=a.out, device=device, save_at=a.save_at, card=card)
+    board = TensorBoardLog(a.tensorboard, None if a.stream else val_set) if a.tensorboard and first else None
+    run = train(
+        model, train_set, val_set, recipe, out=a.out, device=device, save_at=a.save_at, card=card,
+        **({} if board is None else {"on_step": board.on_step, "on_epoch": board.on_epoch}),
+    )  # fmt: skip
     card |= {"minutes": round(run.minutes, 1), "held_out": evaluate(model, val_set)}
     if first:
         save_model(model, a.out / "model.safetensors", card, classes=train_set.classes)
