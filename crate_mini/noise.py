@@ -10,7 +10,7 @@ Maps = Float[Tensor, "*batch h w"]
 
 
 def gaussian_noise(
-    images: Shaped[Tensor, "b c H W"], sigma: float, share: float = 0.5, *, seed: int = 0
+    images: Shaped[Tensor, "b c H W"], sigma: float | int, share: float | int = 0.5, *, seed: int = 0
 ) -> Shaped[Tensor, "b c H W"]:
     r"""Gaussian noise on a share of the pixels, as in the robustness experiment of arXiv 2308.16271.
 
@@ -46,7 +46,9 @@ def gaussian_noise(
     return (images + noise.to(images.dtype) / 255).clamp(0, 1)
 
 
-def rank_correlation(a: Maps, b: Maps) -> Float[Tensor, "*batch"]:
+def rank_correlation(
+    a: Float[Tensor, "*#batch h w"], b: Float[Tensor, "*#batch h w"]
+) -> Float[Tensor, "..."]:
     r"""Spearman's correlation of two maps: do they put the patches in the same order?
 
     1 for the same order, -1 for the reverse, about 0 for unrelated maps. Any increasing function of the values, such
