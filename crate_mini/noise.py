@@ -48,7 +48,7 @@ def gaussian_noise(
 
 def rank_correlation(
     a: Float[Tensor, "*#batch h w"], b: Float[Tensor, "*#batch h w"]
-) -> Float[Tensor, "..."]:
+) -> Float[Tensor, "*out"]:
     r"""Spearman's correlation of two maps: do they put the patches in the same order?
 
     1 for the same order, -1 for the reverse, about 0 for unrelated maps. Any increasing function of the values, such
