@@ -1,0 +1,43 @@
+"""The scoreboard says what the result files say, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import scoreboard
+
+
+def test_the_page_is_what_the_results_give():
+    written = scoreboard.PAGE.read_text(encoding="utf-8")
+    assert written == scoreboard.page(), "run: python tools/scoreboard.py"
+
+
+def test_a_result_moves_its_cells(tmp_path, monkeypatch):
+    """With one number of one file changed, that network's rows change and no other's."""
+    name = "crate_mini_animals_s0"
+    for folder in ("masks", "maskcut"):
+        (tmp_path / folder).mkdir()
+        for path in (scoreboard.RESULTS / folder).glob("*.json"):
+            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    before = scoreboard.page().splitlines()
+    path = tmp_path / "masks" / f"{name}.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["scores"]["pets/test"]["128"]["rules"]["auroc"]["fixed"]["score"] = [0.1234, 0.12, 0.13]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    after = scoreboard.page().splitlines()
+    changed = [b for a, b in zip(before, after, strict=True) if a != b]
+    assert len(changed) == 4, "CRATE's row, its cell of the 2 x 2, depth 8, and the end of the training"
+    assert all("12.3" in line for line in changed)
+
+
+def test_without_results_every_cell_of_ours_is_a_dash(tmp_path, monkeypatch):
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    rows = [
+        line
+        for line in scoreboard.page().splitlines()
+        if line.startswith(("| CRATE,", "| *centre", "| ViT,"))
+    ]
+    assert rows
+    for row in rows:
+        assert {cell.strip() for cell in row.strip("| ").split("|")[1:]} == {scoreboard.NONE}
