@@ -285,6 +285,13 @@ def slide(root, layer: int) -> None:
     shows(root, layer=[layer])
 
 
+def upload(cell, name: str, kind: str, content: bytes) -> None:
+    """By the button, which opens the browser's own dialog for files."""
+    with cell.page.expect_file_chooser() as chooser:
+        cell.get_by_role("button", name="Your own photo").click()
+    chooser.value.set_files({"name": name, "mimeType": kind, "buffer": content})
+
+
 def test_in_a_real_jupyterlab(notebook):
     """Slider, patch, photo, the second inspector, and everything once more after a restart."""
     tab, seen = notebook
@@ -327,8 +334,7 @@ def test_in_a_real_jupyterlab(notebook):
     file = io.BytesIO()
     photo.save(file, "PNG")
     cell = tab.locator(".jp-CodeCell").nth(1)
-    upload = cell.locator(".jp-OutputArea-output input[type=file]").first
-    upload.set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    upload(cell, "mine.png", "image/png", file.getvalue())
     assert shows(first, image=2)["layer"] == [0]
     assert first.locator(".ch-title").inner_text() == "mine.png"
     mine = data.to_patch_grid(photo, 48, 8)
@@ -338,8 +344,7 @@ def test_in_a_real_jupyterlab(notebook):
     shows(first, token=[1])
     assert_shows(first, attention_of_patch(model, mine, 0, 0, 0).view(*(s // 8 for s in mine.shape[-2:])))
     cell.get_by_text("mine.png: 90 x 60 pixels").wait_for()
-    text = {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no photo at all"}
-    upload.set_input_files(text)
+    upload(cell, "notes.jpg", "image/jpeg", b"no photo at all")
     cell.get_by_text("notes.jpg could not be read as a picture").wait_for()
     assert shows(first, image=2)["token"] == [1]  # and it lives on
 
