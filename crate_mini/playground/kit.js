@@ -565,6 +565,8 @@ function mountPlayground(id, play) {
   const root = document.getElementById(id);
   const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
   const { kit, drawAll, redraw, places } = makeKit(root);
+  // JupyterLab takes arrow keys for itself unless the element in focus says that it needs them.
+  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
   play(kit, data);
   root.querySelector(".cp-fallback").remove();
   for (const place of Object.values(places)) place.hidden = !place.children.length;
