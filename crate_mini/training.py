@@ -472,7 +472,9 @@ def _writing(path: Path) -> Iterator[Path]:
 
 def _autocast(device: torch.device, precision: str) -> Callable:
     bf16 = precision == "bfloat16" or (
-        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision == "auto"
+        and device.type == "cuda"
+        and torch.cuda.is_bf16_supported(including_emulation=False)
     )
     return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 

@@ -47,7 +47,7 @@ def check_effects(answer):
             elif place == 2 and (_is(got[2], both / 2) or _is(got[2], both / 4)):
                 hint = "the plain difference of the two differences, not divided"
             expect_close(got[place], right, what, hint=hint)
-    return "Right. In the paper's table MSSA is worth 6.7 points of IoU and ISTA 3.1; where MSSA already is, ISTA adds 2.4 less."
+    return "Right. In the paper MSSA is worth 6.7 points of IoU, ISTA 3.1; where MSSA is already, ISTA adds 2.4 less."
 
 
 @checker
