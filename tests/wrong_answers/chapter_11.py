@@ -11,9 +11,9 @@ def effects(t, half=2, sign=1, divide=1, swap=False):
     return (second, first, 0) if swap else (first, second, ((a - b) - (c - d)) / divide)
 
 
-def step_down(p, level=0.05, stop=True):
+def step_down(p, stop=True):
     order = p.argsort()
-    passed = p[order] < level / torch.arange(len(p), 0, -1)
+    passed = p[order] < 0.05 / torch.arange(len(p), 0, -1)
     passed = passed.long().cumprod(0).bool() if stop else passed
     stands = torch.zeros(len(p), dtype=torch.bool)
     stands[order] = passed
@@ -22,31 +22,31 @@ def step_down(p, level=0.05, stop=True):
 
 WRONG = {
     "check_effects": [
-        (lambda t: effects(t, half=1), "average over the other operator"),
-        (lambda t: effects(t, sign=-1), "the sign: what CRATE has"),
-        (lambda t: effects(t, swap=True), "the effect of the other operator"),
-        (lambda t: effects(t, divide=2), "not divided"),
-        (lambda t: effects(t, divide=-1), "what ISTA adds with MSSA"),
-        (lambda t: effects(t)[:2], "three numbers"),
+        (lambda t: effects(t, half=1), "(?i)average over the other operator"),
+        (lambda t: effects(t, sign=-1), "(?i)the sign: what CRATE has"),
+        (lambda t: effects(t, swap=True), "(?i)the effect of the other operator"),
+        (lambda t: effects(t, divide=2), "(?i)not divided"),
+        (lambda t: effects(t, divide=-1), "(?i)what ISTA adds with MSSA"),
+        (lambda t: effects(t)[:2], "(?i)three numbers"),
     ],
     "check_smallest_p": [
-        (lambda n, m: 2 / math.comb(n + m, n), "one-sided"),
-        (lambda n, m: 0.5 ** (n + m), "dealt out"),
-        (lambda n, m: 1 / math.factorial(n + m), "the order among networks"),
-        (lambda n, m: 0.05, "for 1 against 1|for 2 against 3|for 3 against 3|for 5 against 5"),
+        (lambda n, m: 2 / math.comb(n + m, n), "(?i)one-sided"),
+        (lambda n, m: 0.5 ** (n + m), "(?i)dealt out"),
+        (lambda n, m: 1 / math.factorial(n + m), "(?i)the order among networks"),
+        (lambda n, m: 0.05, "(?i)for 1 against 1|for 2 against 3|for 3 against 3|for 5 against 5"),
     ],
     "check_images_needed": [
-        (lambda s, w: (1.96 * s / w) ** 2, "whole"),
-        (lambda s, w: math.floor((1.96 * s / w) ** 2), "round up"),
-        (lambda s, w: math.ceil((2 * 1.96 * s / w) ** 2), "to one end"),
-        (lambda s, w: math.ceil(1.96 * s / w), "squared"),
-        (lambda s, w: math.ceil((s / w) ** 2), "68 %"),
+        (lambda s, w: (1.96 * s / w) ** 2, "(?i)whole"),
+        (lambda s, w: math.floor((1.96 * s / w) ** 2), "(?i)round up"),
+        (lambda s, w: math.ceil((2 * 1.96 * s / w) ** 2), "(?i)to one end"),
+        (lambda s, w: math.ceil(1.96 * s / w), "(?i)squared"),
+        (lambda s, w: math.ceil((s / w) ** 2), "(?i)68 %"),
     ],
     "check_false_alarms": [
-        (lambda p: p < 0.05, "each alone"),
-        (lambda p: p < 0.05 / len(p), "Bonferroni"),
-        (lambda p: step_down(p, stop=False), "once one fails"),
-        (lambda p: (p < 0.05).float(), "true and false"),
-        (lambda p: step_down(p, level=0.1), "the answer is"),
+        (lambda p: p < 0.05, "(?i)each alone"),
+        (lambda p: p < 0.05 / len(p), "(?i)Bonferroni"),
+        (lambda p: step_down(p, stop=False), "(?i)once one fails"),
+        (lambda p: (p < 0.05).float(), "(?i)true and false"),
+        (lambda p: ~step_down(p), "(?i)the answer is"),
     ],
 }
