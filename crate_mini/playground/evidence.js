@@ -11,7 +11,7 @@ function play(kit, data) {
   const rows = data.networks.length;
   const bars = kit.plot({
     x: [0, 1], y: [-0.7, rows - 0.3], height: 60 + 26 * rows, xlabel: "score, with its 95 % interval over images",
-    ylabel: "", alt: "Scores of all networks with their intervals, the two that are compared in colour",
+    ylabel: "", yticks: false, alt: "Scores of all networks with their intervals, the two that are compared in colour",
   });
   const gap = kit.readout({ label: "difference" });
   const range = kit.readout({ label: "its 95 % interval" });

@@ -186,7 +186,7 @@ class Plot {
   }
 
   layOut() {
-    const { title, xlabel, ylabel, equal, bare, xlog, ylog } = this.options;
+    const { title, xlabel, ylabel, equal, bare, xlog, ylog, yticks = true } = this.options;
     const m = bare
       ? { left: 2, right: 2, top: title ? 22 : 2, bottom: 2 }
       : { left: ylabel ? 58 : 42, right: 12, top: title ? 26 : 10, bottom: xlabel ? 40 : 24 };
@@ -219,7 +219,7 @@ class Plot {
     if (!bare) {
       const line = (x1, y1, x2, y2) => axes.append(svgElement("line", { x1, y1, x2, y2, stroke: "var(--line)" }));
       const tickX = xlog ? logTicks(...x, w / 60) : linearTicks(...x, w / 60);
-      const tickY = ylog ? logTicks(...y, h / 36) : linearTicks(...y, h / 36);
+      const tickY = !yticks ? [] : ylog ? logTicks(...y, h / 36) : linearTicks(...y, h / 36);
       for (const v of tickX) {
         line(this.sx(v), m.top, this.sx(v), m.top + h);
         axes.append(svgElement("text", { x: this.sx(v), y: m.top + h + 17, "text-anchor": "middle" }, shortNumber(v)));
