@@ -212,7 +212,8 @@ def attend(queries: Coordinates, keys: Coordinates, values: Coordinates) -> Coor
     r"""Softmax attention, :math:`\mathrm{softmax}(Q K^\top / \sqrt p)\, V`, by the fastest way there is.
 
     That is PyTorch's fused kernel, which never keeps the ``n x n`` attention, with one exception: in half precision
-    on a CPU two plain products are several times as fast as that kernel (``benchmarks/bench_training.py``).
+    on a CPU two plain products are faster than that kernel (five times for 64 images of 65 tokens, torch 2.15, forward
+    and backward on one core with bfloat16 instructions).
 
     Args:
         queries: ``Q``, ``(..., n, p)``.
