@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crate_mini.compression import (
     MSSA,
+    attend,
     denoise,
     gather,
     gradient_step,
@@ -413,3 +414,24 @@ class TestEveryStep:
         for step in (lambda Z, U: softmax_step(Z, U, 0.5, sharpness=2.0), lambda Z, U: denoise(Z, U, 0.7)):
             assert step(Z, U).dtype == torch.float32
             torch.testing.assert_close(step(Z, U).double(), step(Z.double(), U.double()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2), (torch.float16, 4e-3)]
+)
+def test_attend_is_softmax_attention_in_every_precision(dtype, tolerance):
+    """On a CPU half precision takes a way of its own; values and gradients are those of the formula in float64."""
+    torch.manual_seed(0)
+    given = [torch.randn(2, 3, 17, 8).to(dtype) for _ in range(3)]
+    out = []
+    for kind in (dtype, torch.float64):
+        Q, K, V = (t.detach().clone().to(kind).requires_grad_() for t in given)
+        if kind == dtype:
+            result = attend(Q, K, V)
+            assert result.dtype == dtype
+        else:
+            result = (Q @ K.mT / 8**0.5).softmax(-1) @ V
+        result.square().sum().backward()
+        out.append([t.detach().double() for t in (result, Q.grad, K.grad, V.grad)])
+    for ours, expected in zip(*out, strict=True):
+        assert (ours - expected).norm() < tolerance * expected.norm()
