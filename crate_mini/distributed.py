@@ -43,6 +43,31 @@ def agree(value: int, device: torch.device) -> bool:
     return bool(ends[0] == -ends[1])
 
 
+class SharedRequest:
+    """A request that any process may make, and that all see after the same step.
+
+    Signals reach processes at different moments. Were each to stop by itself, one would wait in a step for another
+    that has left. So every process reports at every step, and what the step before has brought together counts: a
+    message between hosts that goes on beside the step, and keeps no device waiting.
+    """
+
+    def __init__(self) -> None:
+        self._group = dist.new_group(backend="gloo") if world_size() > 1 else None
+        self._asked: tuple[dist.Work, Tensor] | None = None
+
+    def made(self, here: bool) -> bool:
+        """Report whether this process asks; true for all processes at once, at most one call later than here."""
+        if self._group is None:
+            return here
+        before, asked = self._asked, torch.tensor([int(here)])
+        work = dist.all_reduce(asked, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._asked = (work, asked)
+        if before is None:
+            return False
+        before[0].wait()
+        return bool(before[1].item())
+
+
 @contextmanager
 def processes(device: torch.device | str | None = None) -> Iterator[torch.device | None]:
     """Join the processes that ``torchrun`` has started; alone, do nothing.

@@ -351,6 +351,7 @@ def train(
             with _writing(_mark_path(out, marks[step])) as path:
                 save_model(model, path, {**(card or {}), **about}, classes=train_set.classes)
 
+    together = distributed.SharedRequest()
     done = len(run.history) * steps + state.step
     if done == 0:
         save_mark(0)
@@ -407,10 +408,11 @@ def train(
                 if step in marks:
                     state.check_finite(epoch)
                     save_mark(step)
-                if stop.asked or state.minutes_unsaved > save_minutes:
+                stopping = together.made(stop.asked)
+                if stopping or state.minutes_unsaved > save_minutes:
                     state.check_finite(epoch)
                     state.save(run)
-                if stop.asked:
+                if stopping:
                     raise KeyboardInterrupt(
                         f"stopped in epoch {epoch + 1}, after step {i + 1}{state.go_on()}"
                     )
@@ -426,7 +428,7 @@ def train(
                 on_epoch(epoch + 1, model)
             state.start_epoch()
             state.save(run)
-            if stop.asked:
+            if together.made(stop.asked):
                 raise KeyboardInterrupt(f"stopped after epoch {epoch + 1}{state.go_on()}")
     model.eval()
     if out is not None and rank == 0:
@@ -608,13 +610,18 @@ class _State:
 
     def save(self, run: Run) -> None:
         """Write state and log, each whole or not at all; rank 0 does it for all."""
-        if self.out is None or distributed.rank() > 0:
+        if self.out is None:
             return
+        if distributed.rank() == 0:
+            self._write(self.out, run)
+        self.saved, self._saved_at = True, time.perf_counter()
+
+    def _write(self, out: Path, run: Run) -> None:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {"total": self.total}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         metadata = self.identity | {"history": run.history, "step": self.step, "seconds": self.seconds}
-        with _writing(self.out / "state.safetensors") as path:
+        with _writing(out / "state.safetensors") as path:
             save_tensors(path, tensors, metadata)
 
         def write_log(temporary: Path) -> None:
@@ -624,9 +631,8 @@ class _State:
                 writer.writerows(run.history)
 
         if run.history:
-            with _writing(self.out / "log.csv") as path:
+            with _writing(out / "log.csv") as path:
                 write_atomically(path, write_log)
-        self.saved, self._saved_at = True, time.perf_counter()
 
     @contextmanager
     def kept_for_later(self, run: Run) -> Iterator[None]:

@@ -18,14 +18,14 @@ from crate_mini import distributed
 from crate_mini.checkpoints import load_model
 
 SCRIPT = """
-import json, sys
+import json, os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import test_training as t
 from PIL import Image
 from crate_mini import distributed
 from crate_mini.data import ImageStream
 
-out, kill = sys.argv[2], sys.argv[3] == "stop"
+out, kill, mode = sys.argv[2], sys.argv[3] == "stop", sys.argv[3]
 
 def from_files(data):  # the same images, to be decoded by workers
     files = [f"{out}/{len(data)}_{distributed.rank()}_{i}.png" for i in range(len(data))]
@@ -43,11 +43,25 @@ with distributed.processes("cpu") as device:
         if kill and epoch == 2:
             raise SystemExit(3)
 
+    plain, steps = t.training.augment, []
+
+    def interrupted(*args, **kwargs):
+        steps.append(1)
+        if mode == "interrupt" and len(steps) == 6 and distributed.rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(*args, **kwargs)
+
+    t.training.augment = interrupted
     train_set, val_set = t.stripes(), t.stripes(15, seed=1)
-    if not kill:
+    if mode == "go":
         train_set, val_set = from_files(train_set), from_files(val_set)
-    history = t.train(model, train_set, val_set, t.recipe(), out=out, device=device, progress=False,
-                      on_epoch=stop).history
+    try:
+        history = t.train(model, train_set, val_set, t.recipe(), out=out, device=device, progress=False,
+                          on_epoch=stop).history
+    except KeyboardInterrupt as told:
+        with open(f"{out}/stopped{distributed.rank()}.json", "w") as f:
+            json.dump({"told": str(told), "steps": len(steps)}, f)
+        sys.exit(0)
     with open(f"{out}/rank{distributed.rank()}.json", "w") as f:
         json.dump({"history": history, "weights": t.weights(model).tolist(), "calls": calls}, f)
 """
@@ -107,6 +121,23 @@ def test_two_processes_are_one_and_resume(tmp_path, one_process):
     assert saved.tolist() == ranks[0]["weights"]
 
 
+def test_an_interrupt_of_one_process_stops_all_after_the_same_step(tmp_path, one_process):
+    """Otherwise the others would wait for it until they are killed, and nothing would be saved."""
+    history, weights = one_process
+    stopped = launch(tmp_path, "interrupt")
+    assert stopped.returncode == 0, stopped.stderr
+    told = [json.loads((tmp_path / f"stopped{i}.json").read_text()) for i in range(2)]
+    assert told[0] == told[1]
+    assert told[0]["steps"] in (6, 7)
+    assert f"saved in {tmp_path}, run the same again to go on" in told[0]["told"]
+
+    done = launch(tmp_path, "go")
+    assert done.returncode == 0, done.stderr
+    rest = json.loads((tmp_path / "rank0.json").read_text())
+    same_curve(rest["history"], history)
+    torch.testing.assert_close(torch.tensor(rest["weights"]), weights, rtol=1e-3, atol=1e-5)
+
+
 def test_a_batch_that_cannot_be_shared(monkeypatch):
     t = of_training()
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
@@ -122,5 +153,7 @@ def test_alone_everything_is_as_if_it_were_not_there(monkeypatch):
         assert (distributed.rank(), distributed.world_size()) == (0, 1)
         assert distributed.sum_over_ranks(torch.tensor(3.0)) == 3
         assert distributed.agree(1, device)
+        request = distributed.SharedRequest()
+        assert [request.made(asked) for asked in (False, True)] == [False, True]
     with distributed.processes() as device:
         assert device is None

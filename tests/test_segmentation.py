@@ -27,6 +27,7 @@ from crate_mini.segmentation import (
     choose,
     compare,
     count_patches,
+    cross_fit,
     evaluate,
     expected_best_of,
     iou,
@@ -612,10 +613,42 @@ class TestEvaluate:
             evaluate(model, blobs(), choose_on=alone, rule="mass", untrained=False)
         with pytest.raises(ValueError, match="only be taken over within one architecture"):
             evaluate(model, blobs(), choose_on=alone, rule="ap", heads=[0], untrained=False)
-        with pytest.raises(ValueError, match="what must be 'fixed' or 'per_image'"):
+        with pytest.raises(ValueError, match="what must be 'fixed', 'cross_fitted' or 'per_image'"):
             alone.values("ap", "median")
         with pytest.raises(ValueError, match="heads must lie between 1 and 3, got 4"):
             alone.values("ap", "per_image", 4)
+
+
+class TestCrossFit:
+    def test_each_half_by_the_head_that_is_best_on_the_other(self):
+        heads = torch.zeros(4, 2, 2)
+        heads[0::2, 0, 1] = 0.9  # best on images 0 and 2, so used for 1 and 3
+        heads[1::2, 1, 0] = 0.7
+        heads[1::2, 0, 1] = torch.tensor([0.1, 0.2])
+        heads[0::2, 1, 0] = torch.tensor([0.3, 0.4])
+        values, places = cross_fit(made(heads), "auroc")
+        assert places == [[1, 0], [0, 1]]
+        assert values.tolist() == pytest.approx([0.3, 0.1, 0.4, 0.2])
+
+    def test_noise_gets_nothing_from_being_chosen(self):
+        """The best of 48 heads that know nothing looks good on the images that it was chosen on, and only there."""
+        noise = torch.randn(300, 8, 6, generator=torch.Generator().manual_seed(0))
+        values, _ = cross_fit(made(noise), "auroc")
+        assert noise.mean(0).max() > 0.1
+        assert abs(values.mean().item()) < 3 * values.std().item() / 300**0.5
+
+    def test_too_few(self):
+        with pytest.raises(ValueError, match="at least 2 images, got 1"):
+            cross_fit(made(torch.rand(1, 2, 2)), "auroc")
+
+    def test_in_an_evaluation(self, model):
+        result = evaluate(model, blobs(), untrained=False, rule=["ap", "mass"])
+        for rule in ("ap", "mass"):
+            kept = result.summary()["rules"][rule]["cross_fitted"]
+            values, places = cross_fit(result.scores, rule)
+            assert kept["chosen"] == places
+            assert kept["score"][0] == pytest.approx(values.mean().item(), abs=1e-4)
+            assert torch.equal(result.values(rule, "cross_fitted"), values)
 
 
 class TestCompare:

@@ -144,6 +144,7 @@ def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[
                 for rule in RULES:
                     row = {"a": first, "b": second, "data": place[0], "size": place[1], "rule": rule}
                     row["fixed"] = _round(compare(a, b, rule))
+                    row["cross_fitted"] = _round(compare(a, b, rule, "cross_fitted"))
                     row["heads"] = fewest
                     row["per_image"] = _round(compare(a, b, rule, "per_image", heads=fewest))
                     row["last_layer"] = _round(_last_layer(a, b, rule, fewest))

@@ -24,6 +24,13 @@ def add_data(p: argparse.ArgumentParser, default: str) -> None:
     p.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
 
 
+def add_letterbox(p: argparse.ArgumentParser) -> None:
+    """The option that keeps all of every picture; goes with :func:`add_data`, for what is scored against masks."""
+    p.add_argument(
+        "--letterbox", action="store_true", help="all of every picture with bars around, not its centre square"
+    )
+
+
 def add_evaluation(p: argparse.ArgumentParser) -> None:
     """Options that every measurement of weights on a data set takes; goes with :func:`add_data`."""
     p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
@@ -53,6 +60,7 @@ def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch
         seed=a.seed,
         root=a.root,
         download=a.download,
+        letterbox=getattr(a, "letterbox", False),
         progress=True,
     )
     return model, images, device

@@ -10,7 +10,7 @@ from typing import Any
 
 from crate_mini import data
 from crate_mini.checkpoints import write_atomically
-from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, add_letterbox, model_and_images
 from crate_mini.provenance import provenance
 from crate_mini.segmentation import RULES, Evaluation, evaluate
 
@@ -27,6 +27,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
     )
     add_evaluation(p)
     add_data(p, "embedded")
+    add_letterbox(p)
     p.add_argument("--rule", nargs="+", choices=RULES, default=list(RULES), help="what is scored")
     p.add_argument("--share", type=float, default=0.6, help="of attention (mass), or of patches (patch)")
     p.add_argument("--layer", type=int, nargs="+", help="these layers only")
@@ -55,8 +56,9 @@ def _segmentation(a: argparse.Namespace) -> None:
     elif a.choose_on:
         name, _, split = a.choose_on.rpartition("/")
         choose_on = data.load(
-            name or a.data, split, image_size=a.image_size, root=a.root, download=a.download, progress=True
-        )
+            name or a.data, split, image_size=a.image_size, root=a.root, download=a.download,
+            letterbox=a.letterbox, progress=True,
+        )  # fmt: skip
     partial = None if a.out is None else a.out.with_name(f"{a.out.name}.partial")
     result = evaluate(
         model, images, rule=a.rule, layer=a.layer, heads=a.heads, choose_on=choose_on, share=a.share,
@@ -93,6 +95,8 @@ def _print(result: Evaluation) -> None:
             f"best of {best['heads']} heads an object, layer {best['layer']}": best["score"],
             "  the same of shuffled maps": best["chance"],
         }
+        if crossed := kept["cross_fitted"]:
+            rows["a head for each half, chosen on the other half"] = crossed["score"]
         if result.untrained:
             control = summary["untrained"]["rules"][rule]
             rows["untrained, fixed head"] = control["fixed"]["score"]

@@ -15,6 +15,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 
+AROUND = (124, 116, 104)
+"""Colour around a letterboxed picture: the mean of ImageNet, which a model of this package reads as zero."""
+
+
 class DataError(RuntimeError):
     """A data set that is not there, not whole, or not readable; the message says what to do."""
 
@@ -66,6 +70,30 @@ def fit_image(image: Image.Image, size: int, *, nearest: bool = False) -> Image.
     return ImageOps.fit(
         image, (size, size), Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
     )
+
+
+def letterbox(sides: tuple[int, int], size: int) -> tuple[int, int, int, int]:
+    """Where an image of these sides lies in a square that holds all of it: ``(left, top, width, height)``."""
+    width, height = (max(1, round(side * size / max(sides))) for side in sides)
+    return (size - width) // 2, (size - height) // 2, width, height
+
+
+def letterbox_image(image: Image.Image, size: int, *, outside: int | None = None) -> Image.Image:
+    """Resize so that the longer side is ``size``, and lay it in the middle of a square.
+
+    Args:
+        image: a picture, or a mask.
+        size: side of the square.
+        outside: value around a mask, which is then resized by the nearest pixel; None for a picture, which gets
+            the colour :data:`AROUND`.
+    """
+    left, top, width, height = letterbox(image.size, size)
+    nearest = outside is not None
+    resized = image.resize((width, height), Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC)
+    colour = outside if nearest else AROUND
+    square = Image.new(image.mode, (size, size), colour)
+    square.paste(resized, (left, top))
+    return square
 
 
 def to_patch_grid(image: Image.Image | Tensor, size: int, patch: int) -> Tensor:

@@ -57,7 +57,7 @@ def pets(request: Request) -> ImageSet:
     folder, chosen, stems = _pets(request)
     stems = request.draw(stems)
     trimaps = [folder / "annotations" / "trimaps" / f"{s}.png" for s, _ in stems]
-    read, trimap = request.read_masked([folder / "images" / f"{s}.jpg" for s, _ in stems], trimaps)
+    read, trimap = request.read_masked([folder / "images" / f"{s}.jpg" for s, _ in stems], trimaps, outside=2)
     check_values(trimap, [1, 2, 3], trimaps, "expected 1 animal, 2 background, 3 border")
     masks = torch.where(trimap == 3, IGNORE, (trimap == 1).to(torch.uint8)).to(torch.uint8)
     labels = torch.tensor([label for _, label in stems])
@@ -94,7 +94,8 @@ def voc2012(request: Request) -> ImageSet:
     if not names:
         raise DataError(f"{listing} lists no images; get the set again")
     files = [folder / "SegmentationClass" / f"{s}.png" for s in names]
-    read, parts = request.read_masked([folder / "JPEGImages" / f"{s}.jpg" for s in names], files)
+    photos = [folder / "JPEGImages" / f"{s}.jpg" for s in names]
+    read, parts = request.read_masked(photos, files, outside=IGNORE)
     check_values(
         parts, [*range(21), IGNORE], files, "expected 0 background, 1 to 20 a class, 255 border; as palette "
         "indices, not colours",

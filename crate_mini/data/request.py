@@ -15,7 +15,16 @@ from PIL import Image
 from torch import Tensor
 
 from crate_mini.data.downloads import Download
-from crate_mini.data.images import DataError, fit_image, must_fit, on_all_cores, open_image, open_mask
+from crate_mini.data.images import (
+    DataError,
+    fit_image,
+    letterbox,
+    letterbox_image,
+    must_fit,
+    on_all_cores,
+    open_image,
+    open_mask,
+)
 from crate_mini.data.streaming import ImageStream
 
 
@@ -38,7 +47,9 @@ class Request:
     classes: Sequence[str] | None
     progress: bool
     can_fetch: bool = False
+    letterbox: bool = False
     tier: str = "local"
+    padding: Tensor | None = None  # of letterboxed images: which pixels are none of theirs
 
     @property
     def folder(self) -> Path:
@@ -117,33 +128,42 @@ class Request:
         images: Sequence[Path],
         masks: Sequence[Path],
         mask_of: Callable[[Path, tuple[int, int]], Image.Image] = lambda path, size: open_mask(path),
+        outside: int = 0,
     ) -> tuple[dict[str, Any], Tensor]:
-        """Images and masks, moved alike.
+        """Images and masks, moved alike; of letterboxed ones :attr:`padding` says what lies outside.
 
         Args:
             images: files.
             masks: one file for each.
             mask_of: opens a mask, given the size of its image.
+            outside: what a mask holds outside of a letterboxed image, some value that this kind of mask may hold.
 
         Returns:
             ``images``, ``files`` and ``tier`` for an :class:`ImageSet`, and the values in the masks.
         """
         size = self.image_size
 
-        def both(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
+        def both(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
             image = open_image(pair[0])
             mask = mask_of(pair[1], image.size)
             if mask.size != image.size:
                 raise DataError(f"{pair[1]} is {mask.size} pixels, its image {pair[0]} is {image.size}")
-            return np.asarray(fit_image(image, size)), np.asarray(fit_image(mask, size, nearest=True))
+            if self.letterbox:
+                boxed = letterbox_image(image, size), letterbox_image(mask, size, outside=outside)
+                return np.asarray(boxed[0]), np.asarray(boxed[1]), image.size
+            return np.asarray(fit_image(image, size)), np.asarray(fit_image(mask, size, nearest=True)), image.size
 
         pairs = list(zip(images, masks, strict=True))
         must_fit(len(pairs), size)
         pixels = np.empty((len(pairs), size, size, 3), np.uint8)
         raw = []
-        for i, (image, mask) in on_all_cores(both, pairs, title=self.name, progress=self.progress):
+        padding = torch.ones(len(pairs), size, size, dtype=torch.bool)
+        for i, (image, mask, sides) in on_all_cores(both, pairs, title=self.name, progress=self.progress):
             pixels[i] = image
             raw.append(mask)
+            left, top, width, height = letterbox(sides, size)
+            padding[i, top : top + height, left : left + width] = False
+        self.padding = padding if self.letterbox else None
         read = {
             "images": torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
             "files": tuple(map(str, images)),

@@ -80,6 +80,9 @@ SETS: dict[str, Source] = {
 }
 """Name -> source; ``SETS[name].splits`` are its splits."""
 
+MASKED = ("pets", "caltech101", "voc2012", "horses", "masks")
+"""Sets that come with mask files."""
+
 
 def load(
     name: str,
@@ -91,11 +94,13 @@ def load(
     root: str | os.PathLike | None = None,
     download: bool = False,
     classes: Sequence[str] | None = None,
+    letterbox: bool = False,
     progress: bool = False,
 ) -> ImageSet:
     """Load a data set into memory, every image ``image_size`` pixels square.
 
-    Images of another size are resized so that the shorter side fits, and centre-cropped; masks move with them.
+    Images of another size are resized so that the shorter side fits, and centre-cropped; masks move with them. Or,
+    letterboxed, so that the longer side fits, with plain bars around, which no score counts.
 
     Args:
         name: one of :data:`SETS`:
@@ -115,16 +120,26 @@ def load(
         download: fetch the set if it is not there. Archives are checked before they are unpacked, a set appears
             whole or not at all, and a download that broke off is taken up where it was.
         classes: keep only these classes, in this order.
+        letterbox: show all of every image instead of its centre square; for the sets that come with mask files. The
+            bars around it are of one colour, and hold 255, not counted, in ``masks`` and ``parts``.
         progress: show a progress bar while images are fetched and read.
 
     Raises:
-        ValueError: unknown name or split, or a class the set does not have.
+        ValueError: unknown name or split, a class the set does not have, or letterboxing without masks.
         DataError: missing or damaged data, naming the file and the way out; or more than this machine's memory
             holds, which :func:`open_stream` is for.
     """
     request = _request(name, split, image_size, n, seed, root, download, classes, progress)
+    if letterbox and name not in MASKED:
+        raise ValueError(
+            f"letterboxing needs mask files, which say what is not counted; {name!r} has none, but "
+            f"{', '.join(MASKED)} have"
+        )
+    request.letterbox = letterbox
     found = SETS[name].read(request)
-    return found.read(progress=progress) if isinstance(found, ImageStream) else found
+    if isinstance(found, ImageStream):
+        return found.read(progress=progress)
+    return found if request.padding is None else found.without(request.padding)
 
 
 def open_stream(

@@ -6,7 +6,7 @@ a threshold, :mod:`~crate_mini.segmentation.scoring` does so for every head over
 :func:`evaluate` is the way in; two of its results meet in :func:`compare`.
 """
 
-from crate_mini.segmentation.evaluation import Evaluation, choose, compare, evaluate, stored
+from crate_mini.segmentation.evaluation import Evaluation, choose, compare, cross_fit, evaluate, stored
 from crate_mini.segmentation.masks import (
     MASK_RULES,
     best_head,
@@ -36,6 +36,7 @@ __all__ = [
     "choose",
     "compare",
     "count_patches",
+    "cross_fit",
     "evaluate",
     "expected_best_of",
     "iou",

@@ -43,12 +43,22 @@ class Evaluation:
     untrained: Evaluation | None = None
 
     def values(self, rule: str, what: str = "fixed", heads: int | None = None) -> Float[Tensor, " n"]:
-        """One score an image: of the ``"fixed"`` head, or ``"per_image"`` of the best of ``heads`` heads."""
+        """One score an image, by one of three ways to choose the head.
+
+        Args:
+            rule: a key of :data:`RULES`.
+            what: ``"fixed"``, one head for all images, chosen beforehand; ``"cross_fitted"``, one head for each half
+                of the images, the best on the other half (:func:`cross_fit`); ``"per_image"``, the best of ``heads``
+                heads for each image.
+            heads: for ``"per_image"``; all if None.
+        """
         chosen = self.choice[rule]
         if what == "fixed":
             return self.scores[f"heads/{rule}"][:, chosen["layer"], chosen["head"]]
+        if what == "cross_fitted":
+            return cross_fit(self.scores, rule)[0]
         if what != "per_image":
-            raise ValueError(f"what must be 'fixed' or 'per_image', got {what!r}")
+            raise ValueError(f"what must be 'fixed', 'cross_fitted' or 'per_image', got {what!r}")
         K = self.scores["spread"].shape[2]
         heads = K if heads is None else heads
         if not 1 <= heads <= K:
@@ -72,6 +82,7 @@ class Evaluation:
                     "elsewhere": _interval(s[f"elsewhere/{rule}"][at]),
                     "above_centre": _interval(s[f"heads/{rule}"][at] - centre),
                 },
+                "cross_fitted": self._cross_fitted(rule, centre),
                 "per_image": [
                     {
                         "heads": k + 1,
@@ -94,6 +105,13 @@ class Evaluation:
             **s.facts, "chosen_on": self.chosen_on, "spread": _rounded(s["spread"].mean(0)), "rules": rules,
         }  # fmt: skip
         return result | ({"untrained": self.untrained.summary()} if self.untrained else {})
+
+    def _cross_fitted(self, rule: str, centre: Tensor) -> dict[str, Any] | None:
+        """Heads chosen on one half of these images, scored on the other, and the other way round."""
+        if len(self.scores) < 2:
+            return None
+        values, places = cross_fit(self.scores, rule)
+        return {"chosen": places, "score": _interval(values), "above_centre": _interval(values - centre)}
 
     def _off_centre(self, rule: str) -> dict[str, Any]:
         """Fixed head and centre prior on the half of the images whose objects lie farthest from the centre."""
@@ -184,7 +202,7 @@ def compare(
         a: one network's result.
         b: another's, on the same images.
         rule: a key of :data:`RULES`.
-        what: ``"fixed"`` or ``"per_image"``, as for :meth:`Evaluation.values`.
+        what: ``"fixed"``, ``"cross_fitted"`` or ``"per_image"``, as for :meth:`Evaluation.values`.
         heads: for ``"per_image"``, the number of heads, the same for both.
         draws: of the bootstrap.
         seed: of the bootstrap.
@@ -211,6 +229,32 @@ def choose(scores: Scores) -> dict[str, Any]:
         best = scores[f"best_of/{rule}"].mean(0).argmax(0).tolist()
         choice[rule] = {"layer": layer, "head": head, "best_of_layer": best}
     return choice
+
+
+def cross_fit(scores: Scores, rule: str) -> tuple[Float[Tensor, " n"], list[list[int]]]:
+    """One head for each half of the images, chosen on the other half: held-out images of the same kind.
+
+    Halves are every other image, so that sets sorted by class are split alike.
+
+    Args:
+        scores: of every head on at least two images.
+        rule: a key of :data:`RULES`.
+
+    Returns:
+        One score an image, and ``[layer, head]`` as used for images 0, 2, ... and for images 1, 3, ...
+
+    Raises:
+        ValueError: fewer than two images.
+    """
+    every = scores[f"heads/{rule}"]
+    if len(every) < 2:
+        raise ValueError(f"cross-fitting needs at least 2 images, got {len(every)}")
+    values, places = torch.empty(len(every)), []
+    for mine, others in ((0, 1), (1, 0)):
+        place = divmod(int(every[others::2].mean(0).argmax()), every.shape[2])
+        values[mine::2] = every[mine::2, place[0], place[1]]
+        places.append(list(place))
+    return values, places
 
 
 def stored(weights: str, data: str, size: int = 128) -> dict[str, Any]:

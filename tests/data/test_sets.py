@@ -251,3 +251,60 @@ def test_whereabouts(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("imagenette", "voc2012", "stl10", "caltech101"):
         assert whereabouts(name, tmp_path) == "here"
+
+
+class TestLetterbox:
+    """All of a picture in the square, bars around it that nothing counts."""
+
+    @pytest.fixture
+    def wide(self, tmp_path) -> Path:
+        picture(tmp_path / "images" / "a.png", RED, (40, 20))
+        mask = np.zeros((20, 40), np.uint8)
+        mask[:, :10] = 255  # the first quarter, which the centre square cuts away
+        (tmp_path / "masks").mkdir()
+        Image.fromarray(mask).save(tmp_path / "masks" / "a.png")
+        return tmp_path
+
+    def test_all_of_the_picture_and_bars_that_do_not_count(self, wide):
+        data = load("masks", "test", root=wide, image_size=16, letterbox=True)
+        assert near(data.images[0, :, 4:12], RED)
+        assert near(data.images[0, :, :4], (124, 116, 104))
+        assert near(data.images[0, :, 12:], (124, 116, 104))
+        expected = torch.zeros(16, 16, dtype=torch.uint8)
+        expected[4:12, :4] = 1
+        expected[:4], expected[12:] = IGNORE, IGNORE
+        assert torch.equal(data.masks[0], expected)
+        assert load("masks", "test", root=wide, image_size=16).masks.max() == 0
+
+    def test_square_pictures_are_as_they_were(self, tmp_path):
+        picture(tmp_path / "images" / "a.png", BLUE, (16, 16))
+        picture(tmp_path / "masks" / "a.png", (255, 255, 255), (16, 16))
+        plain, boxed = (
+            load("masks", "test", root=tmp_path, image_size=16, letterbox=on) for on in (False, True)
+        )
+        assert torch.equal(plain.images, boxed.images)
+        assert torch.equal(plain.masks, boxed.masks)
+
+    def test_a_long_and_thin_one_keeps_a_pixel(self, tmp_path):
+        picture(tmp_path / "images" / "a.png", RED, (400, 2))
+        picture(tmp_path / "masks" / "a.png", (255, 255, 255), (400, 2))
+        data = load("masks", "test", root=tmp_path, image_size=16, letterbox=True)
+        assert (data.masks[0] == 1).sum() == 16
+
+    def test_parts_too(self, tmp_path):
+        folder = tmp_path / "VOCdevkit" / "VOC2012"
+        picture(folder / "JPEGImages" / "a.jpg", RED, (20, 40))
+        write(folder / "ImageSets" / "Segmentation" / "val.txt", "a\n")
+        (folder / "SegmentationClass").mkdir()
+        classes = np.full((40, 20), 3, np.uint8)
+        Image.fromarray(classes).save(folder / "SegmentationClass" / "a.png")
+        data = load("voc2012", "val", root=tmp_path, image_size=16, letterbox=True)
+        for labels, inside in ((data.parts[0], 3), (data.masks[0], 1)):
+            assert (labels[:, 4:12] == inside).all()
+            assert (labels[:, :4] == IGNORE).all()
+            assert (labels[:, 12:] == IGNORE).all()
+        assert data.labels.tolist() == [2]
+
+    def test_only_with_mask_files(self):
+        with pytest.raises(ValueError, match=r"letterboxing needs mask files.*'embedded' has none, but pets, "):
+            load("embedded", "test", n=2, letterbox=True)
