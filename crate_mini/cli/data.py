@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crate_mini import data, figures
+from crate_mini import data
 from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS
 
@@ -42,6 +42,8 @@ def _data(a: argparse.Namespace) -> None:
         a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download, progress=True
     )
     titles = [images.classes[i] if i >= 0 else "" for i in images.labels.tolist()] if images.classes else None
+    from crate_mini import figures  # brings seaborn, which no other command waits for
+
     figures.use_style()
     figure = figures.image_grid(images.images, titles, columns=8, masks=images.masks)
     write_atomically(a.out, lambda temporary: figure.savefig(temporary, format="png"))

@@ -12,7 +12,6 @@ import torch
 from crate_mini import data, distributed
 from crate_mini.checkpoints import save_model
 from crate_mini.cli.common import DEFAULTS, WEIGHTS, add_data, weights_named
-from crate_mini.logbook import TensorBoardLog
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.provenance import provenance
 from crate_mini.recipes import get_recipe, list_recipes
@@ -134,7 +133,11 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     )  # fmt: skip
     if first:
         print(f"{a.model}: {size:,} parameters; {len(train_set):,} images on {device}", flush=True)
-    board = TensorBoardLog(a.tensorboard, None if a.stream else val_set) if a.tensorboard and first else None
+    board = None
+    if a.tensorboard and first:
+        from crate_mini.logbook import TensorBoardLog  # draws, and brings what draws
+
+        board = TensorBoardLog(a.tensorboard, None if a.stream else val_set)
     run = train(
         model, train_set, val_set, recipe, out=a.out, device=device, save_at=a.save_at, card=card,
         **({} if board is None else {"on_step": board.on_step, "on_epoch": board.on_epoch}),

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision import datasets
 
 from crate_mini.data.downloads import Download
 from crate_mini.data.images import DataError
@@ -28,11 +27,18 @@ TINY_IMAGENET = Download(
     (("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "md5:90528d7ca1a48142e341f4ef8d21d0de"),),
     "tiny-imagenet-200",
 )
-CIFAR10, CIFAR100 = (
-    Download(((cls.url, f"md5:{cls.tgz_md5}"),), cls.base_folder)
-    for cls in (datasets.CIFAR10, datasets.CIFAR100)
+CIFAR10 = Download(
+    (("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a"),),
+    "cifar-10-batches-py",
 )
-STL10 = Download(((datasets.STL10.url, f"md5:{datasets.STL10.tgz_md5}"),), datasets.STL10.base_folder)
+CIFAR100 = Download(
+    (("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85"),),
+    "cifar-100-python",
+)
+STL10 = Download(
+    (("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "md5:91f7769df0f17e558f3565bffb0c7dfb"),),
+    "stl10_binary",
+)
 IMAGENETTE = {
     size: Download(
         ((f"https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-{size}.tgz", f"md5:{md5}"),),
@@ -116,13 +122,15 @@ def _by_class(request: Request, folder: Path) -> tuple[list[tuple[Path, int]], l
     return [(f, i) for i, files in enumerate(by_class) for f in files], chosen
 
 
-def cifar(cls: type[datasets.CIFAR10], download: Download) -> Callable[[Request], ImageSet]:
-    """CIFAR-10 or CIFAR-100 as torchvision reads it."""
+def cifar(name: str, download: Download) -> Callable[[Request], ImageSet]:
+    """``"CIFAR10"`` or ``"CIFAR100"`` as torchvision reads it."""
 
     def source(request: Request) -> ImageSet:
+        from torchvision import datasets  # takes seconds, which every process would spend that loads any data
+
         request.fetch(download)
         try:
-            read = cls(request.folder, train=request.split == "train")
+            read = getattr(datasets, name)(request.folder, train=request.split == "train")
         except (RuntimeError, OSError) as error:
             raise DataError(
                 f"{request.name} is not in {request.folder}, or damaged. Pass download=True, or name the folder that "

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from torchvision import datasets
-
 from crate_mini.data import embedded, labelled, masked
 from crate_mini.data.imageset import ImageSet
 from crate_mini.data.request import Request
@@ -55,14 +53,14 @@ SETS: dict[str, Source] = {
         labelled.imagenette, ("train", "val"), "imagenette2-160", "imagenette2-320", "imagenette2"
     ),
     "cifar10": Source(
-        labelled.cifar(datasets.CIFAR10, labelled.CIFAR10),
+        labelled.cifar("CIFAR10", labelled.CIFAR10),
         ("train", "test"),
         ("cifar-10-batches-py",),
         None,
         True,
     ),
     "cifar100": Source(
-        labelled.cifar(datasets.CIFAR100, labelled.CIFAR100),
+        labelled.cifar("CIFAR100", labelled.CIFAR100),
         ("train", "test"),
         ("cifar-100-python",),
         None,
