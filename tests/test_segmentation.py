@@ -246,7 +246,7 @@ class TestRanking:
     @given(seed=st.integers(0, 10**6))
     def test_only_the_order_matters_without_a_threshold(self, seed):
         g = torch.Generator().manual_seed(seed)
-        maps = torch.rand(2, 12, generator=g)
+        maps = torch.rand(2, 12, generator=g, dtype=torch.float64)  # in float32 the cubes may tie
         counts = torch.randint(0, 5, (2, 2, 12), generator=g)
         counts[:, :, 0] = 1
         plain, bent = (score_maps(m, *counts) for m in (maps, maps**3 + 1))
@@ -345,6 +345,13 @@ class TestScoreImages:
                     got = scores[f"{name}/{rule}"][i, layer, head]
                     assert got.item() == pytest.approx(expected[rule].item(), abs=1e-5)
             assert scores["spread"][i, layer, head].item() == pytest.approx(spread(own).item() / 16, rel=1e-5)
+            expected = score_maps(
+                maps[i, layer].mean(0).flatten(), *count_patches(data.masks[i], (4, 4)), share=0.5
+            )
+            for rule in RULES:
+                assert scores[f"mean/{rule}"][i, layer].item() == pytest.approx(
+                    expected[rule].item(), abs=1e-5
+                )
         for rule in RULES:
             torch.testing.assert_close(
                 scores[f"best_of/{rule}"][..., -1], scores[f"heads/{rule}"].amax(-1), atol=1e-6, rtol=0
@@ -544,7 +551,8 @@ def made(heads: torch.Tensor, rule: str = "auroc", name: str = "made") -> Scores
         "fingerprint": "x",
     }  # fmt: skip
     best = expected_best_of(heads)
-    return Scores(facts, {f"heads/{rule}": heads, f"best_of/{rule}": best, "spread": torch.ones_like(heads)})
+    values = {f"heads/{rule}": heads, f"best_of/{rule}": best, f"mean/{rule}": heads.mean(-1)}
+    return Scores(facts, values | {"spread": torch.ones_like(heads)})
 
 
 class TestEvaluate:
@@ -613,7 +621,9 @@ class TestEvaluate:
             evaluate(model, blobs(), choose_on=alone, rule="mass", untrained=False)
         with pytest.raises(ValueError, match="only be taken over within one architecture"):
             evaluate(model, blobs(), choose_on=alone, rule="ap", heads=[0], untrained=False)
-        with pytest.raises(ValueError, match="what must be 'fixed', 'cross_fitted' or 'per_image'"):
+        with pytest.raises(
+            ValueError, match="what must be 'fixed', 'cross_fitted', 'mean_of_heads' or 'per_image'"
+        ):
             alone.values("ap", "median")
         with pytest.raises(ValueError, match="heads must lie between 1 and 3, got 4"):
             alone.values("ap", "per_image", 4)
@@ -649,6 +659,11 @@ class TestCrossFit:
             assert kept["chosen"] == places
             assert kept["score"][0] == pytest.approx(values.mean().item(), abs=1e-4)
             assert torch.equal(result.values(rule, "cross_fitted"), values)
+            mean = result.summary()["rules"][rule]["mean_of_heads"]
+            assert mean["by_layer"][-1] == mean["last"][0]
+            assert mean["last"][0] == pytest.approx(
+                result.values(rule, "mean_of_heads").mean().item(), abs=1e-4
+            )
 
 
 class TestCompare:

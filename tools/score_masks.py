@@ -49,6 +49,12 @@ COUNTS = {"embedded": 60}
 COUNTS_LARGE = {"pets": 120, "horses": 120, "embedded": 60}
 MAIN = ("crate_mini_animals", "vit_mini_animals")  # the pair that was trained for longer
 FAMILY = "_animals"
+SQUARE = (
+    "crate_mini",
+    "crate_mlp_mini",
+    "crate_mhsa_mini",
+    "vit_wide_mini",
+)  # MSSA or MHSA, with ISTA or MLP
 
 
 def main() -> None:
@@ -145,13 +151,41 @@ def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[
                     row = {"a": first, "b": second, "data": place[0], "size": place[1], "rule": rule}
                     row["fixed"] = _round(compare(a, b, rule))
                     row["cross_fitted"] = _round(compare(a, b, rule, "cross_fitted"))
+                    row["mean_of_heads"] = _round(compare(a, b, rule, "mean_of_heads"))
                     row["heads"] = fewest
                     row["per_image"] = _round(compare(a, b, rule, "per_image", heads=fewest))
                     row["last_layer"] = _round(_last_layer(a, b, rule, fewest))
                     rows.append(row)
     order = lambda r: (r["a"], r["b"], r["data"], r["size"], list(RULES).index(r["rule"]))  # noqa: E731
     sizes = {name: sorted({size for _, size in found}) for name, found in results.items()}
-    return provenance(default_device(), networks=sizes, rows=sorted(rows, key=order))
+    return provenance(
+        default_device(), networks=sizes, rows=sorted(rows, key=order), effects=_effects(results)
+    )
+
+
+def _effects(results: dict[str, dict[tuple[str, int], Evaluation]]) -> list[dict[str, Any]]:
+    """What each operator is worth on the same images, by seed, where all four of :data:`SQUARE` are there.
+
+    With a, b, c, d the scores in the order of SQUARE: MSSA (a + b - c - d) / 2, ISTA (a - b + c - d) / 2, and the
+    interaction a - b - c + d.
+    """
+    rows = []
+    for seed in range(9):
+        names = [f"{stem}{FAMILY}_s{seed}" for stem in SQUARE]
+        if not set(names) <= set(results):
+            continue
+        for place in results[names[0]]:
+            for rule in RULES:
+                for what in ("fixed", "cross_fitted", "mean_of_heads"):
+                    a, b, c, d = (results[name][place].values(rule, what) for name in names)
+                    found = {
+                        "MSSA": (a + b - c - d) / 2,
+                        "ISTA": (a - b + c - d) / 2,
+                        "interaction": a - b - c + d,
+                    }
+                    row = {"seed": seed, "data": place[0], "size": place[1], "rule": rule, "what": what}
+                    rows.append(row | {k: _round(mean_interval(v)) for k, v in found.items()})
+    return rows
 
 
 def _last_layer(a: Evaluation, b: Evaluation, rule: str, heads: int) -> tuple[float, float, float]:

@@ -27,7 +27,9 @@ def add_data(p: argparse.ArgumentParser, default: str) -> None:
 def add_letterbox(p: argparse.ArgumentParser) -> None:
     """The option that keeps all of every picture; goes with :func:`add_data`, for what is scored against masks."""
     p.add_argument(
-        "--letterbox", action="store_true", help="all of every picture with bars around, not its centre square"
+        "--letterbox",
+        action="store_true",
+        help="all of every picture with bars around, not its centre square",
     )
 
 

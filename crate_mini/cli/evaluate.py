@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from crate_mini.cli import accuracy, heads, maskcut, segmentation, transfer
+from crate_mini.cli import accuracy, heads, maskcut, reading, segmentation, transfer
 from crate_mini.cli.common import DEFAULTS
 
-KINDS = (accuracy, segmentation, maskcut, heads, transfer)
+KINDS = (accuracy, segmentation, maskcut, heads, reading, transfer)
 
 
 def add(commands: argparse._SubParsersAction) -> None:

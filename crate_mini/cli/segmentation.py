@@ -95,6 +95,7 @@ def _print(result: Evaluation) -> None:
             f"best of {best['heads']} heads an object, layer {best['layer']}": best["score"],
             "  the same of shuffled maps": best["chance"],
         }
+        rows["mean of the heads of the last layer"] = kept["mean_of_heads"]["last"]
         if crossed := kept["cross_fitted"]:
             rows["a head for each half, chosen on the other half"] = crossed["score"]
         if result.untrained:

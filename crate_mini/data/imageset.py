@@ -89,7 +89,9 @@ class ImageSet(Dataset):
     def without(self, pixels: Tensor) -> ImageSet:
         """The same set with :data:`IGNORE` in masks and parts where ``pixels``, ``(n, H, W)`` bool, is true."""
         kept = {k: getattr(self, k) for k in ("masks", "parts")}
-        return replace(self, **{k: None if v is None else v.masked_fill(pixels, IGNORE) for k, v in kept.items()})
+        return replace(
+            self, **{k: None if v is None else v.masked_fill(pixels, IGNORE) for k, v in kept.items()}
+        )
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with every tensor on ``device``."""

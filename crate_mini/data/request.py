@@ -151,7 +151,11 @@ class Request:
             if self.letterbox:
                 boxed = letterbox_image(image, size), letterbox_image(mask, size, outside=outside)
                 return np.asarray(boxed[0]), np.asarray(boxed[1]), image.size
-            return np.asarray(fit_image(image, size)), np.asarray(fit_image(mask, size, nearest=True)), image.size
+            return (
+                np.asarray(fit_image(image, size)),
+                np.asarray(fit_image(mask, size, nearest=True)),
+                image.size,
+            )
 
         pairs = list(zip(images, masks, strict=True))
         must_fit(len(pairs), size)

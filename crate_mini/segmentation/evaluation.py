@@ -43,13 +43,13 @@ class Evaluation:
     untrained: Evaluation | None = None
 
     def values(self, rule: str, what: str = "fixed", heads: int | None = None) -> Float[Tensor, " n"]:
-        """One score an image, by one of three ways to choose the head.
+        """One score an image, by one of four ways to choose the head.
 
         Args:
             rule: a key of :data:`RULES`.
             what: ``"fixed"``, one head for all images, chosen beforehand; ``"cross_fitted"``, one head for each half
-                of the images, the best on the other half (:func:`cross_fit`); ``"per_image"``, the best of ``heads``
-                heads for each image.
+                of the images, the best on the other half (:func:`cross_fit`); ``"mean_of_heads"``, none: the mean of
+                the maps of the last layer; ``"per_image"``, the best of ``heads`` heads for each image.
             heads: for ``"per_image"``; all if None.
         """
         chosen = self.choice[rule]
@@ -57,8 +57,11 @@ class Evaluation:
             return self.scores[f"heads/{rule}"][:, chosen["layer"], chosen["head"]]
         if what == "cross_fitted":
             return cross_fit(self.scores, rule)[0]
+        if what == "mean_of_heads":
+            return self.scores[f"mean/{rule}"][:, -1]
         if what != "per_image":
-            raise ValueError(f"what must be 'fixed', 'cross_fitted' or 'per_image', got {what!r}")
+            ways = "'fixed', 'cross_fitted', 'mean_of_heads' or 'per_image'"
+            raise ValueError(f"what must be {ways}, got {what!r}")
         K = self.scores["spread"].shape[2]
         heads = K if heads is None else heads
         if not 1 <= heads <= K:
@@ -83,6 +86,11 @@ class Evaluation:
                     "above_centre": _interval(s[f"heads/{rule}"][at] - centre),
                 },
                 "cross_fitted": self._cross_fitted(rule, centre),
+                "mean_of_heads": {
+                    "by_layer": [round(v, 4) for v in s[f"mean/{rule}"].mean(0).tolist()],
+                    "last": _interval(self.values(rule, "mean_of_heads")),
+                    "above_centre": _interval(self.values(rule, "mean_of_heads") - centre),
+                },
                 "per_image": [
                     {
                         "heads": k + 1,
@@ -202,7 +210,7 @@ def compare(
         a: one network's result.
         b: another's, on the same images.
         rule: a key of :data:`RULES`.
-        what: ``"fixed"``, ``"cross_fitted"`` or ``"per_image"``, as for :meth:`Evaluation.values`.
+        what: ``"fixed"``, ``"cross_fitted"``, ``"mean_of_heads"`` or ``"per_image"``, as for :meth:`Evaluation.values`.
         heads: for ``"per_image"``, the number of heads, the same for both.
         draws: of the bootstrap.
         seed: of the bootstrap.

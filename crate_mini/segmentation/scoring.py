@@ -37,7 +37,7 @@ RULES = {
 }
 """Name -> what is scored. The first three need no threshold."""
 
-VERSION = 2  # of what is scored; pieces of another version are made again
+VERSION = 3  # of what is scored; pieces of another version are made again
 
 DISCS = tuple(s / 10 for s in range(1, 10))
 """Areas of the centred discs that the mask rules are held against."""
@@ -54,7 +54,8 @@ class Scores:
             ``heads`` (n, L, K) of every head; ``best_of`` (n, L, K) of the best of 1, ..., K heads of a layer, found
             anew for each object (:func:`~crate_mini.segmentation.expected_best_of`); ``shuffled`` and ``chance``
             (n, L, K) are the same two for maps whose patches were shuffled, which keeps the area, the values and the
-            entropy of every map; ``elsewhere`` (n, L, K) each head's map of the image before in place of its own;
+            entropy of every map; ``mean`` (n, L) of the mean of a layer's maps, for which no head is chosen;
+            ``elsewhere`` (n, L, K) each head's map of the image before in place of its own;
             ``everything`` (n,) a flat map; ``centre`` (n,) the distance from the centre as a map, for the mask rules
             (n, 9) discs of nine areas. And ``spread`` (n, L, K), the share of the patches that a map rests on, and
             ``offset`` (n,), how far from the centre objects lie, in halves of the image.
@@ -303,6 +304,7 @@ def _score_chunk(
         scored(_shuffle(maps[1:], chunk, seed)),
         scored(maps[:-1]),
     )
+    of_layer = scored(maps[1:].mean(2, keepdim=True))
     flat = score_maps(
         torch.ones(last - first, maps.shape[-1]), table.counts[first:last], table.background[first:last]
     )
@@ -318,6 +320,7 @@ def _score_chunk(
         result |= {
             f"heads/{rule}": by_image(own_maps[rule]),
             f"best_of/{rule}": by_image(expected_best_of(own_maps[rule])),
+            f"mean/{rule}": by_image(of_layer[rule][..., 0]),
             f"shuffled/{rule}": by_image(shuffled[rule]),
             f"chance/{rule}": by_image(expected_best_of(shuffled[rule])),
             f"elsewhere/{rule}": by_image(elsewhere[rule]),

@@ -306,5 +306,7 @@ class TestLetterbox:
         assert data.labels.tolist() == [2]
 
     def test_only_with_mask_files(self):
-        with pytest.raises(ValueError, match=r"letterboxing needs mask files.*'embedded' has none, but pets, "):
+        with pytest.raises(
+            ValueError, match=r"letterboxing needs mask files.*'embedded' has none, but pets, "
+        ):
             load("embedded", "test", n=2, letterbox=True)

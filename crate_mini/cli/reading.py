@@ -1,0 +1,74 @@
+"""``crate-mini evaluate reading``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from typing import Any
+
+from torch import Tensor
+
+from crate_mini.checkpoints import write_atomically
+from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.data import ImageSet
+from crate_mini.heads import named_right
+from crate_mini.model import CRATE
+from crate_mini.provenance import provenance
+from crate_mini.reading import right_without_reading
+from crate_mini.segmentation import mean_interval
+
+
+def add(kinds: argparse._SubParsersAction) -> None:
+    """Add the kind to the parser of ``evaluate``."""
+    p = kinds.add_parser(
+        "reading",
+        help="in which layers the class token reads what the answer needs",
+        description="Accuracy when the attention of one layer, or of that layer and all after it, leaves the class "
+        "token as it is. Differences have 95 % intervals over the images.",
+        **DEFAULTS,
+    )
+    add_evaluation(p)
+    add_data(p, "tiny-imagenet-animals")
+    p.add_argument("--batch-size", type=int, default=128, help="images a forward pass")
+    p.set_defaults(run=_reading)
+
+
+def _reading(a: argparse.Namespace) -> None:
+    model, images, device = model_and_images(a)
+    result = provenance(device, weights=a.weights, untrained_weights=a.untrained)
+    result |= {"data": images.name, "images": len(images), "image_size": a.image_size}
+    result["reading"] = measure(model, images, batch_size=a.batch_size)
+    _print(result)
+    if a.out is not None:
+        text = (
+            re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), json.dumps(result, indent=1)) + "\n"
+        )
+        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def measure(model: CRATE, images: ImageSet, *, batch_size: int = 128) -> dict[str, Any]:
+    """Accuracy, and what is lost without reading in a layer (``alone``) or from it on (``onwards``)."""
+    whole = named_right(model, images, batch_size=batch_size).float()
+    lost = {
+        name: whole[:, None] - right_without_reading(model, images, onwards=on, batch_size=batch_size).float()
+        for name, on in (("alone", False), ("onwards", True))
+    }
+    return {"top1": _interval(whole)} | {
+        name: [_interval(column) for column in values.unbind(1)] for name, values in lost.items()
+    }
+
+
+def _interval(values: Tensor) -> list[float]:
+    return [round(v, 4) for v in mean_interval(values)]
+
+
+def _print(result: dict[str, Any]) -> None:
+    found = result["reading"]
+    print(
+        f"{result['weights']} on {result['images']} images of {result['data']}: {found['top1'][0]:.1%} right"
+    )
+    print("points lost when the class token does not read in")
+    for layer, (alone, onwards) in enumerate(zip(found["alone"], found["onwards"], strict=True)):
+        shown = [f"{100 * v[0]:5.1f} ({100 * v[1]:.1f} to {100 * v[2]:.1f})" for v in (alone, onwards)]
+        print(f"  layer {layer}: {shown[0]:<22} and all after it: {shown[1]}")

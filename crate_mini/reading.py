@@ -1,0 +1,70 @@
+"""Where the class token reads: which layers' attention the answer needs.
+
+An attention map of the class token says where it looks. Whether anything comes of it is another question, and has an
+experiment: let one layer's attention leave the class token as it is, and count the right answers that are lost. All
+other tokens go on as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from crate_mini.data.imageset import ImageSet
+from crate_mini.heads import named_right
+from crate_mini.model import CRATE
+from crate_mini.recorder import layer_numbers
+
+
+@contextmanager
+def not_reading(model: CRATE, layers: Sequence[int]) -> Iterator[CRATE]:
+    """Within the ``with`` block the class token takes nothing from attention in these layers.
+
+    What attention would add to it, the first row of its output, is set to zero; the residual and all other tokens stay.
+    The model is restored whatever happens inside.
+
+    Args:
+        model: any model of :mod:`crate_mini.model`.
+        layers: numbers of layers, negative ones counted from the end.
+
+    Raises:
+        ValueError: no such layer.
+    """
+
+    def silence(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(output[:, :1]), output[:, 1:]], dim=1)
+
+    with ExitStack() as stack:
+        for layer in layer_numbers(model, layers):
+            stack.callback(model.blocks[layer].attention.register_forward_hook(silence).remove)
+        yield model
+
+
+def right_without_reading(
+    model: CRATE, images: ImageSet, *, onwards: bool = False, batch_size: int = 128
+) -> Bool[Tensor, "n L"]:
+    """Which images it still gives their label when the class token does not read in one layer, for every layer.
+
+    Args:
+        model: any model of :mod:`crate_mini.model`, on any device.
+        images: with labels.
+        onwards: nor in any layer after it.
+        batch_size: images a forward pass.
+
+    Raises:
+        ValueError: images without labels, or labels that the model has no class for.
+    """
+    L, classes = len(model.blocks), model.config.num_classes
+    if not len(images) or not 0 <= int(images.labels.min()) <= int(images.labels.max()) < classes:
+        raise ValueError(
+            f"{images.name!r} must have labels from 0 to {classes - 1}, the classes of the model"
+        )
+    columns = []
+    for layer in range(L):
+        with not_reading(model, range(layer, L) if onwards else [layer]):
+            columns.append(named_right(model, images, batch_size=batch_size))
+    return torch.stack(columns, 1)
