@@ -27,6 +27,12 @@ for depth in 2 4 6; do
     train crate_mini_depth${depth}_animals_s0
 done
 
+# one setting changed at a time; scored by tools/score_variants.py, not shipped
+for variant in crops decay lion patch4 tuned; do
+    train crate_mini_$variant
+    train vit_mini_$variant
+done
+
 # two more seeds
 for seed in 1 2; do
     for network in crate_mini vit_mini crate_mhsa_mini crate_mlp_mini; do

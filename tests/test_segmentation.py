@@ -598,6 +598,8 @@ class TestEvaluate:
             assert [row["heads"] for row in kept["per_image"]] == [1, 2, 3]
             assert kept["per_image"][2]["score"][0] >= mean
             assert set(kept["baselines"]) == {"everything", "centre"}
+            assert kept["last_layer"]["score"][0] == pytest.approx(kept["best_of"][-1][-1], abs=1e-4)
+            assert kept["last_layer"]["chance"][0] == pytest.approx(kept["chance"][-1][-1], abs=1e-4)
             above = kept["fixed"]["above_centre"][0]
             assert above == pytest.approx(mean - kept["baselines"]["centre"][0], abs=2e-4)
             assert 3 <= kept["off_centre"]["images"] <= 4

@@ -94,7 +94,7 @@ def main() -> None:
         _write(name, shipped.get(name), results[name])
         print(_line(name, results[name]), flush=True)
     if a.only is None:
-        _write_json(RESULTS / "comparisons.json", _comparisons(results))
+        write_json(RESULTS / "comparisons.json", _comparisons(results))
 
 
 def rivals(first: str, names: Iterable[str]) -> list[str]:
@@ -136,7 +136,7 @@ def _write(name: str, card: dict[str, Any] | None, found: dict[tuple[str, int], 
     for (where, size), result in found.items():
         scores.setdefault(where, {})[str(size)] = result.summary()
     facts = provenance(default_device(), weights=name, sha256=(card or {}).get("sha256"))
-    _write_json(RESULTS / f"{name}.json", facts | {"scores": scores})
+    write_json(RESULTS / f"{name}.json", facts | {"scores": scores})
 
 
 def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[str, Any]:
@@ -207,8 +207,8 @@ def _line(name: str, found: dict[tuple[str, int], Evaluation]) -> str:
     return f"{name}: " + "; ".join(parts)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """JSON with every innermost list on one line."""
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with every innermost list on one line."""
     text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), json.dumps(content, indent=1))
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 

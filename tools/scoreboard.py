@@ -102,10 +102,16 @@ def fixed(name: str, rule: str) -> list[str]:
     return [percent(None if f is None else f[rule]["fixed"]["score"]) for f in found]
 
 
-def best_of_all(name: str, rule: str) -> list[str]:
-    """The score of the best head for each image, as the paper takes it."""
+def best_of_last(name: str, rule: str) -> list[str]:
+    """The score of the last layer's best head for each image, as the paper takes it."""
     found = [masks(name, where) for where in SETS]
-    return [percent(None if f is None else f[rule]["per_image"][-1]["score"]) for f in found]
+    return [percent(None if f is None else f[rule]["last_layer"]["score"]) for f in found]
+
+
+def mean_of_last(name: str, rule: str) -> list[str]:
+    """The score of the mean of the last layer's maps: no head is chosen."""
+    found = [masks(name, where) for where in SETS]
+    return [percent(None if f is None else f[rule]["mean_of_heads"]["last"]) for f in found]
 
 
 def _maps() -> str:
@@ -138,7 +144,7 @@ PASCAL VOC 2012 val, mean IoU in per cent. For each object the best head; the ma
 
 {table(["model", "paper: VOC", "ours: VOC"], rows, (1, 2))}
 
-The same rule on other photographs, at our scale, with what the rule gives away beside it. {SCORING} says why these numbers lie so close together, and takes scores without a threshold instead:
+The same rule on other photographs, at our scale, with what the rule gives away beside it. {SCORING} says why that rule moves so little, and takes scores without a threshold instead: of the last layer, where the paper looks, and of one head of whichever layer is best, chosen on other photographs of cats and dogs:
 """
     ours = {
         "CRATE, trained for longer": "crate_mini_animals",
@@ -149,7 +155,14 @@ The same rule on other photographs, at our scale, with what the rule gives away 
         "CRATE, untrained": "crate_mini_untrained",
     }
     lines = [
-        [label, *best_of_all(name, "patch"), *fixed(name, "auroc"), *fixed(name, "best_iou")]
+        [
+            label,
+            *best_of_last(name, "patch"),
+            *mean_of_last(name, "auroc"),
+            *mean_of_last(name, "best_iou"),
+            *fixed(name, "auroc"),
+            *fixed(name, "best_iou"),
+        ]
         for label, name in ours.items()
     ]
     centre = [masks("crate_mini_animals", where) for where in SETS]
@@ -157,16 +170,18 @@ The same rule on other photographs, at our scale, with what the rule gives away 
         ["*centre prior*"]
         + [
             percent(None if c is None else c[rule]["baselines"]["centre"])
-            for rule in ("patch", "auroc", "best_iou")
+            for rule in ("patch", "auroc", "best_iou", "auroc", "best_iou")
             for c in centre
         ]
     )
     head = [
         "ours, per cent",
-        *(f"{what}, {place}" for what in ("paper's rule, best head", "AUROC, fixed head", "best IoU, fixed head")
-          for place in SETS.values()),
+        *(f"{what}, {place}" for what in (
+            "paper's rule, last layer, best head", "AUROC, last layer, mean of heads",
+            "best IoU, last layer, mean of heads", "AUROC, one head of any layer", "best IoU, one head of any layer",
+        ) for place in SETS.values()),
     ]  # fmt: skip
-    return text + "\n" + table(head, lines, range(1, 7))
+    return text + "\n" + table(head, lines, range(1, 11))
 
 
 def _cut(name: str) -> dict | None:
@@ -222,16 +237,17 @@ def _operators() -> str:
         ("MHSA", "MLP", "0.1 / 0.1 / 0.0", "14.1", "vit_wide_mini_animals_s0"),
     ]
     rows = [
-        [attention, second, boxes, voc, *best_of_all(name, "patch"), *fixed(name, "auroc")]
+        [attention, second, boxes, voc, *best_of_last(name, "patch"), *mean_of_last(name, "auroc")]
         for attention, second, boxes, voc, name in cells
     ]
     head = [
         "attention", "second operator", "paper: boxes, AP50 / AP75 / AP", "paper: VOC",
-        *(f"ours: paper's rule, {place}" for place in SETS.values()), *(f"ours: AUROC, {place}" for place in SETS.values()),
+        *(f"ours: paper's rule, {place}" for place in SETS.values()),
+        *(f"ours: AUROC, mean of heads, {place}" for place in SETS.values()),
     ]  # fmt: skip
     return f"""## What makes it emerge: Table 2
 
-Size S/8 in the paper. Boxes of MaskCut on COCO; mean IoU on VOC as above. The first row disagrees with Table 1 for the same model; both are the paper's. Ours: one seed each, width 192, depth 8 ({WHY}).
+Size S/8 in the paper. Boxes of MaskCut on COCO; mean IoU on VOC as above. The first row disagrees with Table 1 for the same model; both are the paper's. Ours: the last layer, seed 0, width 192, depth 8; {WHY} has the other seeds.
 
 {table(head, rows, (3,))}"""
 

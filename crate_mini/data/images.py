@@ -14,7 +14,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from tqdm.auto import tqdm
 
-
 AROUND = (124, 116, 104)
 """Colour around a letterboxed picture: the mean of ImageNet, which a model of this package reads as zero."""
 

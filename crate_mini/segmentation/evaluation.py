@@ -100,6 +100,10 @@ class Evaluation:
                     }
                     for k, best in enumerate(chosen["best_of_layer"])
                 ],
+                "last_layer": {
+                    "score": _interval(s[f"best_of/{rule}"][:, -1, -1]),
+                    "chance": _interval(s[f"chance/{rule}"][:, -1, -1]),
+                },
                 "off_centre": self._off_centre(rule),
                 "baselines": {
                     "everything": _interval(s[f"everything/{rule}"]),
