@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import platform
 import re
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from crate_mini import provenance as module
-from crate_mini.provenance import provenance
+from crate_mini.provenance import provenance, read_result
 
 
 def test_what_it_says(monkeypatch):
@@ -53,3 +54,29 @@ def test_outside_a_checkout(monkeypatch, error):
 def test_real_commit():
     commit = provenance()["commit"]
     assert commit is None or re.fullmatch(r"[0-9a-f]{12}\+?", commit)
+
+
+def test_results_of_a_checkout_and_nothing_else(monkeypatch):
+    """Beside the package lies all there is, so nobody waits for a network to learn that a file is not there."""
+    monkeypatch.setattr(module.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    assert "networks" in json.loads(read_result("masks/comparisons.json"))
+    with pytest.raises(FileNotFoundError, match="no_such"):
+        read_result("masks/no_such.json")
+
+
+def test_results_without_a_checkout(monkeypatch, tmp_path):
+    """Installed without a clone: from the repository, or an error that says what to do."""
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "crate_mini" / "provenance.py"))
+    asked = []
+
+    def answer(address, timeout):
+        asked.append(address)
+        if "there" not in address:
+            raise OSError("no route")
+        return io.BytesIO(b"{}")
+
+    monkeypatch.setattr(module.urllib.request, "urlopen", answer)
+    assert read_result("masks/there.json") == "{}"
+    assert asked == [f"{module.RESULTS_URL}/masks/there.json"]
+    with pytest.raises(FileNotFoundError, match=r"no results/gone.json .*no route.*work in a clone"):
+        read_result("gone.json")

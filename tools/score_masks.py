@@ -1,6 +1,6 @@
 """Score the attention of all shipped weights against true masks: ``results/masks/``, in one command.
 
-    python tools/score_masks.py                    all weights that are in the package, and their untrained twins
+    python tools/score_masks.py                    the family of recipes/animals.sh, and the untrained twins
     python tools/score_masks.py --only crate_mini_animals vit_mini_animals
 
 Heads and layers are chosen on the training split of the pets, at the same input size. Every network is scored on the
@@ -8,6 +8,9 @@ pets' test split, on the horses and on drawn animals; the networks of MAIN at al
 was scored before is kept in ``runs/masks`` and taken up again, so the command can be stopped and given again, and
 costs nothing for weights that did not change. On one core a network takes about half a minute, one of MAIN a minute
 and a half.
+
+A network is taken from the package or, where it is not shipped, from ``runs/``. One that is in neither keeps its file
+and its rows.
 
 Writes one file for each network, and ``comparisons.json``: networks held against each other on the same images.
 """
@@ -22,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from crate_mini import data
-from crate_mini.checkpoints import list_pretrained, load_pretrained, write_atomically
+from crate_mini.checkpoints import list_pretrained, load_model, write_atomically
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.provenance import provenance
+from crate_mini.recipes import list_recipes
 from crate_mini.segmentation import (
     RULES,
     Evaluation,
@@ -40,6 +44,7 @@ from crate_mini.training import default_device
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "masks"
+WEIGHTS = ROOT / "crate_mini" / "weights"
 CHOSEN_ON = ("pets", "train")
 SETS = (("pets", "test"), ("horses", "test"), ("embedded", "test"))
 SIZES = (64, 128, 192)
@@ -67,18 +72,19 @@ def main() -> None:
         "--sizes", nargs="+", type=int, default=SIZES, choices=SIZES, help="input sizes of MAIN"
     )
     parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="trainings that are not shipped")
     parser.add_argument("--cache", type=Path, default=ROOT / "runs" / "masks", help="what was scored so far")
     a = parser.parse_args()
 
-    shipped = list_pretrained()
-    names = a.only or [name for name in shipped if FAMILY in name]
-    if unknown := sorted(set(names) - set(shipped)):
-        raise SystemExit(f"no weights named {', '.join(unknown)}; there are {', '.join(shipped)}")
+    found = _networks(a.runs)
+    names = a.only or list(found)
+    if unknown := sorted(set(names) - set(found)):
+        raise SystemExit(f"no weights named {', '.join(unknown)}; there are {', '.join(found)}")
     networks: dict[str, CRATE] = {}
     for name in names:
-        networks[name] = load_pretrained(name)
+        networks[name] = load_model(found[name]["weights"])
     for name in [n for n in names if n in MAIN]:
-        networks[f"{shipped[name]['model']}_untrained"] = untrained_twin(networks[name])
+        networks[f"{found[name]['model']}_untrained"] = untrained_twin(networks[name])
 
     sets = _Sets(a.root)
     results: dict[str, dict[tuple[str, int], Evaluation]] = {}
@@ -91,10 +97,25 @@ def main() -> None:
                 scores = _scored(network, name, sets.load(where, split, size), size, a.cache)
                 result = Evaluation(scores, choose(chosen), chosen.facts["data"])
                 results[name][f"{where}/{split}", size] = result
-        _write(name, shipped.get(name), results[name])
+        _write(name, found.get(name), results[name])
         print(_line(name, results[name]), flush=True)
     if a.only is None:
         write_json(RESULTS / "comparisons.json", _comparisons(results))
+
+
+def _networks(runs: Path) -> dict[str, dict[str, Any]]:
+    """Card and weights file, ``weights``, of the family's networks that are here."""
+    found = {
+        name: card | {"weights": WEIGHTS / f"{name}.safetensors"}
+        for name, card in list_pretrained().items()
+        if FAMILY in name
+    }
+    for name in list_recipes():
+        weights = runs / name / "model.safetensors"
+        if FAMILY in name and name not in found and weights.is_file():
+            card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+            found[name] = card | {"weights": weights}
+    return found
 
 
 def rivals(first: str, names: Iterable[str]) -> list[str]:
@@ -136,6 +157,9 @@ def _write(name: str, card: dict[str, Any] | None, found: dict[tuple[str, int], 
     for (where, size), result in found.items():
         scores.setdefault(where, {})[str(size)] = result.summary()
     facts = provenance(default_device(), weights=name, sha256=(card or {}).get("sha256"))
+    if card is not None:
+        held_out = card.get("held_out_as_shipped") or card["held_out"]
+        facts |= {"parameters": card["parameters"], "recipe": card["recipe"], "top1": held_out["top1"]}
     write_json(RESULTS / f"{name}.json", facts | {"scores": scores})
 
 
@@ -157,10 +181,19 @@ def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[
                     row["last_layer"] = _round(_last_layer(a, b, rule, fewest))
                     rows.append(row)
     order = lambda r: (r["a"], r["b"], r["data"], r["size"], list(RULES).index(r["rule"]))  # noqa: E731
-    sizes = {name: sorted({size for _, size in found}) for name, found in results.items()}
-    return provenance(
-        default_device(), networks=sizes, rows=sorted(rows, key=order), effects=_effects(results)
-    )
+    earlier = _earlier()
+    rows += [r for r in earlier["rows"] if not {r["a"], r["b"]} <= set(results)]
+    here = {name: sorted({size for _, size in found}) for name, found in results.items()}
+    sizes = dict(sorted((earlier["networks"] | here).items()))
+    effects = _effects(results) or earlier["effects"]
+    return provenance(default_device(), networks=sizes, rows=sorted(rows, key=order), effects=effects)
+
+
+def _earlier() -> dict[str, Any]:
+    """What the file says of networks that are not here any more."""
+    path = RESULTS / "comparisons.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {"networks": {}, "rows": [], "effects": []} | kept
 
 
 def _effects(results: dict[str, dict[tuple[str, int], Evaluation]]) -> list[dict[str, Any]]:

@@ -52,7 +52,8 @@ COMMANDS = """
 | results | command |
 |---|---|
 | the networks | `recipes/animals.sh` |
-| `results/masks/` | `python tools/score_masks.py` |
+| `results/masks/` | `python tools/score_masks.py`; `variants.json`: `python tools/score_variants.py` |
+| `results/reading/` | `crate-mini evaluate reading --weights NAME --data tiny-imagenet-animals --split val --out results/reading/NAME_val.json` |
 | `results/maskcut/` | `crate-mini evaluate maskcut --weights NAME --data pets --split test --out results/maskcut/NAME_pets_test.json` |
 | `results/layerwise/` | `crate-mini layerwise --weights NAME --split val --n 1000 --out results/layerwise/NAME_val.json` |
 | `results/training/` | written by `crate-mini train` as `log.csv` |
