@@ -208,6 +208,11 @@ def _animals() -> Iterator[NamedRecipe]:
                 f"{model}_animals_s{seed}", model, recipe=replace(recipe, seed=seed), **shared,
                 save_at=ON_THE_WAY if (model, seed) == ("crate_mini", 0) else (),
             )  # fmt: skip
+    for dim in (96, 288):
+        yield NamedRecipe(
+            f"crate_mini_width{dim}_animals_s0", "crate_mini", recipe=recipe, **shared,
+            settings=MappingProxyType({"dim": dim}),
+        )  # fmt: skip
 
 
 def _variants() -> Iterator[NamedRecipe]:

@@ -27,6 +27,11 @@ for depth in 2 4 6; do
     train crate_mini_depth${depth}_animals_s0
 done
 
+# width; 192 is the family's
+for dim in 96 288; do
+    train crate_mini_width${dim}_animals_s0
+done
+
 # one setting changed at a time; scored by tools/score_variants.py, not shipped
 for variant in crops decay lion patch4 tuned; do
     train crate_mini_$variant

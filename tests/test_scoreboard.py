@@ -23,7 +23,7 @@ def test_a_result_moves_its_cells(tmp_path, monkeypatch):
     before = scoreboard.page().splitlines()
     path = tmp_path / "masks" / f"{name}.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    content["scores"]["pets/test"]["128"]["rules"]["auroc"]["fixed"]["score"] = [0.1234, 0.12, 0.13]
+    content["scores"]["pets/test"]["128"]["rules"]["auroc"]["mean_of_heads"]["last"] = [0.1234, 0.12, 0.13]
     path.write_text(json.dumps(content), encoding="utf-8")
     after = scoreboard.page().splitlines()
     changed = [b for a, b in zip(before, after, strict=True) if a != b]

@@ -113,7 +113,7 @@ def mean_interval(
 ) -> tuple[float, float, float]:
     """Mean with its 95 % bootstrap interval over images: ``(mean, low, high)``."""
     index = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(seed))
-    low, high = values[index].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
+    low, high = values[index].mean(1).quantile(values.new_tensor([0.025, 0.975])).tolist()
     return float(values.mean()), low, high
 
 
