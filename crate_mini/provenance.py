@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -33,6 +35,11 @@ def read_result(name: str) -> str:
             f"no results/{name} beside the package, and {RESULTS_URL} did not answer with it ({error}); "
             "work in a clone of the repository"
         ) from error
+
+
+def result_text(content: dict[str, Any]) -> str:
+    """JSON as it lies under ``results/``: indented, every innermost list on one line."""
+    return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), json.dumps(content, indent=1)) + "\n"
 
 
 def provenance(device: torch.device | str = "cpu", **facts: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from crate_mini import provenance as module
-from crate_mini.provenance import provenance, read_result
+from crate_mini.provenance import provenance, read_result, result_text
 
 
 def test_what_it_says(monkeypatch):
@@ -80,3 +80,11 @@ def test_results_without_a_checkout(monkeypatch, tmp_path):
     assert asked == [f"{module.RESULTS_URL}/masks/there.json"]
     with pytest.raises(FileNotFoundError, match=r"no results/gone.json .*no route.*work in a clone"):
         read_result("gone.json")
+
+
+def test_a_result_as_text_is_json_with_short_lists_on_one_line():
+    content = {"rows": [[0.1, 0.2], [0.3, 0.4]], "name": "a [b]"}
+    text = result_text(content)
+    assert json.loads(text) == content
+    assert "[ 0.1, 0.2 ]" in text
+    assert text.endswith("}\n")

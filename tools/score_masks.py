@@ -28,7 +28,7 @@ from crate_mini import data
 from crate_mini.checkpoints import list_pretrained, load_model, write_atomically
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.provenance import provenance
+from crate_mini.provenance import provenance, result_text
 from crate_mini.recipes import list_recipes
 from crate_mini.segmentation import (
     RULES,
@@ -241,9 +241,8 @@ def _line(name: str, found: dict[tuple[str, int], Evaluation]) -> str:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON with every innermost list on one line."""
-    text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), json.dumps(content, indent=1))
-    write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    """Write a result, whole or not at all."""
+    write_atomically(path, lambda temporary: temporary.write_text(result_text(content), encoding="utf-8"))
 
 
 if __name__ == "__main__":

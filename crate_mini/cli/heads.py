@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +14,7 @@ from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.provenance import provenance
+from crate_mini.provenance import provenance, result_text
 
 
 def add(kinds: argparse._SubParsersAction) -> None:
@@ -45,8 +43,7 @@ def _heads(a: argparse.Namespace) -> None:
     for within, kept in result["heads"].items():
         _print(within, kept)
     if a.out is not None:
-        text = json.dumps(result, indent=1)
-        text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text) + "\n"
+        text = result_text(result)
         write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 

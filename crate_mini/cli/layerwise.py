@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, WEIGHTS, add_data, model_and_images
 from crate_mini.layerwise import NORMALISE, curve, measure
-from crate_mini.provenance import provenance
+from crate_mini.provenance import provenance, result_text
 from crate_mini.training import evaluate
 
 
@@ -50,7 +48,7 @@ def _layerwise(a: argparse.Namespace) -> None:
     )  # fmt: skip
     _print_layers(result, a.normalise, a.eps_sq)
     if a.out is not None:
-        write_atomically(a.out, lambda temporary: temporary.write_text(_compact(result), encoding="utf-8"))
+        write_atomically(a.out, lambda temporary: temporary.write_text(result_text(result), encoding="utf-8"))
 
 
 def _print_layers(result: dict, normalise: Sequence[str], precisions: Sequence[float]) -> None:
@@ -71,9 +69,3 @@ def _print_layers(result: dict, normalise: Sequence[str], precisions: Sequence[f
                     f"  {i:>5}   {seen[i]:>19.1f}   {after[i]:>15.1f}   {change[i]:>+6.1f}   {lower[i]:>8.0%}"
                     f"   {zeros[i]:>16.1%}"
                 )
-
-
-def _compact(result: dict) -> str:
-    """JSON with every innermost list on one line: short enough to keep, and readable beside its neighbours."""
-    text = json.dumps(result, indent=1)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text) + "\n"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +12,7 @@ from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_
 from crate_mini.data import ImageSet
 from crate_mini.heads import named_right
 from crate_mini.model import CRATE
-from crate_mini.provenance import provenance
+from crate_mini.provenance import provenance, result_text
 from crate_mini.reading import right_without_reading
 from crate_mini.segmentation import mean_interval
 
@@ -41,9 +39,7 @@ def _reading(a: argparse.Namespace) -> None:
     result["reading"] = measure(model, images, batch_size=a.batch_size)
     _print(result)
     if a.out is not None:
-        text = (
-            re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), json.dumps(result, indent=1)) + "\n"
-        )
+        text = result_text(result)
         write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 

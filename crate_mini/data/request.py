@@ -161,13 +161,14 @@ class Request:
         must_fit(len(pairs), size)
         pixels = np.empty((len(pairs), size, size, 3), np.uint8)
         raw = []
-        padding = torch.ones(len(pairs), size, size, dtype=torch.bool)
+        if self.letterbox:
+            self.padding = torch.ones(len(pairs), size, size, dtype=torch.bool)
         for i, (image, mask, sides) in on_all_cores(both, pairs, title=self.name, progress=self.progress):
             pixels[i] = image
             raw.append(mask)
-            left, top, width, height = letterbox(sides, size)
-            padding[i, top : top + height, left : left + width] = False
-        self.padding = padding if self.letterbox else None
+            if self.padding is not None:
+                left, top, width, height = letterbox(sides, size)
+                self.padding[i, top : top + height, left : left + width] = False
         read = {
             "images": torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
             "files": tuple(map(str, images)),
