@@ -19,20 +19,6 @@ from crate_mini.segmentation import scoring
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Two classes that differ in brightness, in train and val folders."""
-    rng = np.random.default_rng(0)
-    for split, n in (("train", 12), ("val", 6)):
-        for name, level in (("dark", 60), ("light", 190)):
-            folder = tmp_path / "pictures" / split / name
-            folder.mkdir(parents=True)
-            for i in range(n):
-                pixels = np.clip(level + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{i}.png")
-    return tmp_path / "pictures"
-
-
-@pytest.fixture
 def masks(tmp_path) -> Path:
     """Four images with a bright square, and their masks."""
     rng = np.random.default_rng(1)

@@ -54,6 +54,7 @@ COUNTS = {"embedded": 60}
 COUNTS_LARGE = {"pets": 120, "horses": 120, "embedded": 60}
 MAIN = ("crate_mini_animals", "vit_mini_animals")  # the pair that was trained for longer
 FAMILY = "_animals"
+LION = "_animals_lion"  # a family of its own, trained for longer, by another optimiser
 SQUARE = (
     "crate_mini",
     "crate_mlp_mini",
@@ -122,14 +123,17 @@ def rivals(first: str, names: Iterable[str]) -> list[str]:
     """Whom a network is held against: trained by the same recipe, or not at all.
 
     The pair of MAIN against each other and against the untrained; of the family that has one recipe, CRATE's first
-    seed against all others, and every other seed of CRATE against the networks of its seed.
+    seed against all others, and every other seed of CRATE against the networks of its seed; of the family that Lion
+    trained, CRATE against the networks of its seed.
     """
     if first in MAIN[:1]:
         return [n for n in names if n in MAIN[1:] or n.endswith("_untrained")]
+    if lion := re.fullmatch(rf"crate_mini{LION}(_s\d)", first):
+        return [n for n in names if n.endswith(LION + lion[1]) and n != first]
     seed = re.fullmatch(r"crate_mini_animals(_s\d)", first)
     if seed is None:
         return []
-    family = [n for n in names if FAMILY in n and n not in (first, *MAIN)]
+    family = [n for n in names if FAMILY in n and LION not in n and n not in (first, *MAIN)]
     return family if seed[1] == "_s0" else [n for n in family if n.endswith(seed[1])]
 
 

@@ -23,6 +23,7 @@ class Source(NamedTuple):
         folders: where it lies in the folder of the data sets, under any of these names.
         stream: opens it as a stream; None where it is not made of files with labels.
         can_fetch: whether it can be downloaded.
+        has_masks: whether mask files come with it.
     """
 
     read: Callable[[Request], ImageSet | ImageStream]
@@ -30,6 +31,7 @@ class Source(NamedTuple):
     folders: tuple[str, ...] = ()
     stream: Callable[[Request], ImageStream] | None = None
     can_fetch: bool = False
+    has_masks: bool = False
 
 
 def _embedded(request: Request) -> ImageSet:
@@ -67,19 +69,16 @@ SETS: dict[str, Source] = {
         True,
     ),
     "stl10": Source(labelled.stl10, ("train", "test"), ("stl10_binary",), None, True),
-    "pets": Source(masked.pets, ("train", "test"), ("oxford-iiit-pet",), masked.pets_stream, True),
+    "pets": Source(masked.pets, ("train", "test"), ("oxford-iiit-pet",), masked.pets_stream, True, True),
     "caltech101": Source(
-        masked.caltech101, ("train", "test"), ("caltech101",), masked.caltech101_stream, True
+        masked.caltech101, ("train", "test"), ("caltech101",), masked.caltech101_stream, True, True
     ),
-    "voc2012": Source(masked.voc2012, ("train", "val", "trainval"), ("VOCdevkit/VOC2012",), None, True),
-    "horses": Source(masked.horses, ("test",), ("weizmann-horse",)),
+    "voc2012": Source(masked.voc2012, ("train", "val", "trainval"), ("VOCdevkit/VOC2012",), None, True, True),
+    "horses": Source(masked.horses, ("test",), ("weizmann-horse",), has_masks=True),
     "folder": _files(labelled.image_folder, ("train", "val", "test"), "train", can_fetch=False),
-    "masks": Source(masked.masks, ("test",), ("masks",)),
+    "masks": Source(masked.masks, ("test",), ("masks",), has_masks=True),
 }
 """Name -> source; ``SETS[name].splits`` are its splits."""
-
-MASKED = ("pets", "caltech101", "voc2012", "horses", "masks")
-"""Sets that come with mask files."""
 
 
 def load(
@@ -128,12 +127,12 @@ def load(
             holds, which :func:`open_stream` is for.
     """
     request = _request(name, split, image_size, n, seed, root, download, classes, progress)
-    if letterbox and name not in MASKED:
+    if letterbox and not SETS[name].has_masks:
+        have = ", ".join(k for k, source in SETS.items() if source.has_masks)
         raise ValueError(
-            f"letterboxing needs mask files, which say what is not counted; {name!r} has none, but "
-            f"{', '.join(MASKED)} have"
+            f"letterboxing needs mask files, which say what is not counted; {name!r} has none, but {have} have"
         )
-    request.letterbox = letterbox
+    request = replace(request, letterbox=letterbox)
     found = SETS[name].read(request)
     if isinstance(found, ImageStream):
         return found.read(progress=progress)

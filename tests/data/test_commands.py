@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from crate_mini.checkpoints import load_model
 from crate_mini.cli import main
 from crate_mini.data import SETS
-
-
-@pytest.fixture
-def pictures(tmp_path) -> Path:
-    rng = np.random.default_rng(0)
-    for split, n in (("train", 4), ("val", 2)):
-        for name, level in (("dark", 60), ("light", 190)):
-            folder = tmp_path / "pictures" / split / name
-            folder.mkdir(parents=True)
-            for i in range(n):
-                pixels = np.clip(level + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{i}.png")
-    return tmp_path / "pictures"
 
 
 def test_list(tmp_path, capsys):
@@ -40,14 +23,14 @@ def test_list(tmp_path, capsys):
 def test_check(pictures, capsys):
     line = ["data", "folder", "--root", str(pictures), "--check"]
     assert main(line) == 0
-    assert capsys.readouterr().out == "all 8 images of folder/train can be read\n"
+    assert capsys.readouterr().out == "all 24 images of folder/train can be read\n"
     damaged = [pictures / "train" / "dark" / "1.png", pictures / "train" / "light" / "3.png"]
     damaged[0].write_bytes(damaged[0].read_bytes()[:200])
     damaged[1].write_bytes(b"")
     assert main(line) == 2
     told = capsys.readouterr()
     assert [row.split(" is ")[0] for row in told.out.splitlines()] == [str(path) for path in damaged]
-    assert "2 of the 8 images of folder/train cannot be read" in told.err
+    assert "2 of the 24 images of folder/train cannot be read" in told.err
     assert main([*line, "--split", "val"]) == 0
 
 
