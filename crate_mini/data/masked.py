@@ -194,7 +194,7 @@ def _image_and_mask_folder(request: Request, folder: Path) -> ImageSet:
     if lone := sorted(set(images) ^ set(masks)):
         where = "mask" if lone[0] in images else "image"
         raise DataError(
-            f"{len(lone)} files of {folder} have no partner; for example {lone[0]!r} has no {where}"
+            f"files of {folder} without a partner: {len(lone)}; for example {lone[0]!r} has no {where}"
         )
     stems = request.draw(list(images))
     read, raw = request.read_masked([images[s] for s in stems], [masks[s] for s in stems])

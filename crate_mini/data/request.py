@@ -191,5 +191,6 @@ def check_values(raw: Tensor, allowed: Sequence[int], masks: Sequence[Path], mea
     if wrong.any():
         bad = int(wrong.any(1).nonzero()[0])
         found = sorted(set(raw[bad].flatten()[wrong[bad]].tolist()))
+        told = ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         few = list(allowed) if len(allowed) < 5 else f"{allowed[0]} to {allowed[-2]} and {allowed[-1]}"
-        raise DataError(f"{masks[bad]} holds values other than {few}; {meaning}; found {found}")
+        raise DataError(f"{masks[bad]} holds values other than {few}; {meaning}; found {told}")

@@ -255,7 +255,7 @@ def _objects(
             images.append(i)
     if left_out and not leave_out:
         raise ValueError(
-            f"{left_out[0]}; leave such images out with subset(), or pass leave_out=True to have them listed"
+            f"{left_out[0]}; leave such images out with subset(), or have them listed: leave_out=True, --leave-out"
             + (f" ({len(left_out)} in all)" if len(left_out) > 1 else "")
         )
     empty = torch.zeros(0, grid[0] * grid[1], dtype=torch.int32)

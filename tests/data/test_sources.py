@@ -337,7 +337,7 @@ class TestMasks:
 
     def test_lone_files(self, image_and_mask):
         picture(image_and_mask / "images" / "c.jpg")
-        with pytest.raises(DataError, match=r"1 files of .* have no partner; for example 'c' has no mask"):
+        with pytest.raises(DataError, match=r"files of .* without a partner: 1; for example 'c' has no mask"):
             load("masks", "test", root=image_and_mask)
         (image_and_mask / "images" / "c.jpg").unlink()
         (image_and_mask / "images" / "a.png").unlink()
