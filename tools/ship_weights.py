@@ -1,7 +1,11 @@
-"""Put a finished training into the package: ``python tools/ship_weights.py runs/NAME NAME``.
+"""Put a finished training into the package, or only what is told of it into the results.
+
+    python tools/ship_weights.py runs/NAME NAME
+    python tools/ship_weights.py runs/NAME NAME --card-only
 
 Weights are halved to float16; the card keeps how they came about and gains the accuracy of what is shipped. The log
-goes to ``results/training/``.
+goes to ``results/training/NAME.csv``, the card also to ``results/training/cards.json``, which holds those of all
+trainings, shipped or not.
 """
 
 from __future__ import annotations
@@ -10,36 +14,53 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import load_model, save_model
+from crate_mini.checkpoints import load_model, save_model, write_atomically
+from crate_mini.provenance import result_text
 from crate_mini.training import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
+TRAINING = ROOT / "results" / "training"
+CARDS = TRAINING / "cards.json"
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder that crate-mini train wrote")
     parser.add_argument("name", help="name for load_pretrained")
+    parser.add_argument("--card-only", action="store_true", help="keep log and card, not the weights")
     parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
     a = parser.parse_args()
 
     card = json.loads((a.run / "model.json").read_text(encoding="utf-8"))
-    model = load_model(a.run / "model.safetensors")
-    target = ROOT / "crate_mini" / "weights" / f"{a.name}.safetensors"
+    if not a.card_only:
+        card = _ship(a.run, a.name, card, a.root)
+    TRAINING.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(a.run / "log.csv", TRAINING / f"{a.name}.csv")
+    cards = json.loads(CARDS.read_text(encoding="utf-8")) if CARDS.is_file() else {}
+    text = result_text(dict(sorted((cards | {a.name: card}).items())))
+    write_atomically(CARDS, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _ship(run: Path, name: str, card: dict[str, Any], root: Path | None) -> dict[str, Any]:
+    """Save the weights in half precision beside their card, and return the card, with the accuracy that is left."""
+    model = load_model(run / "model.safetensors")
+    target = ROOT / "crate_mini" / "weights" / f"{name}.safetensors"
     half = {"dtype": torch.float16, "classes": model.classes}
     save_model(model, target, card, **half)
-    name, _, split = card["data"]["held_out"].partition("/")
-    held_out = data.load(name, split or "val", image_size=model.config.image_size, root=a.root)
-    card["held_out_as_shipped"] = evaluate(load_model(target), held_out)
+    held_out, _, split = card["data"]["held_out"].partition("/")
+    images = data.load(held_out, split or "val", image_size=model.config.image_size, root=root)
+    card["held_out_as_shipped"] = evaluate(load_model(target), images)
     save_model(model, target, card, **half)
-    (ROOT / "results" / "training").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(a.run / "log.csv", ROOT / "results" / "training" / f"{a.name}.csv")
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, top-1 {card['held_out_as_shipped']['top1']:.2%}")
+    return json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
