@@ -56,7 +56,7 @@ COMMANDS = """
 | `results/reading/` | `crate-mini evaluate reading --weights NAME --data tiny-imagenet-animals --split val --out results/reading/NAME_val.json` |
 | `results/maskcut/` | `crate-mini evaluate maskcut --weights NAME --data pets --split test --out results/maskcut/NAME_pets_test.json` |
 | `results/layerwise/` | `crate-mini layerwise --weights NAME --split val --n 1000 --out results/layerwise/NAME_val.json` |
-| `results/training/` | written by `crate-mini train` as `log.csv` |
+| `results/training/` | log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME` |
 | this page | `python tools/scoreboard.py` |
 """
 
@@ -148,8 +148,11 @@ PASCAL VOC 2012 val, mean IoU in per cent. For each object the best head; the ma
 The same rule on other photographs, at our scale, with what the rule gives away beside it. {SCORING} says why that rule moves so little, and takes scores without a threshold instead: of the last layer, where the paper looks, and of one head of whichever layer is best, chosen on other photographs of cats and dogs:
 """
     ours = {
+        "CRATE, by Lion, 60 epochs": "crate_mini_animals_lion_s0",
         "CRATE, trained for longer": "crate_mini_animals",
         "CRATE": "crate_mini_animals_s0",
+        "ViT, CRATE's parameters, by Lion, 60 epochs": "vit_mini_animals_lion_s0",
+        "ViT, CRATE's parameters and heads, by Lion, 60 epochs": "vit_mini_6_animals_lion_s0",
         "ViT, CRATE's parameters, trained for longer": "vit_mini_animals",
         "ViT, CRATE's parameters": "vit_mini_animals_s0",
         "ViT, CRATE's width": "vit_wide_mini_animals_s0",
