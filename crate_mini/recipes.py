@@ -196,7 +196,8 @@ def _animals() -> Iterator[NamedRecipe]:
     ``*_animals_s0`` and further seeds: the family under one recipe, for comparisons. A step looks at three patches in
     ten (``keep_patches``) in bfloat16, which is what makes twenty epochs of many networks fit into hours of a CPU.
 
-    ``*_animals_lion_s0`` and further seeds: three times as long, by the papers' optimiser.
+    ``*_animals_lion_s0`` and further seeds: three times as long, by the papers' optimiser; the
+    ViT also with CRATE's six heads, and CRATE with the ViT's three, which changes no number of parameters.
 
     The cards of the weights repeat every number.
     """
@@ -219,6 +220,10 @@ def _animals() -> Iterator[NamedRecipe]:
             yield NamedRecipe(
                 f"{model}_animals_lion_s{seed}", model, recipe=replace(lion, seed=seed), **shared
             )
+    yield NamedRecipe(
+        "crate_mini_heads3_animals_lion_s0", "crate_mini", recipe=lion, **shared,
+        settings=MappingProxyType({"heads": 3}),
+    )  # fmt: skip
     for dim in (96, 288):
         yield NamedRecipe(
             f"crate_mini_width{dim}_animals_s0", "crate_mini", recipe=recipe, **shared,

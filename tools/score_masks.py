@@ -134,8 +134,8 @@ def rivals(first: str, names: Iterable[str]) -> list[str]:
     """
     if first in MAIN[:1]:
         return [n for n in names if n in MAIN[1:] or n.endswith("_untrained")]
-    if lion := re.fullmatch(rf"crate_mini{LION}(_s\d)", first):
-        return [n for n in names if n.endswith(LION + lion[1]) and n != first]
+    if lion := re.fullmatch(rf"crate_mini(?:_heads3)?{LION}(_s\d)", first):
+        return [n for n in names if n.endswith(LION + lion[1]) and not n.startswith("crate")]
     seed = re.fullmatch(r"crate_mini_animals(_s\d)", first)
     if seed is None:
         return []
