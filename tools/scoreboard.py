@@ -149,6 +149,7 @@ The same rule on other photographs, at our scale, with what the rule gives away 
 """
     ours = {
         "CRATE, by Lion, 60 epochs": "crate_mini_animals_lion_s0",
+        "CRATE with 3 heads, by Lion, 60 epochs": "crate_mini_heads3_animals_lion_s0",
         "CRATE, trained for longer": "crate_mini_animals",
         "CRATE": "crate_mini_animals_s0",
         "ViT, CRATE's parameters, by Lion, 60 epochs": "vit_mini_animals_lion_s0",
