@@ -41,7 +41,7 @@ done
 train crate_mini_heads3_animals_lion_s0
 
 # one setting changed at a time; scored by tools/score_variants.py, not shipped
-for variant in crops decay lion patch4 tuned; do
+for variant in classes crops decay lion patch4 tuned; do
     train crate_mini_$variant
     train vit_mini_$variant
 done

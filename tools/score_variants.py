@@ -25,7 +25,7 @@ from crate_mini.training import default_device
 
 SETS = (("pets", "test"), ("horses", "test"))
 RULES = ("auroc", "best_iou")
-VARIANTS = ("crops", "decay", "lion", "patch4", "tuned")
+VARIANTS = ("classes", "crops", "decay", "lion", "patch4", "tuned")
 RESULT = RESULTS / "variants.json"
 
 
