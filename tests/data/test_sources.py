@@ -388,7 +388,7 @@ class TestPets:
     def test_unknown_trimap_value(self, pets):
         trimap = pets / "oxford-iiit-pet" / "annotations" / "trimaps" / "great_dane_7.png"
         Image.fromarray(np.full((20, 20), 7, np.uint8)).save(trimap)
-        with pytest.raises(DataError, match="found 7$"):
+        with pytest.raises(DataError, match=r"found 7$"):
             load("pets", "test", root=pets, image_size=20)
 
     def test_contents(self, pets):
