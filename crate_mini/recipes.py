@@ -196,8 +196,8 @@ def _animals() -> Iterator[NamedRecipe]:
     ``*_animals_s0`` and further seeds: the family under one recipe, for comparisons. A step looks at three patches in
     ten (``keep_patches``) in bfloat16, which is what makes twenty epochs of many networks fit into hours of a CPU.
 
-    ``*_animals_lion_s0`` and further seeds: three times as long, by the papers' optimiser; the
-    ViT also with CRATE's six heads, and CRATE with the ViT's three, which changes no number of parameters.
+    ``*_animals_lion_s0`` and further seeds: three times as long, by the papers' optimiser; the ViT also with
+    CRATE's six heads, and CRATE with the ViT's three, which costs it no parameter.
 
     The cards of the weights repeat every number.
     """
@@ -233,6 +233,8 @@ def _animals() -> Iterator[NamedRecipe]:
 
 def _variants() -> Iterator[NamedRecipe]:
     """The family's recipe with one setting changed, to see what that does to the maps; not shipped.
+
+    ``*_classes`` and ``*_patch4`` go by Lion; compare them with ``*_lion``.
 
     ``*_classes``: Lion, and 3 epochs of all 200 classes, a fifth more steps than 20 epochs of 25 classes.
     ``*_crops``: crops from 15 % of the image on, instead of 45 %. ``*_decay``: ten times the weight decay. ``*_lion``:

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import score_masks
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -714,6 +715,18 @@ class TestStored:
             if name in cards:  # others are trained and scored, but not shipped
                 assert written["sha256"] == cards[name]["sha256"], f"run tools/score_masks.py again: {name}"
         assert segmentation.stored("crate_mini_animals", "pets/test", 128)["chosen_on"] == "pets/train"
+
+    def test_networks_are_held_against_those_of_their_recipe(self):
+        compared = json.loads(read_result("masks/comparisons.json"))
+        recipes = {n: json.loads(read_result(f"masks/{n}.json")).get("recipe") for n in compared["networks"]}
+        for first in compared["networks"]:
+            for second in score_masks.rivals(first, compared["networks"]):
+                assert second != first
+                if recipes[second] is not None:  # an untrained twin has none
+                    mine, theirs = ({**recipes[n], "seed": 0} for n in (first, second))
+                    assert mine == theirs, (first, second)
+        lion = score_masks.rivals("crate_mini_heads3_animals_lion_s0", compared["networks"])
+        assert sorted(lion) == ["vit_mini_6_animals_lion_s0", "vit_mini_animals_lion_s0"]
 
     @pytest.mark.realdata
     @pytest.mark.parametrize("name", ["crate_mini_animals", "vit_mini_animals"])

@@ -53,11 +53,8 @@ MAIN_SIZE = 128
 COUNTS = {"embedded": 60}
 COUNTS_LARGE = {"pets": 120, "horses": 120, "embedded": 60}
 MAIN = ("crate_mini_animals", "vit_mini_animals")  # the pair that was trained for longer
-BOXED = (
-    *MAIN,
-    "crate_mini_animals_lion_s0",
-    "vit_mini_animals_lion_s0",
-)  # also scored on uncropped photographs
+# also scored on photographs with nothing cut off
+BOXED = (*MAIN, "crate_mini_animals_lion_s0", "vit_mini_animals_lion_s0")
 FAMILY = "_animals"
 LION = "_animals_lion"  # a family of its own, trained for longer, by another optimiser
 SQUARE = (
@@ -164,7 +161,7 @@ def _scored(network: CRATE, name: str, images: ImageSet, size: int, cache: Path,
 
 
 def _letterboxed(network: CRATE, name: str, sets: _Sets, cache: Path) -> dict[str, Any]:
-    """The photographs with nothing cut off, its head chosen on such ones: by set and rule, the chosen head's scores."""
+    """The photographs with nothing cut off, heads chosen on such ones: scores by set and rule."""
     scored = {
         f"{where}/{split}": _scored(
             network, name, sets.load(where, split, MAIN_SIZE, True), MAIN_SIZE, cache, "_letterboxed"
