@@ -147,6 +147,9 @@ def _papers() -> Iterator[NamedRecipe]:
     )  # fmt: skip
 
 
+# the papers' optimiser and decay, with a step for batches of 64
+LION: Mapping[str, Any] = MappingProxyType({"optimizer": "lion", "lr": 1.5e-4, "weight_decay": 0.5})
+
 # --- the full list on Tiny-ImageNet, for a GPU -----------------------------------------------------------------------
 
 
@@ -182,10 +185,32 @@ def _tiny_imagenet() -> Iterator[NamedRecipe]:
         )  # fmt: skip
 
 
-# --- what two CPU cores can carry: the shipped weights ---------------------------------------------------------------
+def _all_classes() -> Iterator[NamedRecipe]:
+    """All 200 classes by the papers' optimiser, on a part of the patches: minutes each on one modern GPU.
 
-# the papers' optimiser and decay, with a step for batches of 64
-LION: Mapping[str, Any] = MappingProxyType({"optimizer": "lion", "lr": 1.5e-4, "weight_decay": 0.5})
+    CRATE and the ViT of as many parameters, each with six heads and with three. ``*_mini*_all_lion_s0`` and further
+    seeds: the book's own size, patch 8 on 64 pixels. ``crate_small*_all_lion_s0`` and ``vit_tiny*_all_lion_s0``: the
+    segmentation paper's width, patch 4.
+    """
+    mini = Recipe(
+        epochs=40, batch_size=256, warmup_epochs=1.0, keep_patches=0.3, compile=True, **LION | {"lr": 3e-4}
+    )
+    small = replace(
+        mini, batch_size=512, lr=2e-4, warmup_epochs=2.0, crop_area=(0.25, 1.0), keep_patches=0.25
+    )
+    sizes = (("crate_mini", "vit_mini", 8, mini), ("crate_small", "vit_tiny", 4, small))
+    for seed in range(3):
+        for crate, vit, patch_size, recipe in sizes:
+            for short, heads in ((crate, 6), (f"{crate}_heads3", 3), (vit, 3), (f"{vit}_6", 6)):
+                model = crate if short.startswith(crate) else vit
+                yield NamedRecipe(
+                    f"{short}_all_lion_s{seed}", model if patch_size == 8 else f"{model}_8", "tiny-imagenet",
+                    recipe=replace(recipe, seed=seed), image_size=64, patch_size=patch_size,
+                    settings=MappingProxyType({"heads": heads}),
+                )  # fmt: skip
+
+
+# --- what two CPU cores can carry: the shipped weights ---------------------------------------------------------------
 
 
 def _animals() -> Iterator[NamedRecipe]:
@@ -285,4 +310,5 @@ def _suffix(seed: int) -> str:
     return f"_s{seed}" if seed else ""
 
 
-_RECIPES = {r.name: r for family in (_papers, _tiny_imagenet, _animals, _variants, _small) for r in family()}
+_GROUPS = (_papers, _tiny_imagenet, _all_classes, _animals, _variants, _small)
+_RECIPES = {r.name: r for group in _GROUPS for r in group()}

@@ -199,12 +199,24 @@ def _draw(n: int, generator: torch.Generator) -> Tensor:
 
 
 def draw_patches(
-    images: int, patches: int, share: float, generator: torch.Generator
+    images: int,
+    patches: int,
+    share: float,
+    generator: torch.Generator,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    device: torch.device | str = "cpu",
 ) -> Int[Tensor, "b kept"] | None:
-    """Which patches each image keeps in this step, at least one; None where all stay and no number is drawn."""
+    """Which patches each image keeps in this step, at least one; None where all stay and no number is drawn.
+
+    Drawn on the CPU for the whole batch, like the boxes of :func:`augment`, and sorted where the images lie: a CPU
+    sorts long enough for a GPU to wait.
+    """
     if share == 1:
         return None
-    return torch.rand(images, patches, generator=generator).argsort(1)[:, : max(1, round(share * patches))]
+    u = torch.rand(images, patches, generator=generator)[rank::world_size]
+    return to_device(u, torch.device(device)).argsort(dim=1, stable=True)[:, : max(1, round(share * patches))]
 
 
 def evaluate(
@@ -351,6 +363,7 @@ def train(
             with _writing(_mark_path(out, marks[step])) as path:
                 save_model(model, path, {**(card or {}), **about}, classes=train_set.classes)
 
+    share_of_rank = {"rank": rank, "world_size": world}
     together = distributed.SharedRequest()
     done = len(run.history) * steps + state.step
     if done == 0:
@@ -385,12 +398,12 @@ def train(
             for i, (images, labels) in enumerate(ahead, start=state.step):
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(recipe, epoch * steps + i, steps)
-                batch = augment(images, recipe, generator, rank=rank, world_size=world)
-                kept = draw_patches(batch_size, patches, recipe.keep_patches, generator)
+                batch = augment(images, recipe, generator, **share_of_rank)
+                kept = draw_patches(
+                    batch_size, patches, recipe.keep_patches, generator, **share_of_rank, device=device
+                )
                 with autocast():
-                    logits = forward(
-                        batch, *(() if kept is None else (to_device(kept[rank::world], device),))
-                    )
+                    logits = forward(batch, *(() if kept is None else (kept,)))
                     loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -418,7 +431,8 @@ def train(
                     )
             state.check_finite(epoch)
             train_loss = state.total.item() / steps
-            metrics = _evaluate(model, val_feed)
+            with autocast():
+                metrics = _evaluate(model, val_feed)
             lr = learning_rate(recipe, (epoch + 1) * steps - 1, steps)
             row = {"epoch": epoch + 1, "lr": lr, "train_loss": train_loss}
             row |= {f"val_{k}": v for k, v in metrics.items()} | {"seconds": time.perf_counter() - began}
