@@ -709,7 +709,7 @@ class TestStored:
     def test_is_about_the_weights_in_the_package(self):
         cards = list_pretrained()
         compared = json.loads(read_result("masks/comparisons.json"))
-        assert {n for n in cards if "_animals" in n} <= set(compared["networks"]), "run tools/score_masks.py"
+        assert {n for n in cards if score_masks.is_scored(n)} <= set(compared["networks"]), "run tools/score_masks.py"
         for name in compared["networks"]:
             written = json.loads(read_result(f"masks/{name}.json"))
             if name in cards:  # others are trained and scored, but not shipped
@@ -725,8 +725,9 @@ class TestStored:
                 if recipes[second] is not None:  # an untrained twin has none
                     mine, theirs = ({**recipes[n], "seed": 0} for n in (first, second))
                     assert mine == theirs, (first, second)
-        lion = score_masks.rivals("crate_mini_heads3_animals_lion_s0", compared["networks"])
-        assert sorted(lion) == ["vit_mini_6_animals_lion_s0", "vit_mini_animals_lion_s0"]
+        for family in ("animals_lion_s0", "all_lion_s0"):
+            theirs = score_masks.rivals(f"crate_mini_heads3_{family}", compared["networks"])
+            assert sorted(theirs) == [f"vit_mini_6_{family}", f"vit_mini_{family}"]
 
     @pytest.mark.realdata
     @pytest.mark.parametrize("name", ["crate_mini_animals", "vit_mini_animals"])

@@ -724,6 +724,14 @@ class TestFewerPatches:
         assert len({tuple(sorted(row)) for row in kept.tolist()}) == 50
         assert torch.bincount(kept.flatten(), minlength=64).min() > 10, "every patch has its turn"
 
+    def test_processes_together_draw_what_one_draws(self):
+        alone = training.draw_patches(6, 16, 0.5, torch.Generator().manual_seed(3))
+        for rank in range(2):
+            generator = torch.Generator().manual_seed(3)
+            assert torch.equal(
+                training.draw_patches(6, 16, 0.5, generator, rank=rank, world_size=2), alone[rank::2]
+            )
+
     def test_at_least_one_stays_and_all_stay_without_a_draw(self):
         generator = torch.Generator().manual_seed(0)
         assert training.draw_patches(3, 4, 0.01, generator).shape == (3, 1)

@@ -1,6 +1,6 @@
 """Score the attention of all shipped weights against true masks: ``results/masks/``, in one command.
 
-    python tools/score_masks.py                    the family of recipes/animals.sh, and the untrained twins
+    python tools/score_masks.py                    recipes/animals.sh and all_classes.sh, and the untrained twins
     python tools/score_masks.py --only crate_mini_animals vit_mini_animals
 
 Heads and layers are chosen on the training split of the pets, at the same input size. Every network is scored on the
@@ -54,9 +54,10 @@ COUNTS = {"embedded": 60}
 COUNTS_LARGE = {"pets": 120, "horses": 120, "embedded": 60}
 MAIN = ("crate_mini_animals", "vit_mini_animals")  # the pair that was trained for longer
 # also scored on photographs with nothing cut off
-BOXED = (*MAIN, "crate_mini_animals_lion_s0", "vit_mini_animals_lion_s0")
+BOXED = (*MAIN, "crate_mini_heads3_all_lion_s0", "vit_mini_all_lion_s0")
 FAMILY = "_animals"
 LION = "_animals_lion"  # a family of its own, trained for longer, by another optimiser
+ALL = "_all_lion"  # and one by the same optimiser, of all 200 classes
 SQUARE = (
     "crate_mini",
     "crate_mlp_mini",
@@ -70,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", help="names of weights; no comparisons then")
+    parser.add_argument("--only", nargs="+", help="names of weights; no others are compared")
     parser.add_argument(
         "--sizes", nargs="+", type=int, default=SIZES, choices=SIZES, help="input sizes of MAIN"
     )
@@ -103,36 +104,40 @@ def main() -> None:
         boxed = _letterboxed(network, name, sets, a.cache) if name in found and name in BOXED else {}
         _write(name, found.get(name), results[name], boxed)
         print(_line(name, results[name]), flush=True)
-    if a.only is None:
-        write_json(RESULTS / "comparisons.json", _comparisons(results))
+    write_json(RESULTS / "comparisons.json", _comparisons(results))
 
 
 def _networks(runs: Path) -> dict[str, dict[str, Any]]:
-    """Card and weights file, ``weights``, of the family's networks that are here."""
+    """Card and weights file, ``weights``, of the networks that are here."""
     found = {
         name: card | {"weights": WEIGHTS / f"{name}.safetensors"}
         for name, card in list_pretrained().items()
-        if FAMILY in name
+        if is_scored(name)
     }
     for name in list_recipes():
         weights = runs / name / "model.safetensors"
-        if FAMILY in name and name not in found and weights.is_file():
+        if is_scored(name) and name not in found and weights.is_file():
             card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
             found[name] = card | {"weights": weights}
     return found
+
+
+def is_scored(name: str) -> bool:
+    """Whether a network is one of those that this file is about, by its name."""
+    return FAMILY in name or ("_mini" in name and ALL in name)
 
 
 def rivals(first: str, names: Iterable[str]) -> list[str]:
     """Whom a network is held against: trained by the same recipe, or not at all.
 
     The pair of MAIN against each other and against the untrained; of the family that has one recipe, CRATE's first
-    seed against all others, and every other seed of CRATE against the networks of its seed; of the family that Lion
-    trained, CRATE against the networks of its seed.
+    seed against all others, and every other seed of CRATE against the networks of its seed; of the families that
+    Lion trained, CRATE against the networks of its seed.
     """
     if first in MAIN[:1]:
         return [n for n in names if n in MAIN[1:] or n.endswith("_untrained")]
-    if lion := re.fullmatch(rf"crate_mini(?:_heads3)?{LION}(_s\d)", first):
-        return [n for n in names if n.endswith(LION + lion[1]) and not n.startswith("crate")]
+    if lion := re.fullmatch(rf"crate_mini(?:_heads3)?((?:{LION}|{ALL})_s\d)", first):
+        return [n for n in names if n.endswith(lion[1]) and not n.startswith("crate")]
     seed = re.fullmatch(r"crate_mini_animals(_s\d)", first)
     if seed is None:
         return []
@@ -216,16 +221,18 @@ def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[
                     row["last_layer"] = _round(_last_layer(a, b, rule, fewest))
                     rows.append(row)
     order = lambda r: (r["a"], r["b"], r["data"], r["size"], list(RULES).index(r["rule"]))  # noqa: E731
-    earlier = _earlier()
-    rows += [r for r in earlier["rows"] if not {r["a"], r["b"]} <= set(results)]
-    here = {name: sorted({size for _, size in found}) for name, found in results.items()}
-    sizes = dict(sorted((earlier["networks"] | here).items()))
+    earlier, renewed = _earlier(), {order(r) for r in rows}
+    rows += [r for r in earlier["rows"] if order(r) not in renewed]
+    sizes = {name: set(known) for name, known in earlier["networks"].items()}
+    for name, found in results.items():
+        sizes.setdefault(name, set()).update(size for _, size in found)
+    sizes = {name: sorted(known) for name, known in sorted(sizes.items())}
     effects = _effects(results) or earlier["effects"]
     return provenance(default_device(), networks=sizes, rows=sorted(rows, key=order), effects=effects)
 
 
 def _earlier() -> dict[str, Any]:
-    """What the file says of networks that are not here any more."""
+    """What the file says, also of networks that are not here any more or were not scored this time."""
     path = RESULTS / "comparisons.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {"networks": {}, "rows": [], "effects": []} | kept
