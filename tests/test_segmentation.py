@@ -709,7 +709,9 @@ class TestStored:
     def test_is_about_the_weights_in_the_package(self):
         cards = list_pretrained()
         compared = json.loads(read_result("masks/comparisons.json"))
-        assert {n for n in cards if score_masks.is_scored(n)} <= set(compared["networks"]), "run tools/score_masks.py"
+        assert {n for n in cards if score_masks.is_scored(n)} <= set(compared["networks"]), (
+            "run tools/score_masks.py"
+        )
         for name in compared["networks"]:
             written = json.loads(read_result(f"masks/{name}.json"))
             if name in cards:  # others are trained and scored, but not shipped
