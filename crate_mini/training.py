@@ -304,7 +304,8 @@ def train(
         model: moved to the device and trained; left there, in evaluation mode.
         train_set: held on the device as uint8, or streamed to it; augmented there either way, and the batches are
             the same bit for bit.
-        val_set: what accuracy is measured on after every epoch; held on the device too, or streamed.
+        val_set: what accuracy is measured on after every epoch, in the recipe's precision; held on the device too,
+            or streamed.
         recipe: how; the defaults of :class:`Recipe` if None.
         out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end,
             ``model.safetensors``. If it holds a state of the same recipe, model

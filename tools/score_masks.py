@@ -221,8 +221,10 @@ def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[
                     row["last_layer"] = _round(_last_layer(a, b, rule, fewest))
                     rows.append(row)
     order = lambda r: (r["a"], r["b"], r["data"], r["size"], list(RULES).index(r["rule"]))  # noqa: E731
-    earlier, renewed = _earlier(), {order(r) for r in rows}
-    rows += [r for r in earlier["rows"] if order(r) not in renewed]
+    earlier = _earlier()
+    for r in earlier["rows"]:  # of networks, or of sizes, that were not scored now
+        if not all((r["data"], r["size"]) in results.get(r[side], {}) for side in "ab"):
+            rows.append(r)
     sizes = {name: set(known) for name, known in earlier["networks"].items()}
     for name, found in results.items():
         sizes.setdefault(name, set()).update(size for _, size in found)

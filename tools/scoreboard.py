@@ -53,7 +53,7 @@ COMMANDS = """
 |---|---|
 | the networks | `recipes/animals.sh`, `recipes/all_classes.sh` |
 | `results/masks/` | `python tools/score_masks.py`; `variants.json`: `python tools/score_variants.py` |
-| `results/reading/` | `crate-mini evaluate reading --weights NAME --data tiny-imagenet-animals --split val --out results/reading/NAME_val.json` |
+| `results/reading/` | `crate-mini evaluate reading --weights NAME --data tiny-imagenet-animals --split val --out results/reading/NAME_val.json`; of 200 classes: `--data tiny-imagenet --n 2000` |
 | `results/maskcut/` | `crate-mini evaluate maskcut --weights NAME --data pets --split test --out results/maskcut/NAME_pets_test.json` |
 | `results/layerwise/` | `crate-mini layerwise --weights NAME --split val --n 1000 --out results/layerwise/NAME_val.json` |
 | `results/training/` | log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME` |
