@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 import score_masks
 import torch
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ from crate_mini.segmentation import (
     chance_iou,
     choose,
     compare,
+    compare_trainings,
     count_patches,
     cross_fit,
     evaluate,
@@ -544,15 +546,16 @@ class TestPartial:
             Scores.load(tmp_path / "s.safetensors")
 
 
-def made(heads: torch.Tensor, rule: str = "auroc", name: str = "made") -> Scores:
-    """Scores with known numbers."""
+def made(heads: torch.Tensor, *rules: str, name: str = "made") -> Scores:
+    """Scores with known numbers, the same by every rule."""
+    rules = rules or ("auroc",)
     facts = {
         "data": name, "images": len(heads), "objects": "mask", "left_out": [], "size": [8, 8], "resolution": "pixel",
-        "rules": [rule], "layers": list(range(heads.shape[1])), "heads": list(range(heads.shape[2])),
+        "rules": list(rules), "layers": list(range(heads.shape[1])), "heads": list(range(heads.shape[2])),
         "fingerprint": "x",
     }  # fmt: skip
-    best = expected_best_of(heads)
-    values = {f"heads/{rule}": heads, f"best_of/{rule}": best, f"mean/{rule}": heads.mean(-1)}
+    found = {"heads": heads, "best_of": expected_best_of(heads), "mean": heads.mean(-1)}
+    values = {f"{what}/{rule}": value for what, value in found.items() for rule in rules}
     return Scores(facts, values | {"spread": torch.ones_like(heads)})
 
 
@@ -701,6 +704,104 @@ class TestCompare:
         b.scores.facts["data"] = "others"
         with pytest.raises(ValueError, match="data is 'made' here and 'others' there"):
             compare(a, b, "auroc")
+
+
+class TestCompareTrainings:
+    """Several trainings of two networks on the same images."""
+
+    def trainings(self, means, seed):
+        g = torch.Generator().manual_seed(seed)
+        noise = torch.randn(len(means), 60, 1, 1, generator=g) / 10
+        noise -= noise.mean(1, keepdim=True)
+        scores = [made(mean + n) for mean, n in zip(means, noise, strict=True)]
+        return [segmentation.Evaluation(s, choose(s), "made") for s in scores]
+
+    def test_by_hand(self):
+        mine, theirs = (0.70, 0.80, 0.75), (0.62, 0.60)
+        a, b = self.trainings(mine, 0), self.trainings(theirs, 1)
+        found = compare_trainings(a, b, "auroc")
+        difference = 0.75 - 0.61
+        error = (0.05**2 / 3 + 2 * 0.01**2 / 2) ** 0.5  # of the mean of three, and of two
+        freedom = error**4 / ((0.05**2 / 3) ** 2 / 2 + (0.01**2) ** 2 / 1)
+        reach = scipy.stats.t.ppf(0.975, freedom) * error
+        expected = (difference, difference - reach, difference + reach)
+        assert found["trainings"] == pytest.approx(expected, abs=1e-5)
+        assert found["pairs"] == pytest.approx(sorted(x - y for x in mine for y in theirs), abs=1e-6)
+        assert found["images"][0] == pytest.approx(difference, abs=1e-6)
+        values = [torch.stack([e.values("auroc") for e in side]).mean(0) for side in (a, b)]
+        assert found["images"] == pytest.approx(mean_interval(values[0] - values[1]), abs=1e-6)
+
+    def test_one_training_each_is_compare(self):
+        (a,), (b,) = self.trainings([0.7], 0), self.trainings([0.6], 1)
+        found = compare_trainings([a], [b], "auroc")
+        assert found["images"] == pytest.approx(compare(a, b, "auroc"))
+        assert found["pairs"] == pytest.approx([0.1], abs=1e-6)
+        assert np.isnan(found["trainings"][1:]).all()
+
+    def test_bad_input(self):
+        a, b = self.trainings([0.7, 0.8], 0), self.trainings([0.6], 1)
+        with pytest.raises(ValueError, match="at least, got 2 and 0"):
+            compare_trainings(a, [], "auroc")
+        b[0].scores.facts["size"] = 64
+        with pytest.raises(ValueError, match="size is"):
+            compare_trainings(a, b, "auroc")
+
+
+class TestComparisons:
+    """What tools/score_masks.py renews of its comparisons, and what it keeps."""
+
+    CRATES, VITS = ([f"{stem}_all_lion_s{k}" for k in (0, 1)] for stem in ("crate_mini", "vit_mini"))
+
+    @pytest.fixture
+    def scored(self, tmp_path, monkeypatch):
+        """Four networks, and a function that compares some of them and writes the file."""
+        monkeypatch.setattr(score_masks, "RESULTS", tmp_path)
+        g, results = torch.Generator().manual_seed(0), {}
+        for name in (*self.CRATES, *self.VITS):
+            scores = made(torch.rand(8, 2, 2, generator=g), *RULES)
+            found = segmentation.Evaluation(scores, choose(scores), "pets/train")
+            results[name] = {("pets/test", 128): found}
+
+        def compared(names):
+            found = score_masks._comparisons({name: results[name] for name in names})
+            score_masks.write_json(tmp_path / "comparisons.json", found)
+            return found
+
+        return results, compared
+
+    def test_what_was_not_scored_is_kept(self, scored):
+        results, compared = scored
+        every = compared([*self.CRATES, *self.VITS])
+        pairs = {(r["a"], r["b"]) for r in every["rows"]}
+        assert pairs == set(zip(self.CRATES, self.VITS, strict=True))
+        changed = results[self.CRATES[0]]["pets/test", 128]
+        for rule in RULES:
+            changed.scores.values[f"heads/{rule}"] = changed.scores[f"heads/{rule}"] + 1
+
+        later = compared([self.CRATES[0], self.VITS[0]])
+        assert later["networks"] == every["networks"]
+        assert len(later["rows"]) == len(every["rows"])
+        for before, after in zip(every["rows"], later["rows"], strict=True):
+            again = before["a"] == self.CRATES[0]
+            assert [before[k] for k in "ab"] == [after[k] for k in "ab"]
+            assert (before["fixed"] != after["fixed"]) == again
+        # the mean over both trainings needs both
+        assert later["trainings"] == every["trainings"]
+        assert compared([*self.CRATES, *self.VITS])["trainings"] != every["trainings"]
+
+    def test_trainings_of_one_recipe_are_one_row(self, scored):
+        results, compared = scored
+        rows = compared([*self.CRATES, *self.VITS])["trainings"]
+        assert [(r["a"], r["b"]) for r in rows] == [("crate_mini_all_lion", "vit_mini_all_lion")] * len(RULES)
+        assert {r["rule"] for r in rows} == set(RULES)
+        for row in rows:
+            assert row["seeds"] == [[0, 1], [0, 1]]
+            sides = ([results[n]["pets/test", 128] for n in names] for names in (self.CRATES, self.VITS))
+            found = compare_trainings(*sides, row["rule"], "cross_fitted")
+            assert row["cross_fitted"]["images"] == pytest.approx(found["images"], abs=1e-4)
+
+    def test_one_seed_is_no_family(self, scored):
+        assert scored[1]([self.CRATES[0], self.VITS[0]])["trainings"] == []
 
 
 class TestStored:

@@ -18,6 +18,7 @@ Writes one file for each network, and ``comparisons.json``: networks held agains
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -36,6 +37,7 @@ from crate_mini.segmentation import (
     Scores,
     choose,
     compare,
+    compare_trainings,
     mean_interval,
     score_images,
 )
@@ -230,14 +232,60 @@ def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[
         sizes.setdefault(name, set()).update(size for _, size in found)
     sizes = {name: sorted(known) for name, known in sorted(sizes.items())}
     effects = _effects(results) or earlier["effects"]
-    return provenance(default_device(), networks=sizes, rows=sorted(rows, key=order), effects=effects)
+    return provenance(
+        default_device(),
+        networks=sizes,
+        rows=sorted(rows, key=order),
+        trainings=sorted(_trainings(results, earlier), key=order),
+        effects=effects,
+    )
+
+
+def _trainings(
+    results: dict[str, dict[tuple[str, int], Evaluation]], earlier: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Every CRATE of several seeds against every ViT of the same recipe, all seeds together.
+
+    A pair of which a network was scored before, but not now, keeps its rows.
+    """
+    known = families({*earlier["networks"], *results})
+    rows = [r for r in earlier["trainings"] if not {*known[r["a"]], *known[r["b"]]} <= set(results)]
+    for first, second in itertools.permutations(known, 2):
+        mine, theirs = known[first], known[second]
+        rivals_here = first.startswith("crate") and second.startswith("vit") and _mark(first) == _mark(second)
+        if not rivals_here or min(len(mine), len(theirs)) < 2 or not {*mine, *theirs} <= set(results):
+            continue
+        for place in set.intersection(*(set(results[name]) for name in (*mine, *theirs))):
+            a, b = ([results[name][place] for name in side] for side in (mine, theirs))
+            for rule in RULES:
+                row = {"a": first, "b": second, "data": place[0], "size": place[1], "rule": rule}
+                row["seeds"] = [[int(name[-1]) for name in side] for side in (mine, theirs)]
+                for what in ("fixed", "cross_fitted", "mean_of_heads"):
+                    found = compare_trainings(a, b, rule, what)
+                    row[what] = {k: _round(v) for k, v in found.items()}
+                rows.append(row)
+    return rows
+
+
+def families(names: Iterable[str]) -> dict[str, list[str]]:
+    """Trainings that differ in nothing but the seed: the name without its seed, and the names."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if seeded := re.fullmatch(r"(\w+)_s\d", name):
+            found.setdefault(seeded[1], []).append(name)
+    return found
+
+
+def _mark(family: str) -> str:
+    """The recipe in a family's name."""
+    return re.search(rf"({LION}|{ALL}|{FAMILY})$", family)[1]
 
 
 def _earlier() -> dict[str, Any]:
     """What the file says, also of networks that are not here any more or were not scored this time."""
     path = RESULTS / "comparisons.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {"networks": {}, "rows": [], "effects": []} | kept
+    return {"networks": {}, "rows": [], "trainings": [], "effects": []} | kept
 
 
 def _effects(results: dict[str, dict[tuple[str, int], Evaluation]]) -> list[dict[str, Any]]:
@@ -271,7 +319,7 @@ def _last_layer(a: Evaluation, b: Evaluation, rule: str, heads: int) -> tuple[fl
     return mean_interval(mine - theirs)
 
 
-def _round(values: tuple[float, float, float]) -> list[float]:
+def _round(values: Iterable[float]) -> list[float]:
     return [round(v, 4) for v in values]
 
 

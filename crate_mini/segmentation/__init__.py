@@ -3,10 +3,19 @@
 :mod:`~crate_mini.segmentation.masks` scores masks, :mod:`~crate_mini.segmentation.ranking` scores maps without
 a threshold, :mod:`~crate_mini.segmentation.scoring` does so for every head over a set of images, and
 :mod:`~crate_mini.segmentation.evaluation` puts a network, its controls and its baselines on one scale.
-:func:`evaluate` is the way in; two of its results meet in :func:`compare`.
+:func:`evaluate` is the way in; two of its results meet in :func:`compare`, several trainings of two networks in
+:func:`compare_trainings`.
 """
 
-from crate_mini.segmentation.evaluation import Evaluation, choose, compare, cross_fit, evaluate, stored
+from crate_mini.segmentation.evaluation import (
+    Evaluation,
+    choose,
+    compare,
+    compare_trainings,
+    cross_fit,
+    evaluate,
+    stored,
+)
 from crate_mini.segmentation.masks import (
     MASK_RULES,
     best_head,
@@ -35,6 +44,7 @@ __all__ = [
     "chance_iou",
     "choose",
     "compare",
+    "compare_trainings",
     "count_patches",
     "cross_fit",
     "evaluate",

@@ -1,7 +1,7 @@
 """A network, its untrained twin and everything that never saw a network, on one scale.
 
 :func:`evaluate` scores a network and what its score has to be held against. :func:`compare` holds two networks
-against each other on the same images.
+against each other on the same images, :func:`compare_trainings` several trainings of each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from scipy.stats import ttest_ind
 from torch import Tensor
 
 from crate_mini.data.imageset import ImageSet
@@ -222,14 +223,49 @@ def compare(
     Raises:
         ValueError: results on different images.
     """
-    for fact in ("data", "images", "left_out", "objects", "size", "resolution", "fingerprint"):
-        if a.scores.facts[fact] != b.scores.facts[fact]:
-            raise ValueError(
-                f"only results on the same images can be compared; {fact} is {a.scores.facts[fact]!r} here "
-                f"and {b.scores.facts[fact]!r} there"
-            )
+    _require_same_images(a, b)
     difference = a.values(rule, what, heads) - b.values(rule, what, heads)
     return mean_interval(difference, draws=draws, seed=seed)
+
+
+def compare_trainings(
+    a: Sequence[Evaluation], b: Sequence[Evaluation], rule: str, what: str = "fixed"
+) -> dict[str, list[float]]:
+    """Several trainings of one network against several of another, on the same images.
+
+    An interval over images says how sure we are of *these* networks. What a new training would bring, only other
+    trainings can say, and with three of them they say it roughly.
+
+    Args:
+        a: results of one network, one a training (a seed each).
+        b: of another; not necessarily as many.
+        rule: a key of :data:`RULES`.
+        what: as for :func:`compare`, but for ``"per_image"``.
+
+    Returns:
+        ``"images"``: difference of the mean over trainings, with its 95 % interval over images, by :func:`compare`'s
+        paired bootstrap. ``"trainings"``: the same difference with the 95 % interval of Welch's t, each training one
+        draw, images fixed; low and high are NaN if either side has one training only. ``"pairs"``: the differences
+        of all ``len(a) * len(b)`` pairs, rising.
+
+    Raises:
+        ValueError: nothing to compare, or results on different images.
+    """
+    if not a or not b:
+        raise ValueError(f"both sides need a training at least, got {len(a)} and {len(b)}")
+    for other in (*a, *b):
+        _require_same_images(a[0], other)
+    mine, theirs = (torch.stack([e.values(rule, what) for e in side]) for side in (a, b))
+    scores = [side.mean(1).double().numpy() for side in (mine, theirs)]
+    difference = float(scores[0].mean() - scores[1].mean())
+    low = high = float("nan")
+    if min(len(a), len(b)) > 1:
+        low, high = ttest_ind(*scores, equal_var=False).confidence_interval(0.95)
+    return {
+        "images": list(mean_interval(mine.mean(0) - theirs.mean(0))),
+        "trainings": [difference, float(low), float(high)],
+        "pairs": sorted(float(x - y) for x in scores[0] for y in scores[1]),
+    }
 
 
 def choose(scores: Scores) -> dict[str, Any]:
@@ -276,6 +312,15 @@ def stored(weights: str, data: str, size: int = 128) -> dict[str, Any]:
         FileNotFoundError: these weights were not scored; KeyError: not on this set, or not at this size.
     """
     return json.loads(read_result(f"masks/{weights}.json"))["scores"][data][str(size)]
+
+
+def _require_same_images(a: Evaluation, b: Evaluation) -> None:
+    for fact in ("data", "images", "left_out", "objects", "size", "resolution", "fingerprint"):
+        if a.scores.facts[fact] != b.scores.facts[fact]:
+            raise ValueError(
+                f"only results on the same images can be compared; {fact} is {a.scores.facts[fact]!r} here "
+                f"and {b.scores.facts[fact]!r} there"
+            )
 
 
 def _taken_over(scores: Scores, earlier: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
