@@ -55,6 +55,8 @@ MAIN_SIZE = 128
 COUNTS = {"embedded": 60}
 COUNTS_LARGE = {"pets": 120, "horses": 120, "embedded": 60}
 MAIN = ("crate_mini_animals", "vit_mini_animals")  # the pair that was trained for longer
+# whose architectures are scored without training, too
+TWINS = (*MAIN, "vit_mini_6_all_lion_s0")
 # also scored on photographs with nothing cut off
 BOXED = (*MAIN, "crate_mini_heads3_all_lion_s0", "vit_mini_all_lion_s0")
 FAMILY = "_animals"
@@ -89,8 +91,9 @@ def main() -> None:
     networks: dict[str, CRATE] = {}
     for name in names:
         networks[name] = load_model(found[name]["weights"])
-    for name in [n for n in names if n in MAIN]:
-        networks[f"{found[name]['model']}_untrained"] = untrained_twin(networks[name])
+    for name in [n for n in names if n in TWINS]:
+        stem = re.sub(rf"({FAMILY}|{ALL})(_s\d)?$", "", name)
+        networks[f"{stem}_untrained"] = untrained_twin(networks[name])
 
     sets = _Sets(a.root)
     results: dict[str, dict[tuple[str, int], Evaluation]] = {}

@@ -116,7 +116,7 @@ def mean_of_last(name: str, rule: str) -> list[str]:
 
 
 def _maps() -> str:
-    scale = "0.95 M parameters, 12,500 thumbnails of 64 px, 25 classes"
+    scale = "1.0 M parameters, 100,000 thumbnails of 64 px, 200 classes"
     rows = [
         ["Figure 1", "one head per image outlines the object; supervised CRATE, patch 8",
          "all heads, on drawings and photographs", scale, SEEN],

@@ -16,8 +16,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     p = commands.add_parser("inspect", help="see what every head sees in photos of your own", **DEFAULTS)
     p.add_argument("photos", nargs="+", type=Path, help="image files")
-    p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
-    p.add_argument("--compare", default="vit_mini_animals", help="a second model beside it; '' for none")
+    p.add_argument("--weights", default="crate_mini_all_lion_s0", help=WEIGHTS)
+    p.add_argument(
+        "--compare", default="vit_mini_6_all_lion_s0", help="a second model beside it; '' for none"
+    )
     p.add_argument(
         "--size", type=int, default=160, help="pixels of the shorter side; larger gives finer maps"
     )
