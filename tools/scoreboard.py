@@ -190,7 +190,30 @@ The same rule on other photographs, at our scale, with what the rule gives away 
             "best IoU, last layer, mean of heads", "AUROC, one head of any layer", "best IoU, one head of any layer",
         ) for place in SETS.values()),
     ]  # fmt: skip
-    return text + "\n" + table(head, lines, range(1, 11))
+    return text + "\n" + table(head, lines, range(1, 11)) + "\n\n" + _trainings()
+
+
+def _trainings() -> str:
+    """Every seed of the networks of 200 classes: how far apart trainings lie."""
+    kinds = {
+        "CRATE": "crate_mini", "CRATE with 3 heads": "crate_mini_heads3",
+        "ViT, CRATE's parameters": "vit_mini", "ViT, CRATE's parameters and heads": "vit_mini_6",
+    }  # fmt: skip
+    lines = []
+    for label, stem in kinds.items():
+        names = sorted(path.stem for path in (RESULTS / "masks").glob(f"{stem}_all_lion_s[0-9].json"))
+        line = [label, str(len(names))]
+        for rule in ("auroc", "best_iou"):
+            for where in SETS:
+                found = [100 * masks(name, where)[rule]["fixed"]["score"][0] for name in names]
+                line.append(f"{min(found):.1f} to {max(found):.1f}")
+        lines.append(line)
+    head = ["200 classes, by Lion", "trainings"]
+    head += [f"{what}, {place}" for what in ("AUROC", "best IoU") for place in SETS.values()]
+    return (
+        "One training is one draw. The last four columns again for the networks of 200 classes, from the lowest to the "
+        f"highest of their trainings; {SCORING} compares them:\n\n" + table(head, lines, range(1, 6))
+    )
 
 
 def _cut(name: str) -> dict | None:
