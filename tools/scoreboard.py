@@ -202,11 +202,11 @@ def _trainings() -> str:
     lines = []
     for label, stem in kinds.items():
         names = sorted(path.stem for path in (RESULTS / "masks").glob(f"{stem}_all_lion_s[0-9].json"))
-        line = [label, str(len(names))]
+        line = [label, str(len(names)) if names else NONE]
         for rule in ("auroc", "best_iou"):
             for where in SETS:
                 found = [100 * masks(name, where)[rule]["fixed"]["score"][0] for name in names]
-                line.append(f"{min(found):.1f} to {max(found):.1f}")
+                line.append(f"{min(found):.1f} to {max(found):.1f}" if found else NONE)
         lines.append(line)
     head = ["200 classes, by Lion", "trainings"]
     head += [f"{what}, {place}" for what in ("AUROC", "best IoU") for place in SETS.values()]
