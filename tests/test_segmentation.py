@@ -785,6 +785,8 @@ class TestComparisons:
             again = before["a"] == self.CRATES[0]
             assert [before[k] for k in "ab"] == [after[k] for k in "ab"]
             assert (before["fixed"] != after["fixed"]) == again
+        # of a pair of which one side only was scored again, too
+        assert compared([self.CRATES[0], self.VITS[1]])["rows"] == later["rows"]
         # the mean over both trainings needs both
         assert later["trainings"] == every["trainings"]
         assert compared([*self.CRATES, *self.VITS])["trainings"] != every["trainings"]
