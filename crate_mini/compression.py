@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from crate_mini.rates import compression_rate_gradient, project
+from crate_mini.rates import compression_rate_gradient, project, ridge
 
 Tokens = Float[Tensor, "*batch n d"]
 Bases = Float[Tensor, "K d p"]
@@ -79,11 +79,7 @@ def ridge_attention(Z: Tokens, U: Bases, eps_sq: float) -> Attention:
     """
     gamma, Zk = rate_scale(Z, U, eps_sq), project(Z, U)
     wide = _wide(Zk)
-    eye = torch.eye(U.shape[-1], dtype=wide.dtype, device=Z.device)
-    # a p x p system in place of the n x n one (push-through identity)
-    system = eye + gamma * wide.mT @ wide
-    weights = wide @ torch.linalg.solve(system, gamma * wide.mT)
-    return weights.to(Zk.dtype)
+    return (ridge(wide, gamma) @ wide.mT).to(Zk.dtype)
 
 
 def gather(attention: Attention, Z: Tokens, U: Bases) -> Tokens:

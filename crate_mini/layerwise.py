@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from crate_mini.compression import MSSA
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, Block
-from crate_mini.rates import coding_rate, coding_rate_gradient
+from crate_mini.rates import coding_rate, coding_rate_gradient, rate_from_gram, small_gram
 from crate_mini.recorder import record
 from crate_mini.sparsification import ISTA
 
@@ -113,7 +113,7 @@ def effective_rank(Zk: Float[Tensor, "*batch n p"]) -> Float[Tensor, "*batch"]:
     with :math:`\sigma_i` the singular values of the tokens (Roy and Vetterli 2007, with squares). 1 for tokens on a
     line, ``p`` for an isotropic cloud, 0 where all tokens are zero.
     """
-    energy = torch.linalg.eigvalsh(_small_gram(Zk)).clamp(min=0)
+    energy = torch.linalg.eigvalsh(small_gram(Zk)).clamp(min=0)
     total = energy.sum(-1, keepdim=True)
     share = energy / torch.where(total > 0, total, 1)
     return torch.special.entr(share).sum(-1).exp() * (total[..., 0] > 0)
@@ -411,12 +411,7 @@ def _of_one_layer(
 
             what_if = dict(others)
             if normalise == "none":
-                try:
-                    gradient = coding_rate_gradient(Zk["tokens_in"], eps_sq)
-                except torch.linalg.LinAlgError as error:
-                    raise ValueError(
-                        f"eps_sq {eps_sq:g} is lost in rounding beside tokens this large"
-                    ) from error
+                gradient = coding_rate_gradient(Zk["tokens_in"], eps_sq)
                 downhill = -torch.einsum("bknp,kdp->bnd", gradient, bases(block.attention))
                 seen["descent", key] = F.cosine_similarity(downhill.flatten(1), move.flatten(1))
                 stride = move.norm(dim=(1, 2), keepdim=True) / downhill.norm(dim=(1, 2), keepdim=True)
@@ -432,44 +427,33 @@ class _Grams:
     """Tokens of one place, scaled as asked, as the Gram matrices from which their rates follow for every precision."""
 
     def __init__(self, block: Block, Z: Tensor, normalise: str) -> None:
-        Z = F.normalize(Z, dim=-1) if normalise == "token" else Z
-        Zk = coordinates(block.attention, Z)
-        heads = F.normalize(_wide(Zk), dim=-1) if normalise == "head" else Zk
-        self.heads, self.n, self.p, self.d = _small_gram(heads), Zk.shape[-2], Zk.shape[-1], Z.shape[-1]
-        # coordinates that every head scales for itself are not those of any one set of tokens
-        self.tokens = None if normalise == "head" else Z
+        self.attention, self.normalise = block.attention, normalise
+        self.Z = F.normalize(Z, dim=-1) if normalise == "token" else Z
+        Zk = self._coordinates()
+        self.heads, self.n, self.p, self.d = small_gram(Zk), Zk.shape[-2], Zk.shape[-1], Z.shape[-1]
         self.whole = None
+
+    def _coordinates(self) -> Tensor:
+        """Made again in the rare case that a rate asks for them, so that they need not be kept."""
+        Zk = coordinates(self.attention, self.Z)
+        return F.normalize(_wide(Zk), dim=-1) if self.normalise == "head" else Zk
 
     def head_rates(self, eps_sq: float) -> Tensor:
         """R^c of every head, (b, K)."""
-        return _rate(self.heads, self.p / (self.n * eps_sq))
+        return rate_from_gram(self.heads, self.p / (self.n * eps_sq), self._coordinates)
 
     def rates(self, eps_sq: float, lam: float) -> dict[str, Tensor]:
         """All rates of one reading, one value (or K) for each image."""
         heads = self.head_rates(eps_sq)
         found = {"Rc_heads": heads, "Rc": heads.sum(-1)}
-        if self.tokens is not None:
-            self.whole = _small_gram(self.tokens) if self.whole is None else self.whole
-            found["R"] = _rate(self.whole, self.d / (self.n * eps_sq))
+        # coordinates that every head scales for itself are not those of any one set of tokens
+        if self.normalise != "head":
+            self.whole = small_gram(self.Z) if self.whole is None else self.whole
+            found["R"] = rate_from_gram(self.whole, self.d / (self.n * eps_sq), lambda: self.Z)
             found["delta"] = found["R"] - found["Rc"]
-            size = (self.tokens != 0).sum((-2, -1), dtype=found["R"].dtype)
+            size = (self.Z != 0).sum((-2, -1), dtype=found["R"].dtype)
             found["objective"] = found["delta"] - lam * size
         return found
-
-
-def _small_gram(Z: Tensor) -> Tensor:
-    wide = _wide(Z)
-    return wide @ wide.mT if Z.shape[-2] <= Z.shape[-1] else wide.mT @ wide
-
-
-def _rate(gram: Tensor, alpha: float) -> Tensor:
-    """Half the logarithm of det(I + alpha G): what :func:`coding_rate` computes, from a Gram matrix at hand."""
-    factor, failed = torch.linalg.cholesky_ex(
-        torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) + alpha * gram
-    )
-    if failed.any():  # the identity was lost in rounding
-        return 0.5 * (alpha * torch.linalg.eigvalsh(gram).clamp(min=0)).log1p().sum(-1)
-    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def _wide(Z: Tensor) -> Tensor:

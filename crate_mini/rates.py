@@ -6,6 +6,7 @@ Tokens are rows here, ``Z`` is ``(..., n, d)``; the papers write them as columns
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ Rate = Float[Tensor, "*batch"]
 Tokens = Float[Tensor, "*batch n d"]
 Bases = Float[Tensor, "K d p"]
 Labels = Shaped[Tensor, " n"] | Float[Tensor, "n K"]
+Gram = Float[Tensor, "*batch m m"]
 
 
 def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
@@ -44,14 +46,37 @@ def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
     """
     Z = _checked(Z, eps_sq)
     n, d = Z.shape[-2:]
-    alpha = d / (n * eps_sq)
-    gram = _small_gram(Z)
-    identity = torch.eye(min(n, d), dtype=gram.dtype, device=Z.device)
-    factor, failed = torch.linalg.cholesky_ex(identity + alpha * gram)
-    if failed.any() or _drowns_the_identity(alpha * gram):
-        values = torch.linalg.svdvals(Z.to(gram.dtype))
-        return 0.5 * (alpha * values.square()).log1p().sum(-1)
-    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return rate_from_gram(small_gram(Z), d / (n * eps_sq), lambda: Z)
+
+
+def rate_from_gram(gram: Gram, alpha: float, tokens: Callable[[], Tensor]) -> Rate:
+    r"""A coding rate from a Gram matrix that is at hand, as when the same tokens are measured at several precisions.
+
+    .. math:: \tfrac12 \log\det(I + \alpha G)
+
+    Args:
+        gram: of :func:`small_gram`, ``(..., m, m)``.
+        alpha: :math:`\alpha`; for :func:`coding_rate` it is :math:`d / (n \varepsilon^2)`.
+        tokens: gives the tokens that ``gram`` is made of. They are asked for only where the identity would be lost in
+            rounding beside :math:`\alpha G`: squares of small singular values are lost there, too, so that the rate
+            must come from the singular values themselves.
+
+    Returns:
+        ``(...)``, in the dtype of ``gram``. What one set of tokens gives does not hang on the others of its batch.
+    """
+    scaled = alpha * gram
+    drowned = _drowns_the_identity(scaled)
+    if not drowned.any():
+        return _by_cholesky(scaled)
+    values = torch.linalg.svdvals(tokens().to(gram.dtype))
+    exact = 0.5 * (alpha * values.square()).log1p().sum(-1)
+    return torch.where(drowned, exact, _by_cholesky(scaled.masked_fill(drowned[..., None, None], 0)))
+
+
+def small_gram(Z: Tokens) -> Gram:
+    r""":math:`Z Z^\top` or :math:`Z^\top Z`, whichever is smaller, in the widest precision of the device."""
+    wide = Z.to(torch.float32 if Z.device.type == "mps" else torch.float64)
+    return wide @ wide.mT if Z.shape[-2] <= Z.shape[-1] else wide.mT @ wide
 
 
 def compression_rate(Z: Tokens, U: Bases, eps_sq: float) -> Rate:
@@ -114,7 +139,7 @@ def coding_rate_gradient(Z: Tokens, eps_sq: float) -> Tokens:
     """
     n, d = _checked(Z, eps_sq).shape[-2:]
     alpha = d / (n * eps_sq)
-    return _ridge(Z, alpha)
+    return ridge(Z, alpha)
 
 
 def compression_rate_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
@@ -128,7 +153,7 @@ def compression_rate_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
     """
     Zk = project(_checked(Z, eps_sq), U)
     n, p = Zk.shape[-2:]
-    by_head = _ridge(Zk, p / (n * eps_sq))
+    by_head = ridge(Zk, p / (n * eps_sq))
     return torch.einsum("...knp,kdp->...nd", by_head, U.to(Zk.dtype)).to(Z.dtype)
 
 
@@ -225,31 +250,55 @@ def _classes(Z: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
     return found
 
 
-def _ridge(Z: Tensor, alpha: float) -> Tensor:
-    """Alpha Z (I + alpha Z'Z)^{-1}, by solving on the small side (push-through identity)."""
+def ridge(Z: Tokens, alpha: float) -> Tokens:
+    r""":math:`\alpha Z (I + \alpha Z^\top Z)^{-1}`, by solving on the small side (push-through identity).
+
+    Tokens so large that the identity would be lost in rounding go through singular values :math:`\sigma`, each of
+    which becomes :math:`\alpha\sigma / (1 + \alpha\sigma^2)`; those that are rounding errors of the largest count as
+    zero, which they are for tokens of low rank.
+    """
     n, d = Z.shape[-2:]
-    gram = _small_gram(Z)
-    system = torch.eye(min(n, d), dtype=gram.dtype, device=Z.device) + alpha * gram
-    wide = alpha * Z.to(gram.dtype)
-    solved = torch.linalg.solve(system, wide) if n <= d else torch.linalg.solve(system, wide.mT).mT
-    return solved.to(Z.dtype)
+    gram = small_gram(Z)
+    wide, scaled = Z.to(gram.dtype), alpha * gram
+    drowned = _drowns_the_identity(scaled)
+    if not drowned.any():
+        return _by_solving(wide, scaled, alpha).to(Z.dtype)
+    U, sigma, Vh = torch.linalg.svd(wide, full_matrices=False)
+    error = max(n, d) * torch.finfo(gram.dtype).eps * sigma[..., :1]
+    shrunk = torch.where(sigma > error, 1 / (1 / (alpha * sigma) + sigma), 0)
+    lost = drowned[..., None, None]
+    plain = _by_solving(wide.masked_fill(lost, 0), scaled.masked_fill(lost, 0), alpha)
+    return torch.where(lost, (U * shrunk[..., None, :]) @ Vh, plain).to(Z.dtype)
 
 
-def _small_gram(Z: Tensor) -> Tensor:
-    """Z Z' or Z'Z, whichever is smaller, in the widest precision of the device."""
-    wide = Z.to(torch.float32 if Z.device.type == "mps" else torch.float64)
-    return wide @ wide.mT if Z.shape[-2] <= Z.shape[-1] else wide.mT @ wide
+def _by_solving(wide: Tensor, scaled: Tensor, alpha: float) -> Tensor:
+    n, d = wide.shape[-2:]
+    system = _one_more(scaled)
+    wide = alpha * wide
+    return torch.linalg.solve(system, wide) if n <= d else torch.linalg.solve(system, wide.mT).mT
 
 
-def _drowns_the_identity(gram: Tensor) -> bool:
-    """Whether rounding errors of the Gram matrix reach the ones of an identity added to it.
+def _by_cholesky(scaled: Tensor) -> Tensor:
+    """Half the logarithm of det(I + G), where the identity is not lost: there a factor always exists."""
+    factor = torch.linalg.cholesky(_one_more(scaled))
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def _one_more(gram: Tensor) -> Tensor:
+    """I + G."""
+    return torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) + gram
+
+
+def _drowns_the_identity(gram: Tensor) -> Tensor:
+    """Whether rounding errors of each Gram matrix reach the ones of an identity added to it, ``(...)``.
 
     They are its largest eigenvalue times the machine precision, and end up in the rate as they are. In float64
-    they may be a millionth of a nat; in float32 they cannot be kept that small.
+    they may be a millionth of a nat; in float32 they cannot be kept that small. Told from the size alone, which is the
+    same on every machine; whether a factorisation succeeds beyond it hangs on the last bits.
     """
     largest = gram.diagonal(dim1=-2, dim2=-1).sum(-1)  # the trace is never below the largest eigenvalue
     allowed = 1e-6 if gram.dtype == torch.float64 else 1e-2
-    return bool((largest * torch.finfo(gram.dtype).eps > allowed).any())
+    return largest * torch.finfo(gram.dtype).eps > allowed
 
 
 def _checked(Z: Tensor, eps_sq: float) -> Tensor:
