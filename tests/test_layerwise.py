@@ -299,7 +299,8 @@ def test_batches_of_any_kind_give_the_same(tmp_path):
 
 def test_tokens_that_drown_the_identity_are_measured_all_the_same():
     """Nearly equal tokens, at a precision far below rounding. What is done is told from sizes, not from whether a
-    factor exists, which hangs on the last bits of the machine's matrix products."""
+    factor exists, which hangs on the last bits of the machine's matrix products.
+    """
     model = tiny()
     with torch.no_grad():
         model.position.zero_()
