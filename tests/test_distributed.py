@@ -51,7 +51,7 @@ with distributed.processes("cpu") as device:
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(*args, **kwargs)
 
-    t.training.augment = interrupted
+    t.training.loop.augment = interrupted
     train_set, val_set = t.stripes(), t.stripes(15, seed=1)
     if mode == "go":
         train_set, val_set = from_files(train_set), from_files(val_set)

@@ -176,7 +176,7 @@ def augment(*args, **kwargs):
     if len(steps) == 11:  # four steps an epoch
         os.kill(os.getpid(), signal.SIGKILL)
     return plain(*args, **kwargs)
-t.training.augment = augment
+t.training.loop.augment = augment
 t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
 """
         done = subprocess.run(
@@ -211,7 +211,7 @@ t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
             return plain(*args, **kwargs)
 
         before = signal.getsignal(number)
-        monkeypatch.setattr(training, "augment", interrupted)
+        monkeypatch.setattr(training.loop, "augment", interrupted)
         message = rf"stopped .*epoch 2.*saved in {tmp_path}, run the same again to go on"
         with pytest.raises(KeyboardInterrupt, match=message):
             run(tiny(), r, out=tmp_path)
@@ -229,7 +229,7 @@ t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
             os.kill(os.getpid(), signal.SIGINT)
             pytest.fail("still running")
 
-        monkeypatch.setattr(training, "augment", impatient)
+        monkeypatch.setattr(training.loop, "augment", impatient)
         with pytest.raises(KeyboardInterrupt):
             run(tiny())
 
@@ -266,7 +266,7 @@ t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
             return plain(*args, **kwargs)
 
-        monkeypatch.setattr(training, "augment", filling)
+        monkeypatch.setattr(training.loop, "augment", filling)
         try:
             with pytest.raises(OSError, match=rf"could not write .*{name}\.safetensors .*full\?.*make room"):
                 run(tiny(), out=tmp_path, save_at=[0.55])
@@ -321,7 +321,7 @@ t.run(t.tiny(), out=sys.argv[2], save_minutes=float(sys.argv[3]))
 
 class TestOnTheWay:
     def test_on_step(self, monkeypatch):
-        monkeypatch.setattr(training._Pace, "SECONDS", 0.0)
+        monkeypatch.setattr(training.callbacks._Pace, "SECONDS", 0.0)
         rows = []
         history = run(tiny(), on_step=rows.append)
         assert [row["step"] for row in rows] == list(range(1, 17))
@@ -333,7 +333,7 @@ class TestOnTheWay:
             assert sum(losses) / 4 == pytest.approx(history["train_loss"][epoch], rel=1e-6)
 
     def test_on_step_is_not_called_more_often_than_twice_a_second(self, monkeypatch):
-        monkeypatch.setattr(training._Pace, "SECONDS", 1e9)
+        monkeypatch.setattr(training.callbacks._Pace, "SECONDS", 1e9)
         rows = []
         history = run(tiny(), on_step=rows.append)
         (row,) = rows  # the last step alone, with the mean over all of them
@@ -366,7 +366,7 @@ class TestOnTheWay:
                 os.kill(os.getpid(), signal.SIGINT)
             return plain(*args, **kwargs)
 
-        monkeypatch.setattr(training, "augment", interrupted)
+        monkeypatch.setattr(training.loop, "augment", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tiny(), out=tmp_path / "cut", save_at=[share])
         run(tiny(seed=5), out=tmp_path / "cut", save_at=[share])
@@ -677,7 +677,7 @@ class TestProgress:
 
 
 def test_batches_cover_the_set_once_and_differ_by_epoch():
-    epochs = [training._order(10, 3, 0, e)[0].flatten() for e in (0, 1)]
+    epochs = [training.loop._order(10, 3, 0, e)[0].flatten() for e in (0, 1)]
     assert all(len(e) == 9 and len(set(e.tolist())) == 9 for e in epochs)
     assert not torch.equal(*epochs)
 
@@ -706,7 +706,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("settings", [{}, {"keep_patches": 0.5, "clip_norm": 1.0, "precision": "bfloat16"}])
 def test_no_step_waits_for_the_device(monkeypatch, settings):
     """Twice the steps, and not one look more. With Lion, for AdamW looks at its own count of steps on a CPU."""
-    monkeypatch.setattr(training._Pace, "SECONDS", 1e9)  # it may look twice a second
+    monkeypatch.setattr(training.callbacks._Pace, "SECONDS", 1e9)  # it may look twice a second
     counts = []
     for n in (32, 64):
         with Waits() as waits:

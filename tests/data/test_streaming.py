@@ -178,7 +178,7 @@ class TestTraining:
                 os.kill(os.getpid(), signal.SIGINT)
             return plain(*args, **kwargs)
 
-        monkeypatch.setattr(training, "augment", interrupted)
+        monkeypatch.setattr(training.loop, "augment", interrupted)
         with pytest.raises(KeyboardInterrupt, match="stopped in epoch 2, after step 2"):
             self.train(root, start, out=tmp_path / "run")
         files = []
@@ -187,7 +187,7 @@ class TestTraining:
         assert torch.equal(resumed, weights)
         assert its_history == history
         stream = both(root, "train", 0)[1]
-        left = training._order(24, 8, 0, 1)[0][2:].flatten().tolist()
+        left = training.loop._order(24, 8, 0, 1)[0][2:].flatten().tolist()
         assert files[:8] == [stream.files[i] for i in left]
         assert len(files) == 8 + 24 + 2 * 10
 
@@ -200,10 +200,10 @@ class TestTraining:
         def interrupted(*args, **kwargs):
             for process in (*multiprocessing.active_children(), SimpleNamespace(pid=os.getpid())):
                 os.kill(process.pid, signal.SIGINT)
-            monkeypatch.setattr(training, "augment", plain)
+            monkeypatch.setattr(training.loop, "augment", plain)
             return plain(*args, **kwargs)
 
-        monkeypatch.setattr(training, "augment", interrupted)
+        monkeypatch.setattr(training.loop, "augment", interrupted)
         with pytest.raises(KeyboardInterrupt, match="stopped in epoch 1, after step 1"):
             self.train(root, 2, out=tmp_path / "run")
         assert multiprocessing.active_children() == []
@@ -221,7 +221,7 @@ class TestTraining:
         whole = path.read_bytes()
         path.write_bytes(whole[:100])
         steps, plain = [], training.augment
-        monkeypatch.setattr(training, "augment", lambda *a, **k: steps.append(1) or plain(*a, **k))
+        monkeypatch.setattr(training.loop, "augment", lambda *a, **k: steps.append(1) or plain(*a, **k))
         with pytest.raises(DataError, match=rf"^{path} is not an image .*saved in .*run the same again"):
             self.train(root, 0, out=tmp_path / "run")
         path.write_bytes(whole)
