@@ -13,7 +13,7 @@ CODE := $(wildcard crate_mini tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book page test fast lint format lock screenshots serve clean
+.PHONY: help setup book page test fast browser lint format lock screenshots serve clean
 
 help:
 	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
@@ -60,12 +60,17 @@ book: setup
 page: setup
 	@$(PY) tools/build_book.py --page "$(PAGE)"
 
-# One pytest run holds all of it, unit tests first; the book is built once, by the first test that needs it.
-test: lint
-	$(PY) -m pytest
+# One pytest run on all cores holds all of it, unit tests first; the book is built once, by the first test that
+# needs it. For one test alone, in one process: .venv/bin/python -m pytest tests/test_rates.py
+test: lint browser
+	$(PY) -m pytest -n auto
 
-fast: lint
-	$(PY) -m pytest -m "not book"
+fast: lint browser
+	$(PY) -m pytest -n auto -m "not book"
+
+# Which browser the tests will use; where there is none, it is brought or it is said what to install.
+browser: setup
+	@$(PY) tools/browser.py
 
 lint: setup
 	$(PY) -m ruff check $(CODE)

@@ -1,4 +1,8 @@
-"""What all tests share: the order they run in, the data they may need, the built book, the browser."""
+"""What all tests share: the order they run in, the data they may need, the built book, the browser.
+
+``pytest -n auto`` runs one worker on each core: unit tests file by file, then the tests of the book one by one. The
+book is built once, on all cores, by the worker that first needs it; the others wait for it at the builder's lock.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-os.environ.setdefault("MPLBACKEND", "Agg")
-
 ROOT = Path(__file__).resolve().parent.parent
-BOOK_MINUTES = (
-    40  # for the whole build on a slow machine; a single test is held to the timeout in pyproject.toml
+BOOK_MINUTES = 80  # a test of the book may have to wait until all of it is built, on a slow and busy machine
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# Before anything loads PyTorch: as many threads as there are cores, shared among the workers.
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(max(1, cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 )
+
+
+# ---- order and workers -----------------------------------------------------------------------------------
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +51,58 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if no_data and item.get_closest_marker("realdata"):
             item.add_marker(pytest.mark.skip(reason=no_data))
     items.sort(key=lambda item: item.get_closest_marker("book") is not None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker a core; each holds a browser and PyTorch, some 2 GB, so not more than eight."""
+    return min(cores(), 8)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Files stay whole, for what their tests share, and in order; tests of the book go one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class InOrder(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if "test_book.py" in nodeid else nodeid.split("::")[0]
+
+    config.option.loadscopereorder = False
+    return InOrder(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A failure is told when it happens; its traceback follows at the end, as always."""
+    if report.failed and (terminal := _terminal.get("reporter")):
+        crash = getattr(report.longrepr, "reprcrash", None)
+        message = crash.message if crash else report.longreprtext
+        terminal.write_line(
+            f"\n{report.nodeid} failed: {next(iter(message.splitlines()), '')[:200]}", red=True
+        )
+
+
+_terminal: dict[str, pytest.TerminalReporter] = {}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Only the process that writes to the terminal tells of failures."""
+    if not hasattr(config, "workerinput") and (
+        reporter := config.pluginmanager.getplugin("terminalreporter")
+    ):
+        _terminal["reporter"] = reporter
+
+
+def pytest_report_header() -> str:
+    """Which browser will be used, or what to install, before anything runs."""
+    from browser import MISSING, find_chromium
+
+    return f"browser: {find_chromium() or f'none, so its tests are skipped. {MISSING}'}"
+
+
+# ---- data ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -58,13 +125,19 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+# ---- book and browser ------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="session")
 def built_book(request: pytest.FixtureRequest) -> Path:
     """Folder of the rendered pages, built now if anything changed; the log is shown as it comes."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        print("\nbuilding the book", flush=True)
-        status = subprocess.call([sys.executable, str(ROOT / "tools" / "build_book.py")], cwd=ROOT)
+        print("\nbuilding the book", file=sys.stderr, flush=True)
+        # A worker's standard output belongs to its conversation with the main process; its errors are shown.
+        status = subprocess.call(
+            [sys.executable, str(ROOT / "tools" / "build_book.py")], cwd=ROOT, stdout=sys.stderr.fileno()
+        )
     if status != 0:
         pytest.fail("the strict build of the book failed; its log is above", pytrace=False)
     return ROOT / "_build" / "html"
@@ -72,10 +145,13 @@ def built_book(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
-    """One Chromium for all tests. Without one they fail, unless CRATE_MINI_NO_BROWSER=1 says to skip them."""
-    if os.environ.get("CRATE_MINI_NO_BROWSER") == "1" and not os.environ.get("CI"):
-        pytest.skip("CRATE_MINI_NO_BROWSER=1")
-    from browser import chromium
+    """One Chromium for all tests of a worker. Where there is none they are skipped, in CI they fail."""
+    from browser import MISSING, chromium, find_chromium
 
+    if not os.environ.get("CI"):
+        if os.environ.get("CRATE_MINI_NO_BROWSER") == "1":
+            pytest.skip("CRATE_MINI_NO_BROWSER=1")
+        if find_chromium() is None:
+            pytest.skip(f"no browser. {MISSING}")
     with chromium() as running:
         yield running

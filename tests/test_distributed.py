@@ -76,7 +76,7 @@ def launch(out: Path, mode: str) -> subprocess.CompletedProcess:
         environment["GLOO_SOCKET_IFNAME"] = "lo"
     return subprocess.run(
         [*command, str(out / "script.py"), str(Path(__file__).parent), str(out), mode],
-        capture_output=True, text=True, env=environment, timeout=240, check=False,
+        capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
 
 

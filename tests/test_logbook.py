@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,8 +105,10 @@ class TestLiveChart:
         assert shown.pictures[0] != shown.pictures[1]
         assert all(p.startswith(b"\x89PNG") for p in shown.pictures)
 
-    def test_throttled(self, shown):
-        """By the clock, and by what drawing takes."""
+    def test_throttled(self, shown, monkeypatch):
+        """By the clock, here one that is set by hand, and by what drawing takes."""
+        now = [100.0]
+        monkeypatch.setattr(logbook, "time", SimpleNamespace(perf_counter=lambda: now[0]))
         chart = LiveChart(seconds=3600, live=True)
         for step in range(50):
             chart(row(step))
@@ -116,10 +118,18 @@ class TestLiveChart:
         assert len(shown.pictures) == 2  # the end is always seen
 
         slow = LiveChart(seconds=0, live=True)
-        began = time.perf_counter()
+        draw = slow._draw
+
+        def takes_half_a_second():
+            now[0] += 0.5
+            return draw()
+
+        monkeypatch.setattr(slow, "_draw", takes_half_a_second)
         slow(row(1))
-        spent = time.perf_counter() - began
-        assert slow._next - began > 5 * spent
+        for later, pictures in ((109.9, 3), (110.1, 4)):  # half a second is a twentieth of ten
+            now[0] = later
+            slow(row(2))
+            assert len(shown.pictures) == pictures
 
     def test_figure(self):
         chart = LiveChart(brightness(2))

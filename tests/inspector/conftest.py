@@ -50,26 +50,6 @@ def make_mask() -> Callable[..., Tensor]:
     return _mask
 
 
-class Work:
-    """Seconds that a page's own thread has worked: what a reader would wait on a core of their own.
-
-    Other programs on the same core make a page wait; they do not make this number larger.
-    """
-
-    def __init__(self, tab) -> None:
-        self._session = tab.context.new_cdp_session(tab)
-        self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-    def seconds(self) -> float:
-        metrics = self._session.send("Performance.getMetrics")["metrics"]
-        return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
-
-
-@pytest.fixture(scope="session")
-def work() -> type[Work]:
-    return Work
-
-
 @pytest.fixture
 def open_viewer(browser) -> Iterator[Callable]:
     """Open a page; at the end any request outside, error or warning fails the test."""
@@ -81,7 +61,6 @@ def open_viewer(browser) -> Iterator[Callable]:
         )
         contexts.append(manager)
         tab = manager.__enter__().new_page()
-        tab.set_default_timeout(30_000)
         tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(path.as_uri())

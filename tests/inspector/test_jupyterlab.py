@@ -27,7 +27,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from browser import FLAGS, find_chromium
+from browser import FLAGS, PATIENT, find_chromium
 from PIL import Image
 
 from crate_mini import data
@@ -37,7 +37,6 @@ from crate_mini.inspector.contract import colour_table
 
 pytest.importorskip("jupyterlab")
 
-PATIENT = 120_000  # milliseconds for any one thing, on a machine that has much else to do
 SETUP = """\
 import os
 import torch
@@ -224,7 +223,7 @@ def run_all(tab) -> None:
     tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     tab.locator(".jp-CodeCell .jp-InputPrompt", has_text="[*]").or_(
         tab.locator(".jp-CodeCell .jp-InputPrompt", has_text="[1]")
-    ).first.wait_for(timeout=30_000)
+    ).first.wait_for()
 
 
 def viewers(tab) -> list:

@@ -43,7 +43,6 @@ def opened(browser, path, **options) -> Iterator:
         browser, refused, **({"viewport": {"width": 1000, "height": 900}} | options)
     ) as context:
         tab = context.new_page()
-        tab.set_default_timeout(10_000)
         tab.on("console", lambda message: errors.append(message.text) if message.type != "info" else None)
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(path.as_uri())

@@ -94,7 +94,6 @@ def open_play(browser) -> Iterator[Callable[..., Tab]]:
                 offline_context(browser, refused, viewport={"width": width, "height": 900}, **options)
             )
             page = context.new_page()
-            page.set_default_timeout(10_000)
             page.on(
                 "console", lambda message: errors.append(message.text) if message.type == "error" else None
             )
