@@ -205,10 +205,10 @@ class PatchEmbedding(nn.Sequential):
         super().__init__(nn.LayerNorm(pixels), nn.Linear(pixels, dim), nn.LayerNorm(dim))
         self.patch_size = patch_size
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
-        """One token for each patch, row by row."""
+    def patches(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n q"]:
+        """The pixels of each patch, row by row."""
         p = self.patch_size
-        return super().forward(rearrange(images, "b c (h i) (w j) -> b (h w) (i j c)", i=p, j=p))
+        return rearrange(images, "b c (h i) (w j) -> b (h w) (i j c)", i=p, j=p)
 
 
 class CRATE(nn.Module):
@@ -236,23 +236,27 @@ class CRATE(nn.Module):
         self, images: Shaped[Tensor, "b 3 h w"], kept: Int[Tensor, "b m"] | None = None
     ) -> Float[Tensor, "b c"]:
         """Logits; from the patches whose numbers are ``kept`` alone, if given."""
-        Z = self.tokens(images)
-        if kept is not None:
-            index = F.pad(kept + 1, (1, 0))  # the class token, number 0, stays
-            Z = Z.gather(1, index[..., None].expand(-1, -1, Z.shape[-1]))
+        Z = self.tokens(images, kept)
         for block in self.blocks:
             Z = block(Z)
         return self.head(self.norm(Z[:, 0]))
 
-    def tokens(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
-        """The tokens that enter the first layer: class token first, then the patches row by row."""
+    def tokens(
+        self, images: Shaped[Tensor, "b 3 h w"], kept: Int[Tensor, "b m"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """The tokens that enter the first layer: class token first, then the patches row by row, or those ``kept``."""
         check_images(images, self.config.patch_size, check_range=not self.training)
         scale = 255 if images.dtype == torch.uint8 else 1
         images = images.to(self.mean.dtype) / scale
-        Z = self.embed((images - self.mean) / self.std)
-        Z = torch.cat([self.cls_token.expand(len(Z), -1, -1), Z], dim=1)
+        patches = self.embed.patches((images - self.mean) / self.std)
         rows, columns = (side // self.config.patch_size for side in images.shape[-2:])
-        return Z + self._position(rows, columns)
+        position = self._position(rows, columns)
+        of_class, of_patches = self.cls_token + position[:, :1], position[:, 1:]
+        if kept is not None:  # taken out before they are embedded: what is left out costs nothing
+            patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
+            of_patches = of_patches[0][kept]
+        Z = self.embed(patches) + of_patches
+        return torch.cat([of_class.expand(len(Z), -1, -1), Z], dim=1)
 
     def _position(self, rows: int, columns: int) -> Float[Tensor, "1 n d"]:
         g = self.config.grid

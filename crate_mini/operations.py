@@ -44,14 +44,14 @@ def multiply_adds(config: CRATEConfig, *, batch: int = 1, kept: int | None = Non
 
     .. math::
         \underbrace{2BNdm}_{\text{linear maps}} + \underbrace{2BN^2m}_{\text{attention}}
-        + \underbrace{\min(2BNd^2,\; BNd^2 + d^3)}_{\text{ISTA}}
+        + \underbrace{BNd^2 + d^3}_{\text{ISTA}}
 
     with MSSA; MHSA has four maps instead of two, and an MLP of ratio :math:`r` costs :math:`2rBNd^2` in ISTA's place.
 
     Args:
         config: the model's shape, at its own image size.
-        batch: images that pass together; ISTA folds its two products into one where the tokens of all of them
-            outnumber the dimensions.
+        batch: images that pass together; ISTA forms the one matrix that it multiplies by, :math:`d^3`, for all of them
+            once (and without gradients on a CPU once for a dictionary, which is not counted off).
         kept: patches of each image that enter the layers, as ``keep_patches`` of a recipe has it; all if None.
 
     Returns:
@@ -67,7 +67,7 @@ def multiply_adds(config: CRATEConfig, *, batch: int = 1, kept: int | None = Non
     d, tokens = config.dim, batch * (kept + 1)  # the class token is one of them
     m = config.heads * (config.head_dim or d // config.heads)
     if config.feed == "ista":
-        feed = 2 * tokens * d**2 if tokens <= d else tokens * d**2 + d**3
+        feed = tokens * d**2 + d**3
     else:
         feed = 2 * config.mlp_ratio * tokens * d**2
     maps = 2 if config.attention == "mssa" else 4

@@ -228,7 +228,7 @@ def ista_step(
     (arXiv 2306.01129, eq. 17): :func:`proximal_step` at :math:`z = y`. It lowers :func:`lasso_objective` if
     :math:`\eta \le 2/\lVert D\rVert^2` and :math:`y \ge 0`; for other tokens, see :func:`proximal_step`. Two matrix
     products suffice, :math:`D^\top (y - Dy)`; the released code forms :math:`D^\top D y` and :math:`D^\top y` apart,
-    with three. For more tokens than dimensions one is enough: the step is linear, :func:`folded_step` its matrix.
+    with three. With the :func:`move_matrix` at hand one is enough, which is what :class:`ISTA` does.
 
     Args:
         Y: tokens, ``(..., d)``.
@@ -242,38 +242,46 @@ def ista_step(
         ValueError: if ``proximal`` is not one of the two.
     """
     _check_proximal(proximal)
-    y = Y.reshape(-1, Y.shape[-1])
-    if len(y) > len(D):
-        moved = y @ folded_step(D, step).to(y.dtype)
-    else:
-        # addmm: product, scaling and addition in one pass
-        residual = torch.addmm(y, y, D.mT, alpha=-1)
-        moved = torch.addmm(y, residual, D, alpha=step)
-    # in place: no backward pass needs what is overwritten
-    if proximal == "relu":
-        return moved.sub_(step * lam).relu_().view(Y.shape)
-    return F.softshrink(moved, step * lam).view(Y.shape)
+    move = (Y - Y @ D.mT) @ D
+    return proximal_map(Y + step * move, step * lam, proximal=proximal)
+
+
+def move_matrix(D: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    r"""Where the gradient step of :func:`ista_step` moves tokens as rows, as one matrix: ``Y + step * Y @ B``.
+
+    .. math:: (Y - Y D^\top) D = Y B, \qquad B = D - D^\top D
+
+    Multiplying the matrices first costs :math:`d^3` and saves a product with all the tokens, in the backward pass
+    two. Formed in single precision at least, so that half precision rounds it once.
+    """
+    with torch.autocast(D.device.type, enabled=False):
+        D = D.to(torch.promote_types(D.dtype, torch.float32))
+        return torch.addmm(D, D.mT, D, alpha=-1)
 
 
 def folded_step(
     D: Float[Tensor, "d d"],
     step: float,
 ) -> Float[Tensor, "d d"]:
-    r"""The gradient step of :func:`ista_step` as one matrix for tokens as rows, ``Y -> Y @ M``.
+    r"""The whole gradient step of :func:`ista_step` as one matrix for tokens as rows, ``Y -> Y @ M``.
 
     .. math:: Y + \eta (Y - Y D^\top) D = Y M, \qquad M = I + \eta D - \eta D^\top D
 
-    Multiplying the matrices first costs :math:`d^3` and saves a product with all the tokens, in the backward pass
-    two. Formed in single precision at least: beside the identity, half precision would round the step away.
+    A network does not compute it so: in half precision the product would round the identity, and the token with it.
+    :class:`ISTA` keeps :math:`Y` apart and multiplies by :func:`move_matrix` alone.
     """
-    with torch.autocast(D.device.type, enabled=False):
-        D = D.to(torch.promote_types(D.dtype, torch.float32))
-        M = torch.addmm(step * D, D.mT, D, alpha=-step)
-        return M + torch.eye(len(D), dtype=M.dtype, device=M.device)
+    B = move_matrix(D)
+    return torch.eye(len(D), dtype=B.dtype, device=B.device) + step * B
 
 
 class ISTA(nn.Module):
-    """:func:`ista_step` as a layer with a learned dictionary.
+    r""":func:`ista_step` as a layer with a learned dictionary.
+
+    .. math:: \mathrm{ISTA}(Y) = \mathrm{ReLU}\big(Y + \eta\, Y B - \eta\lambda \mathbf 1\big), \qquad
+        B = D - D^\top D
+
+    One product with the tokens, whatever their number, so that an image's code does not depend on the images that
+    it shares a batch with. Under autocast that product alone is in half precision: the token is added in its own.
 
     There is no skip connection around it: the code takes the place of the token. The dictionary starts
     uniform in ``+-sqrt(6/d)``, as in the released code.
@@ -285,10 +293,25 @@ class ISTA(nn.Module):
         self.step, self.lam, self.proximal = step, lam, proximal
         self.D = nn.Parameter(torch.empty(dim, dim))
         nn.init.kaiming_uniform_(self.D)
+        self._formed: tuple[Tensor, Tensor] | None = None
 
     def forward(self, Y: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """The codes that take the tokens' place."""
-        return ista_step(Y, self.D, self.step, self.lam, proximal=self.proximal)
+        moved = torch.add(Y, Y @ self._move_matrix(Y.dtype), alpha=self.step)
+        # in place: no backward pass needs what is overwritten
+        if self.proximal == "relu":
+            return moved.sub_(self.step * self.lam).relu_()
+        return F.softshrink(moved, self.step * self.lam)
+
+    def _move_matrix(self, dtype: torch.dtype) -> Float[Tensor, "d d"]:
+        """:func:`move_matrix` in the precision of the tokens; on a CPU without gradients formed once for a dictionary."""
+        D = self.D
+        if D.device.type != "cpu" or torch.compiler.is_compiling() or (torch.is_grad_enabled() and D.requires_grad):
+            return move_matrix(D).to(dtype)
+        # compared entry by entry, which is cheap beside d^3: whoever writes into D, and however, is noticed
+        if self._formed is None or self._formed[0].dtype != D.dtype or not torch.equal(self._formed[0], D):
+            self._formed = (D.detach().clone(), move_matrix(D.detach()))
+        return self._formed[1].to(dtype)
 
     def extra_repr(self) -> str:
         """What print(model) shows of this layer."""

@@ -204,15 +204,11 @@ def check_operations(answer):
         expected, got = counter.get_total_flops() // 2, answer(B, N, d)
         around = 2 * B * N * d**2
         look = 2 * B * N**2 * d
-        one = min(2 * N * d**2, N * d**2 + d**3)
         slips = {
             around + look + 3 * B * N * d**2: "that is the released code's ISTA, with three products",
-            around + look + 2 * B * N * d**2: "with more tokens than dimensions ISTA folds into one matrix",
-            around + look + B * one: "the choice is made for the whole batch, and d³ is paid once",
-            around
-            + look
-            + B * N * d**2
-            + d**3: "with few tokens folding does not pay: the two products are fewer",
+            around + look + 2 * B * N * d**2: "ISTA folds into one matrix: form it once, then one product for each token",
+            around + look + B * N * d**2: "forming the matrix costs d³, once",
+            around + look + B * (N * d**2 + d**3): "all images share the matrix: d³ is paid once for the batch",
             around + 2 * (B * N) ** 2 * d + expected - around - look: "tokens of different images never meet",
             2 * expected: "a multiplication with its addition counts as one",
             expected - look // 2: "attention has two products of N²d: comparing, and gathering",
@@ -223,7 +219,7 @@ def check_operations(answer):
             f"for B={B}, N={N}, d={d} PyTorch counts {expected:,}, you say {got:,}"
             + (f"; {said}" if said else ""),
         )
-    return "Right, on both sides of BN = d."
+    return "Right: one product a token, and d³ once for all images."
 
 
 @checker

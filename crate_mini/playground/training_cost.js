@@ -9,7 +9,7 @@ function countForward({ dim: d, depth: L, attention, feed }, { patch, side, clas
   const all = (side / patch) ** 2;
   const patches = Math.max(1, roundHalfEven(kept * all));
   const tokens = batch * (patches + 1);
-  const ista = tokens > d ? tokens * d * d + d ** 3 : 2 * tokens * d * d;
+  const ista = tokens * d * d + d ** 3;
   return {
     patches: batch * all * 3 * patch * patch * d,
     maps: L * (attention === "mssa" ? 2 : 4) * tokens * d * d,

@@ -122,20 +122,20 @@ WRONG = {
     "check_operations": [
         (lambda B, N, d: operations(B, N, d, 3 * B * N * d**2), "the released code's ISTA"),
         (lambda B, N, d: operations(B, N, d, 2 * B * N * d**2), "folds into one matrix"),
-        (lambda B, N, d: operations(B, N, d, B * min(2 * N * d**2, N * d**2 + d**3)), "d³ is paid once"),
-        (lambda B, N, d: operations(B, N, d, B * N * d**2 + d**3), "folding does not pay"),
+        (lambda B, N, d: operations(B, N, d, B * (N * d**2 + d**3)), "d³ is paid once for the batch"),
+        (lambda B, N, d: operations(B, N, d, B * N * d**2), "forming the matrix costs d³"),
         (
             lambda B, N, d: 2 * B * N * d**2
             + 2 * (B * N) ** 2 * d
-            + min(2 * B * N * d**2, B * N * d**2 + d**3),
+            + B * N * d**2 + d**3,
             "tokens of different images never meet",
         ),
         (
-            lambda B, N, d: 2 * operations(B, N, d, min(2 * B * N * d**2, B * N * d**2 + d**3)),
+            lambda B, N, d: 2 * operations(B, N, d, B * N * d**2 + d**3),
             "with its addition counts as one",
         ),
         (
-            lambda B, N, d: operations(B, N, d, min(2 * B * N * d**2, B * N * d**2 + d**3)) - B * N**2 * d,
+            lambda B, N, d: operations(B, N, d, B * N * d**2 + d**3) - B * N**2 * d,
             "two products of N²d",
         ),
     ],
