@@ -56,7 +56,7 @@ class PlainCRATE(nn.Module):
         self.blocks = nn.ModuleList(PlainBlock(block) for block in model.blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        Z = self.of.embed(images)
+        Z = self.of.embed(self.of.embed.patches(images))
         Z = torch.cat([self.of.cls_token.expand(len(Z), -1, -1), Z], 1) + self.of.position
         for block in self.blocks:
             Z = block(Z)

@@ -250,7 +250,9 @@ class ExplicitAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def forward(  # noqa: D102
+        ctx, queries: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
         ctx.same = queries is keys and keys is values
         ctx.shape, n, p = queries.shape, *queries.shape[-2:]
         Q = queries.reshape(-1, n, p)
@@ -263,7 +265,7 @@ class ExplicitAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:  # noqa: D102
         *operands, A = ctx.saved_tensors
         Q, K, V = operands * 3 if ctx.same else operands
         scale = Q.shape[-1] ** -0.5

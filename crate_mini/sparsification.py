@@ -304,9 +304,13 @@ class ISTA(nn.Module):
         return F.softshrink(moved, self.step * self.lam)
 
     def _move_matrix(self, dtype: torch.dtype) -> Float[Tensor, "d d"]:
-        """:func:`move_matrix` in the precision of the tokens; on a CPU without gradients formed once for a dictionary."""
+        """:func:`move_matrix` in the tokens' precision; without gradients on a CPU formed once."""
         D = self.D
-        if D.device.type != "cpu" or torch.compiler.is_compiling() or (torch.is_grad_enabled() and D.requires_grad):
+        if (
+            D.device.type != "cpu"
+            or torch.compiler.is_compiling()
+            or (torch.is_grad_enabled() and D.requires_grad)
+        ):
             return move_matrix(D).to(dtype)
         # compared entry by entry, which is cheap beside d^3: whoever writes into D, and however, is noticed
         if self._formed is None or self._formed[0].dtype != D.dtype or not torch.equal(self._formed[0], D):

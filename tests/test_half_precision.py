@@ -61,7 +61,9 @@ def compared(block: nn.Module, Z: torch.Tensor, dtype: torch.dtype, monkeypatch)
 @pytest.mark.parametrize("tokens", [17, 300])  # on either side of where the fused kernel takes over
 def test_each_half_of_a_layer_is_nearer_than_the_plain_formula(attention, feed, tokens, dtype, monkeypatch):
     torch.manual_seed(0)
-    config = CRATEConfig(dim=96, heads=3, depth=1, image_size=32, patch_size=8, attention=attention, feed=feed)
+    config = CRATEConfig(
+        dim=96, heads=3, depth=1, image_size=32, patch_size=8, attention=attention, feed=feed
+    )
     Z = 3 * torch.randn(4, tokens, 96) + torch.randn(96)
     shares = compared(CRATE(config).blocks[0], Z, dtype, monkeypatch)
     assert shares["attention"] < 0.6, shares
@@ -76,7 +78,10 @@ def test_ista_of_a_trained_network_keeps_its_token(layer):
     Y = nn.functional.layer_norm(torch.randn(8, 65, 192), (192,))
     exact = ista_step(Y.double(), feed.D.double(), feed.step, feed.lam)
     with torch.autocast("cpu", torch.bfloat16):
-        ours, inside = feed(Y), torch.relu(Y @ (torch.eye(192) + feed.step * move_matrix(feed.D)) - feed.step * feed.lam)
+        ours, inside = (
+            feed(Y),
+            torch.relu(Y @ (torch.eye(192) + feed.step * move_matrix(feed.D)) - feed.step * feed.lam),
+        )
     assert ours.dtype == torch.float32
     assert error(ours, exact) < 0.5 * error(inside, exact)
     assert error(ours, exact) < 1.3e-3
@@ -150,7 +155,8 @@ class TestExplicitAttention:
         torch.testing.assert_close(found, expected)
         G = torch.randn_like(expected)
         torch.testing.assert_close(
-            torch.autograd.grad(found, X, G, retain_graph=True), torch.autograd.grad(expected, X, G, retain_graph=True)
+            torch.autograd.grad(found, X, G, retain_graph=True),
+            torch.autograd.grad(expected, X, G, retain_graph=True),
         )
 
     @pytest.mark.parametrize("tokens", [12, 200])

@@ -14,11 +14,11 @@ import torch
 from crate_mini.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
-for _ in range(3):
-    torch.zeros(12_000_000)
+for _ in range(12):
+    torch.ones(12_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    torch.zeros(12_000_000)
+    torch.ones(12_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 

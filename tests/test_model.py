@@ -239,7 +239,7 @@ class TestOperators:
     def test_logits_read_the_class_token_only(self):
         model = tiny()
         Z = torch.rand(2, 17, 32)
-        model.tokens = lambda _: Z
+        model.tokens = lambda *_: Z
         model.blocks = torch.nn.ModuleList()
         before = model(images())
         Z[:, 1:] += 1
@@ -277,7 +277,7 @@ class TestImages:
         seen = []
         model.embed[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         x = torch.arange(3 * 16 * 16).view(1, 3, 16, 16) / 1000
-        model.embed(x)
+        model.embed(model.embed.patches(x))
         expected = []
         for row in (0, 8):
             for column in (0, 8):

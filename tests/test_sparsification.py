@@ -146,7 +146,7 @@ def test_layer_is_the_step_and_starts_as_the_released_one():
     assert layer.D.detach().square().sum(0).mean().item() == pytest.approx(2, abs=0.05)
     assert 6.5 < torch.linalg.matrix_norm(layer.D.detach(), 2).item() ** 2 < 8.5
     Y = normal(2, 3, 256).float()
-    assert torch.equal(layer(Y), ista_step(Y, layer.D, 0.2, 0.05))
+    torch.testing.assert_close(layer(Y), ista_step(Y, layer.D, 0.2, 0.05))
     assert "step=0.2" in repr(layer)
 
 

@@ -206,9 +206,13 @@ def check_operations(answer):
         look = 2 * B * N**2 * d
         slips = {
             around + look + 3 * B * N * d**2: "that is the released code's ISTA, with three products",
-            around + look + 2 * B * N * d**2: "ISTA folds into one matrix: form it once, then one product for each token",
+            around
+            + look
+            + 2 * B * N * d**2: "ISTA folds into one matrix: form it once, then one product for each token",
             around + look + B * N * d**2: "forming the matrix costs d³, once",
-            around + look + B * (N * d**2 + d**3): "all images share the matrix: d³ is paid once for the batch",
+            around
+            + look
+            + B * (N * d**2 + d**3): "all images share the matrix: d³ is paid once for the batch",
             around + 2 * (B * N) ** 2 * d + expected - around - look: "tokens of different images never meet",
             2 * expected: "a multiplication with its addition counts as one",
             expected - look // 2: "attention has two products of N²d: comparing, and gathering",

@@ -11,7 +11,7 @@ function countForward({ dim: d, depth: L, attention, feed }, { patch, side, clas
   const tokens = batch * (patches + 1);
   const ista = tokens * d * d + d ** 3;
   return {
-    patches: batch * all * 3 * patch * patch * d,
+    patches: batch * patches * 3 * patch * patch * d,
     maps: L * (attention === "mssa" ? 2 : 4) * tokens * d * d,
     attention: L * 2 * tokens * (patches + 1) * d,
     feed: L * (feed === "ista" ? ista : 8 * tokens * d * d),

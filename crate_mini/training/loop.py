@@ -22,6 +22,7 @@ from crate_mini import distributed
 from crate_mini.checkpoints import save_model
 from crate_mini.data.imageset import ImageSet
 from crate_mini.data.streaming import Feed, ImageStream
+from crate_mini.memory import keep_freed_memory
 from crate_mini.model import CRATE
 from crate_mini.training.augmentation import _draw, augment, draw_patches
 from crate_mini.training.callbacks import _Pace
@@ -107,6 +108,8 @@ def train(
         raise ValueError(f"{world} processes cannot share a batch of {batch_size} images equally; change one")
     steps = len(train_set) // batch_size
     marks = _marks(save_at, recipe.epochs * steps, out)
+    if device.type == "cpu":
+        keep_freed_memory()
     model.to(device)
     optimizer = make_optimizer(model, recipe)
     identity = {"recipe": asdict(recipe), "config": model.config.to_dict(), "data": _fingerprint(train_set)}
