@@ -1,20 +1,33 @@
-"""Recipes by name: the papers', those of the shipped weights, and the full list that waits for a GPU.
+"""Recipes: a small table of base recipes, and runs of them with structured ids.
 
-A :class:`NamedRecipe` is all that a training needs besides the images: model, data set, sizes and a
-:class:`~crate_mini.training.Recipe`. ``crate-mini train --recipe NAME`` runs one; flags given beside it win.
+A *base recipe* names the data, the sizes, the settings of a training, and the model that it is for unless told
+otherwise: the papers' four, and the book's own. A *run* is a base recipe with a model, a seed and any changed
+fields; its :class:`RunId` reads ``recipe/model/seed/changes``:
+
+    animals/crate_mini/s0
+    all_classes/crate_mini/s1/heads=3
+    animals/vit_mini/s0/lr=0.00015,optimizer=lion,weight_decay=0.5
+
+A *sweep* is a list of runs, each with the name that its weights and results are kept by. ``crate-mini train --recipe
+ID`` trains one run, ``crate-mini train --sweep NAME`` a whole sweep; flags given beside them win.
 """
 
 from __future__ import annotations
 
+import difflib
+import math
 import shlex
+import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Union, get_args, get_origin, get_type_hints
+from urllib.parse import quote, unquote
 
 import torch
 
-from crate_mini.model import CRATE, create_model
+from crate_mini.model import CRATE, CRATEConfig, create_model, model_names
 from crate_mini.training import Recipe
 
 ON_THE_WAY = (0.02, 0.05, 0.2, 0.5)
@@ -23,10 +36,10 @@ ON_THE_WAY = (0.02, 0.05, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class NamedRecipe:
-    """A recipe with the model and the data it is for.
+    """All that a training needs besides the images: a base recipe as it is, or with what a run changes.
 
     Attributes:
-        name: what :func:`get_recipe` knows it by; for the shipped families, the name of the weights.
+        name: of the base recipe.
         model: a name that :func:`~crate_mini.model.create_model` knows.
         data: a name that :func:`crate_mini.data.load` knows.
         recipe: how.
@@ -50,44 +63,236 @@ class NamedRecipe:
     source: str = "this book"
     differs: str = ""
 
+    @property
+    def run(self) -> RunId:
+        """What this is called: the base recipe, the model, the seed, and all that differs from the base."""
+        base, changes = _BASES[self.name], dict(self.settings)
+        changes |= {k: getattr(self, k) for k in _OUTER if getattr(self, k) != getattr(base, k)}
+        changes |= {
+            k: getattr(self.recipe, k) for k in _INNER if getattr(self.recipe, k) != getattr(base.recipe, k)
+        }
+        return RunId(self.name, self.model, self.recipe.seed, changes)
+
     def create_model(self, num_classes: int) -> CRATE:
         """The model at its start: the same numbers, for the same seed, as ``crate-mini train`` starts from."""
         torch.manual_seed(self.recipe.seed)
         sizes = {"image_size": self.image_size, "patch_size": self.patch_size, "num_classes": num_classes}
         return create_model(self.model, **sizes, **self.settings)
 
-    def command(self, out: str | None = None) -> str:
-        """The command that trains it."""
-        return shlex.join(["crate-mini", "train", "--recipe", self.name, "--out", out or f"runs/{self.name}"])
+
+# --- ids -------------------------------------------------------------------------------------------------------------
+
+# What a run may change, by the kind of its values. A model and a seed have places of their own in an id; how many
+# classes there are, the data say.
+_INNER = {k: v for k, v in get_type_hints(Recipe).items() if k != "seed"}
+_OUTER = {"data": str, "image_size": int, "patch_size": int, "start": str | None}
+_SHAPE = {
+    k: v
+    for k, v in get_type_hints(CRATEConfig).items()
+    if k not in ("image_size", "patch_size", "num_classes", "mean", "std")
+}
+SETTINGS: Mapping[str, Any] = MappingProxyType(_OUTER | _INNER | _SHAPE)
+"""Every field that a run may change, with the type of its values."""
 
 
-def get_recipe(name: str, **changes: Any) -> NamedRecipe:
-    """A recipe by name, with any field of it, or of its :class:`~crate_mini.training.Recipe`, changed.
+@dataclass(frozen=True)
+class RunId:
+    """Which training: a base recipe, a model, a seed, and what is changed.
 
-    For example ``get_recipe("imagenet1k_lion", model="crate_tiny", batch_size=512)``.
+    Equal trainings have equal ids: changes that say what the base recipe says anyway are left out, and the rest is
+    sorted. ``RunId.parse(str(run)) == run`` for every run.
+
+    Attributes:
+        recipe: name of a base recipe.
+        model: a name that :func:`~crate_mini.model.create_model` knows; by default the recipe's.
+        seed: of weights, order and crops.
+        changes: field and value of each change, of :data:`SETTINGS`.
 
     Raises:
-        ValueError: unknown name or field.
+        ValueError: unknown recipe, model or field, or a value that the field cannot have.
     """
-    if name not in _RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; known are {', '.join(_RECIPES)}")
-    inner = {f.name for f in fields(Recipe)}
-    outer = {f.name for f in fields(NamedRecipe)} - {"name", "recipe"}
-    if unknown := set(changes) - inner - outer:
-        raise ValueError(
-            f"a recipe has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(inner | outer))}"
+
+    recipe: str
+    model: str = ""
+    seed: int = 0
+    changes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        base = _base(self.recipe)
+        model = self.model or base.model
+        if model not in model_names():
+            raise ValueError(f"unknown model {model!r}; known are {', '.join(model_names())}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be a whole number from 0 on, got {self.seed!r}")
+        if unknown := set(self.changes) - set(SETTINGS):
+            raise ValueError(
+                f"a recipe has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(SETTINGS))}, model, seed"
+            )
+        same = {k: getattr(base, k) for k in _OUTER} | {k: getattr(base.recipe, k) for k in _INNER}
+        kept = {k: v for k, v in sorted(self.changes.items()) if k not in same or v != same[k]}
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "changes", MappingProxyType(kept))
+        self._resolved()
+
+    @classmethod
+    def parse(cls, text: str) -> RunId:
+        """The run that ``str`` would write so. Of the four parts all but the first may be left out, from the end.
+
+        Raises:
+            ValueError: it is no such id; the message says which part is wrong.
+        """
+        recipe, *rest = text.split("/", 3)
+        model, seed, changes = [*rest, *("", "s0", "")[len(rest) :]]
+        if not (seed[:1] == "s" and seed[1:].isascii() and seed[1:].isdecimal()):
+            raise ValueError(f"the third part of {text!r} must be a seed such as s0, got {seed!r}")
+        pairs = [read_setting(change) for change in changes.split(",")] if changes else []
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError(f"{text!r} changes a field twice")
+        return cls(recipe, model, int(seed[1:]), dict(pairs))
+
+    def __str__(self) -> str:
+        changes = ",".join(f"{name}={_written(value)}" for name, value in self.changes.items())
+        return "/".join([self.recipe, self.model, f"s{self.seed}", *([changes] if changes else [])])
+
+    @property
+    def name(self) -> str:
+        """What weights, logs and results of the run are kept by: the name in its sweep, otherwise the id itself."""
+        return _names().get(self) or str(self).replace("/", "-")
+
+    @property
+    def network(self) -> RunId:
+        """The first training of the same kind: what runs have in common that differ in the seed alone."""
+        return replace(self, seed=0)
+
+    def command(self, out: str | None = None) -> str:
+        """The command that trains it."""
+        return shlex.join(["crate-mini", "train", "--recipe", str(self), "--out", out or f"runs/{self.name}"])
+
+    def _resolved(self) -> NamedRecipe:
+        """The base recipe with the run's changes."""
+        base = _base(self.recipe)
+        inner, outer, shape = (
+            {k: v for k, v in self.changes.items() if k in kind} for kind in (_INNER, _OUTER, _SHAPE)
         )
-    named = _RECIPES[name]
-    recipe = replace(named.recipe, **{k: v for k, v in changes.items() if k in inner})
-    return replace(named, recipe=recipe, **{k: v for k, v in changes.items() if k in outer})
+        return replace(
+            base, model=self.model, recipe=replace(base.recipe, seed=self.seed, **inner), **outer,
+            settings=MappingProxyType(shape),
+        )  # fmt: skip
+
+
+def read_setting(text: str) -> tuple[str, Any]:
+    """Field and value of ``lr=1e-3``, ``crop_area=0.15:1``, ``clip_norm=none``, ``flip=false``, ``heads=3``.
+
+    Raises:
+        ValueError: unknown field, or a value of another type than the field has.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"expected FIELD=VALUE, such as lr=1e-3, got {text!r}")
+    if name not in SETTINGS:
+        close = difflib.get_close_matches(name, SETTINGS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(SETTINGS)}"
+        raise ValueError(f"a recipe has no field {name!r}; {hint}")
+    kind_of = SETTINGS[name]
+    kinds = get_args(kind_of) if get_origin(kind_of) in (Union, types.UnionType) else (kind_of,)
+    for kind in sorted(kinds, key=lambda kind: kind is not types.NoneType):  # any text is a word, also none
+        try:
+            return name, _read(kind, value)
+        except ValueError:
+            continue
+    wanted = " or ".join(_WANTED.get(kind, "two numbers, such as 0.45:1") for kind in kinds)
+    raise ValueError(f"{name} wants {wanted}, got {value!r}")
+
+
+_WANTED = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a word", types.NoneType: "none",
+}  # fmt: skip
+
+
+def _read(kind: Any, text: str) -> Any:
+    """A value of this type. Raises ValueError where the text is none."""
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ValueError
+        return text == "true"
+    if kind is types.NoneType:
+        if text != "none":
+            raise ValueError
+        return None
+    if get_origin(kind) is tuple:
+        parts = text.split(":")
+        return tuple(_read(part, t) for part, t in zip(get_args(kind), parts, strict=True))
+    found = unquote(text) if kind is str else kind(text)
+    if kind is float and not math.isfinite(found):
+        raise ValueError
+    return found
+
+
+def _written(value: Any) -> str:
+    """A value as :func:`read_setting` reads it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ":".join(map(_written, value))
+    if isinstance(value, str):
+        return quote(value, safe="/")  # a comma parts changes
+    return repr(int(value) if float(value).is_integer() else value)
+
+
+# --- looking up ------------------------------------------------------------------------------------------------------
+
+
+def get_recipe(run: str | RunId, **changes: Any) -> NamedRecipe:
+    """A recipe by the name of a base recipe, by a run's id or by the name that a run is kept by, with changes.
+
+    For example ``get_recipe("imagenet1k_lion", model="crate_tiny", batch_size=512)``,
+    ``get_recipe("all_classes/crate_mini/s1/heads=3")``, ``get_recipe("crate_mini_animals")``.
+
+    Raises:
+        ValueError: unknown name or field, or a value that the field cannot have.
+    """
+    run = find_run(run) if isinstance(run, str) else run
+    model, seed = changes.pop("model", run.model), changes.pop("seed", run.seed)
+    return RunId(run.recipe, model, seed, {**run.changes, **changes})._resolved()
+
+
+def find_run(name: str) -> RunId:
+    """The run of an id, or of a name that a run is kept by (:attr:`RunId.name`).
+
+    Raises:
+        ValueError: neither.
+    """
+    return _runs().get(name) or RunId.parse(name)
+
+
+def list_runs() -> dict[str, RunId]:
+    """The runs of all sweeps by the names that they are kept by: what :attr:`RunId.name` says, the other way round."""
+    return dict(_runs())
 
 
 def list_recipes() -> dict[str, NamedRecipe]:
-    """Every recipe by its name."""
-    return dict(_RECIPES)
+    """Every base recipe by its name."""
+    return dict(_BASES)
 
 
-# --- the papers' -----------------------------------------------------------------------------------------------------
+def get_sweep(name: str) -> dict[str, RunId]:
+    """The runs of a sweep, the most valuable first, by the names that they are kept by.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in SWEEPS:
+        raise ValueError(f"unknown sweep {name!r}; known are {', '.join(SWEEPS)}")
+    return dict(SWEEPS[name]())
+
+
+def _base(name: str) -> NamedRecipe:
+    if name not in _BASES:
+        raise ValueError(f"unknown recipe {name!r}; known are {', '.join(_BASES)}")
+    return _BASES[name]
+
+
+# --- base recipes: the papers' ---------------------------------------------------------------------------------------
 
 _OURS = (
     "Weight decay acts on matrices only; the learning rate moves every step; bfloat16 in place of fp16 with a scaler; "
@@ -147,172 +352,201 @@ def _papers() -> Iterator[NamedRecipe]:
     )  # fmt: skip
 
 
-# --- the full list on Tiny-ImageNet, for a GPU -----------------------------------------------------------------------
+# --- base recipes: the book's ----------------------------------------------------------------------------------------
+
+LION: Mapping[str, Any] = MappingProxyType({"optimizer": "lion", "lr": 1.5e-4, "weight_decay": 0.5})
+"""The papers' optimiser and decay, with a step for batches of 64."""
 
 
-def _tiny_imagenet() -> Iterator[NamedRecipe]:
-    """All 200 classes at the segmentation paper's width 384, 6 heads, depth 12; patch 4 on 64 pixels, a 16 x 16 grid.
+def _ours() -> Iterator[NamedRecipe]:
+    """The book's own, all on images of 64 pixels.
 
-    One recipe for all: AdamW at the book's learning rate for a batch of 128, doubled with the batch's square root
-    for 512; 100 epochs; crops from a quarter of the image on. The ViT of width 192 has CRATE's number of
-    parameters, ``vit_wide`` its width.
+    ``flagship``: all 200 classes of Tiny-ImageNet at the segmentation paper's width 384, 6 heads, depth 12; patch 4,
+    a 16 x 16 grid, a quarter of the patches a step; hours of one CPU core.
+
+    ``tiny_imagenet``: the same networks for one modern GPU. AdamW at the book's learning rate for a batch of 128,
+    doubled with the batch's square root for 512; 100 epochs of all patches; crops from a quarter of the image on.
+
+    ``all_classes``: all 200 classes at the book's own size, patch 8; half an hour of one core.
+
+    ``animals``: 25 animals of Tiny-ImageNet. A step looks at three patches in ten in bfloat16, which is what makes
+    twenty epochs of many networks fit into hours of a CPU. ``animals_long``: 30 epochs on all patches.
+    ``animals_lion``: three times as long as ``animals``, by the papers' optimiser.
+
+    ``embedded``: drawn animals, minutes on two cores. Chapter 06 trains it on the page, on half of the patches.
+
+    ``finetune_mini``: from shipped weights to the breeds of cats and dogs.
     """
-    recipe = Recipe(
+    sizes = {"image_size": 64, "patch_size": 8}
+    flagship = Recipe(
+        epochs=9, batch_size=64, warmup_epochs=0.5, keep_patches=0.25, precision="bfloat16", **LION
+    )
+    shared = {"data": "tiny-imagenet", "save_at": ON_THE_WAY} | sizes | {"patch_size": 4}
+    yield NamedRecipe("flagship", "crate_small_8", recipe=flagship, **shared)
+    gpu = Recipe(
         epochs=100, batch_size=512, lr=2e-3, weight_decay=0.05, warmup_epochs=5.0, label_smoothing=0.1,
         crop_area=(0.25, 1.0), clip_norm=1.0, compile=True,
     )  # fmt: skip
-    networks = {
-        "crate": "crate_small_8",
-        "vit": "vit_tiny_8",
-        "crate_mhsa": "crate_mhsa_small_8",
-        "crate_mlp": "crate_mlp_small_8",
-        "vit_wide": "vit_wide_small_8",
-    }
-    shared = {"data": "tiny-imagenet", "image_size": 64, "patch_size": 4}
-    for short, model in networks.items():
-        for seed in range(3):
-            yield NamedRecipe(
-                f"tiny_imagenet_{short}{_suffix(seed)}", model, recipe=replace(recipe, seed=seed), **shared,
-                save_at=ON_THE_WAY if (short, seed) == ("crate", 0) else (),
-            )  # fmt: skip
-    for depth in (3, 6, 9):
-        yield NamedRecipe(
-            f"tiny_imagenet_crate_depth{depth}", networks["crate"], recipe=recipe, **shared,
-            settings=MappingProxyType({"depth": depth}),
-        )  # fmt: skip
+    yield NamedRecipe("tiny_imagenet", "crate_small_8", recipe=gpu, **shared)
+    every = replace(flagship, keep_patches=0.3)
+    yield NamedRecipe("all_classes", "crate_mini", "tiny-imagenet", recipe=every, **sizes)
 
-
-# --- all 200 classes, on a part of the patches -----------------------------------------------------------------------
-
-# the papers' optimiser and decay, with a step for batches of 64
-LION: Mapping[str, Any] = MappingProxyType({"optimizer": "lion", "lr": 1.5e-4, "weight_decay": 0.5})
-
-
-def _all_classes() -> Iterator[NamedRecipe]:
-    """All 200 classes by the papers' optimiser, on a part of the patches.
-
-    CRATE and the ViT of as many parameters, each with six heads and with three. ``*_mini*_all_lion_s0`` and further
-    seeds: the book's own size, patch 8 on 64 pixels, half an hour each on one core of a CPU.
-    ``crate_small*_all_lion_s0`` and ``vit_tiny*_all_lion_s0``: the segmentation paper's width, patch 4, for a GPU;
-    not run yet.
-    """
-    mini = Recipe(
-        epochs=9, batch_size=64, warmup_epochs=0.5, keep_patches=0.3, precision="bfloat16", **LION
-    )  # fmt: skip
-    small = Recipe(
-        epochs=40, batch_size=512, warmup_epochs=2.0, crop_area=(0.25, 1.0), keep_patches=0.25, compile=True,
-        **{**LION, "lr": 2e-4},
-    )  # fmt: skip
-    sizes = (("crate_mini", "vit_mini", 8, mini), ("crate_small_8", "vit_tiny_8", 4, small))
-    for seed in range(3):
-        for crate, vit, patch_size, recipe in sizes:
-            for model, mark, heads in ((crate, "", 6), (crate, "_heads3", 3), (vit, "", 3), (vit, "_6", 6)):
-                yield NamedRecipe(
-                    f"{model.removesuffix('_8')}{mark}_all_lion_s{seed}", model, "tiny-imagenet",
-                    recipe=replace(recipe, seed=seed), image_size=64, patch_size=patch_size,
-                    settings=MappingProxyType({"heads": heads}),
-                )  # fmt: skip
-
-
-# --- what two CPU cores can carry: the shipped weights ---------------------------------------------------------------
-
-
-def _animals() -> Iterator[NamedRecipe]:
-    """The shipped weights of 25 animals of Tiny-ImageNet, patch 8 on 64 pixels.
-
-    ``crate_mini_animals`` and ``vit_mini_animals``: 30 epochs on all patches, the pair that most chapters look at.
-
-    ``*_animals_s0`` and further seeds: the family under one recipe, for comparisons. A step looks at three patches in
-    ten (``keep_patches``) in bfloat16, which is what makes twenty epochs of many networks fit into hours of a CPU.
-
-    ``*_animals_lion_s0`` and further seeds: three times as long, by the papers' optimiser; the ViT also with
-    CRATE's six heads, and CRATE with the ViT's three, which costs it no parameter.
-
-    The cards of the weights repeat every number.
-    """
-    shared = {"data": "tiny-imagenet-animals", "image_size": 64, "patch_size": 8}
+    few = {"model": "crate_mini", "data": "tiny-imagenet-animals"} | sizes
+    family = Recipe(epochs=20, batch_size=64, warmup_epochs=1.0, keep_patches=0.3, precision="bfloat16")
+    yield NamedRecipe("animals", recipe=family, save_at=ON_THE_WAY, **few)
     longer = Recipe(epochs=30, batch_size=128, lr=1e-3, warmup_epochs=2.0, compile=True)
-    for model in ("crate_mini", "vit_mini"):
-        yield NamedRecipe(f"{model}_animals", model, recipe=longer, **shared)
-    recipe = Recipe(epochs=20, batch_size=64, warmup_epochs=1.0, keep_patches=0.3, precision="bfloat16")
-    seeds = {"crate_mini": 3, "vit_mini": 3, "vit_mini_6": 1, "crate_mhsa_mini": 3, "crate_mlp_mini": 3}
-    seeds |= {"vit_wide_mini": 1, "crate_mini_depth2": 1, "crate_mini_depth4": 1, "crate_mini_depth6": 1}
-    for model, count in seeds.items():
-        for seed in range(count):
-            yield NamedRecipe(
-                f"{model}_animals_s{seed}", model, recipe=replace(recipe, seed=seed), **shared,
-                save_at=ON_THE_WAY if (model, seed) == ("crate_mini", 0) else (),
-            )  # fmt: skip
-    lion = replace(recipe, epochs=60, warmup_epochs=2.0, **LION)
-    for model in ("crate_mini", "vit_mini", "vit_mini_6"):
-        for seed in range(3):
-            yield NamedRecipe(
-                f"{model}_animals_lion_s{seed}", model, recipe=replace(lion, seed=seed), **shared
-            )
-    yield NamedRecipe(
-        "crate_mini_heads3_animals_lion_s0", "crate_mini", recipe=lion, **shared,
-        settings=MappingProxyType({"heads": 3}),
-    )  # fmt: skip
-    for dim in (96, 288):
-        yield NamedRecipe(
-            f"crate_mini_width{dim}_animals_s0", "crate_mini", recipe=recipe, **shared,
-            settings=MappingProxyType({"dim": dim}),
-        )  # fmt: skip
+    yield NamedRecipe("animals_long", recipe=longer, **few)
+    yield NamedRecipe("animals_lion", recipe=replace(family, epochs=60, warmup_epochs=2.0, **LION), **few)
 
-
-def _variants() -> Iterator[NamedRecipe]:
-    """The family's recipe with one setting changed, to see what that does to the maps; not shipped.
-
-    ``*_classes`` and ``*_patch4`` go by Lion; compare them with ``*_lion``.
-
-    ``*_classes``: Lion, and 3 epochs of all 200 classes, a fifth more steps than 20 epochs of 25 classes.
-    ``*_crops``: crops from 15 % of the image on, instead of 45 %. ``*_decay``: ten times the weight decay. ``*_lion``:
-    the papers' optimiser, with its usual smaller step and larger decay. ``*_patch4``: Lion, and patches of 4 pixels, a
-    grid of 16 by 16, half as large a share of them in a step. ``*_tuned``: the finished network for three more epochs
-    on all patches.
-    """
-    for model in ("crate_mini", "vit_mini"):
-        recipe = next(r.recipe for r in _animals() if r.name == f"{model}_animals_s0")
-        changes: dict[str, dict[str, Any]] = {
-            "classes": {"epochs": 3, "warmup_epochs": 0.2, **LION},
-            "crops": {"crop_area": (0.15, 1.0)},
-            "decay": {"weight_decay": 0.5},
-            "lion": LION,
-            "patch4": {"keep_patches": 0.15, **LION},
-            "tuned": {"epochs": 3, "lr": 2e-4, "warmup_epochs": 0.2, "keep_patches": 1.0},
-        }
-        for variant, changed in changes.items():
-            yield NamedRecipe(
-                f"{model}_{variant}", model, recipe=replace(recipe, **changed), image_size=64,
-                data="tiny-imagenet" if variant == "classes" else "tiny-imagenet-animals",
-                patch_size=4 if variant == "patch4" else 8,
-                start=f"{model}_animals_s0" if variant == "tuned" else None,
-            )  # fmt: skip
-
-
-def _small() -> Iterator[NamedRecipe]:
-    """The embedded set's, minutes on two cores, and fine-tuning from shipped weights.
-
-    ``embedded_live`` is what chapter 06 trains on the page, on half of the patches a step. ``*_embedded`` are shipped
-    weights, trained on all patches.
-    """
     live = Recipe(epochs=14, batch_size=32, lr=2e-3, warmup_epochs=1.0, crop_area=(0.6, 1.0))
-    shared = {"data": "embedded", "image_size": 64, "patch_size": 8}
-    yield NamedRecipe("embedded_live", "crate_nano", recipe=replace(live, keep_patches=0.5), **shared)
-    for model in ("crate_nano", "vit_nano"):
-        for seed in range(3):
-            yield NamedRecipe(
-                f"{model}_embedded{_suffix(seed)}", model, recipe=replace(live, seed=seed), **shared
-            )
+    yield NamedRecipe("embedded", "crate_nano", "embedded", recipe=live, **sizes)
+    tuning = Recipe(epochs=12, batch_size=64, lr=3e-4, warmup_epochs=1.0, crop_area=(0.45, 1.0))
     yield NamedRecipe(
-        "finetune_mini", "crate_mini", "pets", image_size=64, patch_size=8, start="crate_mini_animals",
-        recipe=Recipe(epochs=12, batch_size=64, lr=3e-4, warmup_epochs=1.0, crop_area=(0.45, 1.0)),
-    )  # fmt: skip
+        "finetune_mini", "crate_mini", "pets", recipe=tuning, start="crate_mini_animals", **sizes
+    )
 
 
-def _suffix(seed: int) -> str:
-    return f"_s{seed}" if seed else ""
+_BASES = {base.name: base for group in (_papers, _ours) for base in group()}
 
 
-_GROUPS = (_papers, _tiny_imagenet, _all_classes, _animals, _variants, _small)
-_RECIPES = {r.name: r for group in _GROUPS for r in group()}
+# --- sweeps: which runs there are, and the names that they are kept by -----------------------------------------------
+
+Named = Iterator[tuple[str, RunId]]
+SMALL: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "crate": ("crate_small_8", {}),
+        "vit": ("vit_tiny_8", {"heads": 6}),
+        "crate_mhsa": ("crate_mhsa_small_8", {}),
+        "crate_mlp": ("crate_mlp_small_8", {}),
+        "vit_wide": ("vit_wide_small_8", {}),
+    }
+)
+"""The networks of the segmentation paper's width by short names: CRATE; the ViT of as many parameters, with as many
+heads; one operator exchanged; both exchanged, the ViT of CRATE's width."""
+
+
+def _flagship() -> Named:
+    """The pair with three seeds, then the others with one, then their other seeds."""
+    pair, others = ("crate", "vit"), ("crate_mhsa", "crate_mlp", "vit_wide")
+    for names, seeds in ((pair, (0, 1, 2)), (others, (0, 1, 2))):
+        for seed in seeds:
+            for name in names:
+                model, changes = SMALL[name]
+                yield f"flagship_{name}_s{seed}", RunId("flagship", model, seed, changes)
+
+
+def _tiny_imagenet() -> Named:
+    """The networks with one seed, depths between, two more seeds; the ViT has three heads."""
+    name = "tiny_imagenet"
+    models = {short: model for short, (model, _) in SMALL.items()}
+    for short in ("crate", "vit", "crate_mhsa", "crate_mlp"):
+        yield f"{name}_{short}", RunId(name, models[short])
+    for depth in (3, 6, 9):
+        yield f"{name}_crate_depth{depth}", RunId(name, models["crate"], 0, {"depth": depth})
+    yield f"{name}_vit_wide", RunId(name, models["vit_wide"])
+    for seed in (1, 2):
+        for short, model in models.items():
+            yield f"{name}_{short}_s{seed}", RunId(name, model, seed)
+
+
+def _all_classes() -> Named:
+    """CRATE and the ViT of as many parameters, each with six heads and with three."""
+    for seed in range(3):
+        for label, model, heads in (
+            ("crate_mini", "crate_mini", 6), ("crate_mini_heads3", "crate_mini", 3),
+            ("vit_mini", "vit_mini", 3), ("vit_mini_6", "vit_mini_6", 6),
+        ):  # fmt: skip
+            changes = {"heads": heads} if label == "crate_mini_heads3" else {}
+            yield f"{label}_all_lion_s{seed}", RunId("all_classes", model, seed, changes)
+
+
+def _animals_pair() -> Named:
+    """The pair that most chapters look at."""
+    for model in ("crate_mini", "vit_mini"):
+        yield f"{model}_animals", RunId("animals_long", model)
+
+
+def _animals_family() -> Named:
+    """One recipe for all: CRATE and the ViT of as many parameters; operators; heads; depth; width; more seeds."""
+    for model in (
+        "crate_mini", "vit_mini", "crate_mhsa_mini", "crate_mlp_mini", "vit_wide_mini", "vit_mini_6",
+        "crate_mini_depth2", "crate_mini_depth4", "crate_mini_depth6",
+    ):  # fmt: skip
+        yield f"{model}_animals_s0", RunId("animals", model)
+    for dim in (96, 288):  # 192 is the family's
+        yield f"crate_mini_width{dim}_animals_s0", RunId("animals", "crate_mini", 0, {"dim": dim})
+    for seed in (1, 2):
+        for model in ("crate_mini", "vit_mini", "crate_mhsa_mini", "crate_mlp_mini"):
+            yield f"{model}_animals_s{seed}", RunId("animals", model, seed)
+
+
+def _animals_lion() -> Named:
+    """By Lion: CRATE, the ViT with its three heads and with CRATE's six; CRATE with three, which costs nothing."""
+    for seed in range(3):
+        for model in ("crate_mini", "vit_mini", "vit_mini_6"):
+            yield f"{model}_animals_lion_s{seed}", RunId("animals_lion", model, seed)
+    yield "crate_mini_heads3_animals_lion_s0", RunId("animals_lion", "crate_mini", 0, {"heads": 3})
+
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "classes": {"data": "tiny-imagenet", "epochs": 3, "warmup_epochs": 0.2, **LION},
+        "crops": {"crop_area": (0.15, 1.0)},
+        "decay": {"weight_decay": 0.5},
+        "lion": LION,
+        "patch4": {"patch_size": 4, "keep_patches": 0.15, **LION},
+        "tuned": {"epochs": 3, "lr": 2e-4, "warmup_epochs": 0.2, "keep_patches": 1.0},
+    }
+)
+"""One setting of ``animals`` changed, to see what that does to the maps.
+
+``classes``: Lion, and 3 epochs of all 200 classes, a fifth more steps than 20 epochs of 25 classes. ``crops``: crops
+from 15 % of the image on, instead of 45 %. ``decay``: ten times the weight decay. ``lion``: the papers' optimiser, with
+its usual smaller step and larger decay. ``patch4``: Lion, and patches of 4 pixels, a grid of 16 by 16, half as large a
+share of them in a step. ``tuned``: the finished network for three more epochs on all patches. Those by Lion compare
+with ``lion``.
+"""
+
+
+def _variants() -> Named:
+    """CRATE and the ViT of as many parameters under every variant; not shipped."""
+    for variant, changes in VARIANTS.items():
+        for model in ("crate_mini", "vit_mini"):
+            start = {"start": f"{model}_animals_s0"} if variant == "tuned" else {}
+            yield f"{model}_{variant}", RunId("animals", model, 0, {**changes, **start})
+
+
+def _embedded() -> Named:
+    """Shipped weights of drawn animals, for the chapter on heads."""
+    for seed in range(3):
+        for model in ("crate_nano", "vit_nano"):
+            yield f"{model}_embedded{f'_s{seed}' if seed else ''}", RunId("embedded", model, seed)
+
+
+SWEEPS = MappingProxyType(
+    {
+        "flagship": _flagship,
+        "tiny_imagenet": _tiny_imagenet,
+        "all_classes": _all_classes,
+        "animals_pair": _animals_pair,
+        "animals_family": _animals_family,
+        "animals_lion": _animals_lion,
+        "variants": _variants,
+        "embedded": _embedded,
+    }
+)
+"""Every sweep by its name, as :func:`get_sweep` knows it."""
+
+
+@cache
+def _runs() -> Mapping[str, RunId]:
+    """Every run of a sweep by the name that it is kept by; and what chapter 06 trains on the page."""
+    live = RunId("embedded", "crate_nano", 0, {"keep_patches": 0.5})
+    return MappingProxyType(
+        {name: run for runs in SWEEPS.values() for name, run in runs()} | {"embedded_live": live}
+    )
+
+
+@cache
+def _names() -> Mapping[RunId, str]:
+    return MappingProxyType({run: name for name, run in _runs().items()})

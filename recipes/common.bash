@@ -1,9 +1,9 @@
-# Read by the scripts of this folder. They train a list of recipes (crate_mini/recipes.py), one after the other;
+# Read by the scripts of this folder. They train runs of the recipes in crate_mini/recipes.py, one after the other;
 # run again after a stop, they go on where they were.
 #
 #   --rehearse     one epoch of 64 images of the embedded set for each: seconds to a minute, on any machine
 #   --show         print the commands, run nothing
-#   --only NAME    this recipe alone
+#   --only RUN     this run alone, by its id (animals/crate_mini/s0) or the name of its folder (crate_mini_animals_s0)
 #
 # From the environment: RUNS, the folder that results go to (runs); CRATE_MINI_DATA, the folder of the data sets;
 # GPUS, how many this machine has (1).
@@ -15,14 +15,14 @@ while (($#)); do
     case $1 in
         --rehearse) rehearse=(--rehearse) runs=$runs/rehearsal ;;
         --show) show=yes ;;
-        --only) only=${2:?--only needs the name of a recipe} && shift ;;
-        *) echo "$0: no such option: $1 (there are --rehearse, --show, --only NAME)" >&2 && exit 2 ;;
+        --only) only=${2:?--only needs a run} && shift ;;
+        *) echo "$0: no such option: $1 (there are --rehearse, --show, --only RUN)" >&2 && exit 2 ;;
     esac
     shift
 done
-trap '[[ -z $only || -n ${found:-} ]] || { echo "$0 has no recipe $only" >&2; exit 2; }' EXIT
+trap '[[ -z $only || -n ${found:-} ]] || { echo "$0 has no run $only" >&2; exit 2; }' EXIT
 
-run() { # COMMAND...: run it, or show it
+show_or_run() { # COMMAND...
     if [[ $show == yes ]]; then
         local words
         words=$(printf '%q ' "$@")
@@ -32,12 +32,19 @@ run() { # COMMAND...: run it, or show it
     fi
 }
 
-train() { # RECIPE [FLAGS]: train it, unless that is done
-    local name=$1 start=(crate-mini)
-    shift
-    [[ -z $only || $only == "$name" ]] || return 0
+train() { # RUN NAME [FLAGS]: train it to the folder NAME, unless that is done
+    local run=$1 name=$2 start=(crate-mini)
+    shift 2
+    [[ -z $only || $only == "$run" || $only == "$name" ]] || return 0
     found=yes
     [[ $show == yes || ! -f $runs/$name/model.json ]] || return 0
     ((gpus == 1)) || start=(torchrun --nproc-per-node "$gpus" -m crate_mini.cli)
-    run "${start[@]}" train --recipe "$name" "${rehearse[@]}" "$@" --out "$runs/$name"
+    show_or_run "${start[@]}" train --recipe "$run" "${rehearse[@]}" "$@" --out "$runs/$name" </dev/null
+}
+
+sweep() { # SWEEP [FLAGS]: train every run of it
+    local list run name
+    list=$(crate-mini train --sweep "$1" --list)
+    shift
+    while read -r run name; do train "$run" "$name" "$@"; done <<<"$list"
 }

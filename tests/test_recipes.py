@@ -1,10 +1,12 @@
-"""Recipes by name: what the papers say, what the cards of all trainings say, and flags that win over both."""
+"""Recipes, runs and sweeps: what the papers say, what the cards of all trainings say, and flags that win over both."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -13,13 +15,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from crate_mini import data
+from crate_mini import data, recipes
 from crate_mini.checkpoints import list_pretrained
 from crate_mini.cli import main, parser
-from crate_mini.cli.train import _filled_in
-from crate_mini.model import count_parameters, create_model
+from crate_mini.cli.train import _filled_in, _model
+from crate_mini.model import CRATEConfig, count_parameters, create_model, model_names
 from crate_mini.provenance import read_result
-from crate_mini.recipes import ON_THE_WAY, get_recipe, list_recipes
+from crate_mini.recipes import (
+    ON_THE_WAY,
+    SETTINGS,
+    SWEEPS,
+    RunId,
+    find_run,
+    get_recipe,
+    get_sweep,
+    list_recipes,
+    list_runs,
+    read_setting,
+)
 from crate_mini.training import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,30 +77,139 @@ class TestPapers:
         assert get_recipe("imagenet1k_lion").recipe.crop_area == (0.08, 1.0)
 
 
-class TestTinyImageNet:
-    def test_one_recipe_for_all(self):
-        family = {n: r for n, r in list_recipes().items() if n.startswith("tiny_imagenet")}
-        assert len(family) == 5 * 3 + 3
+class TestRunId:
+    @pytest.mark.parametrize(
+        ("text", "run"),
+        [
+            ("animals/crate_mini/s0", RunId("animals")),
+            ("all_classes/vit_mini_6/s2", RunId("all_classes", "vit_mini_6", 2)),
+            ("all_classes/crate_mini/s1/heads=3", RunId("all_classes", "crate_mini", 1, {"heads": 3})),
+            (
+                "animals/vit_mini/s0/crop_area=0.15:1,flip=false,lr=0.0002",
+                RunId("animals", "vit_mini", 0, {"lr": 2e-4, "flip": False, "crop_area": (0.15, 1.0)}),
+            ),
+            (
+                "finetune_mini/crate_mini/s0/start=runs/a%2C b%25/model.safetensors".replace(" ", "%20"),
+                RunId("finetune_mini", changes={"start": "runs/a, b%/model.safetensors"}),
+            ),
+            (
+                "tiny_imagenet/crate_small_8/s0/clip_norm=none",
+                RunId("tiny_imagenet", changes={"clip_norm": None}),
+            ),
+        ],
+    )
+    def test_text_and_back(self, text, run):
+        assert str(run) == text
+        assert RunId.parse(text) == run
+        assert hash(RunId.parse(text)) == hash(run)
+
+    def test_text_and_back_of_every_run(self):
+        for name, run in list_runs().items():
+            assert RunId.parse(str(run)) == run == get_recipe(run).run, name
+
+    def test_equal_trainings_have_equal_ids(self):
+        """What the recipe says anyway is no change, and the order of changes says nothing."""
+        assert RunId("animals", "crate_mini", 0, {"epochs": 20, "warmup_epochs": 1}) == RunId("animals")
+        assert (
+            str(RunId("animals", changes={"warmup_epochs": 3.0})) == "animals/crate_mini/s0/warmup_epochs=3"
+        )
+        first, second = ({"lr": 1e-4, "heads": 3}, {"heads": 3, "lr": 1e-4})
+        assert RunId("animals", changes=first) == RunId("animals", changes=second)
+        assert RunId("animals", seed=2).network == RunId("animals")
+
+    def test_short_forms(self):
+        assert RunId.parse("flagship") == RunId("flagship", "crate_small_8", 0)
+        assert RunId.parse("animals/vit_mini") == RunId("animals", "vit_mini", 0)
+        assert RunId.parse("animals//s3") == RunId("animals", "crate_mini", 3)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("animal/crate_mini/s0", "unknown recipe 'animal'; known are imagenet1k_lion"),
+            ("animals/crate_minni/s0", "unknown model 'crate_minni'"),
+            ("animals/crate_mini/0", "must be a seed such as s0, got '0'"),
+            ("animals/crate_mini/s-1", "must be a seed"),
+            ("animals/crate_mini/s0/", None),
+            ("animals/crate_mini/s0/heads", "expected FIELD=VALUE"),
+            ("animals/crate_mini/s0/haeds=3", "no field 'haeds'; did you mean heads"),
+            ("animals/crate_mini/s0/heads=three", "heads wants a whole number, got 'three'"),
+            ("animals/crate_mini/s0/flip=no", "flip wants true or false, got 'no'"),
+            ("animals/crate_mini/s0/crop_area=0.5", "crop_area wants two numbers"),
+            ("animals/crate_mini/s0/clip_norm=much", "clip_norm wants a number or none"),
+            ("animals/crate_mini/s0/lr=1e-3,lr=1e-4", "changes a field twice"),
+            ("animals/crate_mini/s0/keep_patches=2", "keep_patches must lie in"),
+        ],
+    )
+    def test_what_is_no_id(self, text, message):
+        if message is None:
+            assert RunId.parse(text) == RunId("animals")
+            return
+        with pytest.raises(ValueError, match=message):
+            RunId.parse(text)
+
+    def test_every_field_can_be_written_and_read(self):
+        """Whatever a recipe or a model gains: its value goes into an id and comes out again."""
+        base = get_recipe("animals")
+        values = {f.name: getattr(base.recipe, f.name) for f in dataclasses.fields(Recipe)}
+        values |= {
+            f.name: getattr(base.create_model(3).config, f.name) for f in dataclasses.fields(CRATEConfig)
+        }
+        for name in SETTINGS:
+            value = values.get(name, getattr(base, name, None))
+            text = RunId("animals", changes={name: value})
+            shown = f"{name}={recipes._written(value)}"
+            assert read_setting(shown) == (name, value), shown
+            assert RunId.parse(str(text)) == text
+
+
+class TestSweeps:
+    def test_a_name_stands_for_one_run(self):
+        named = [(name, run) for sweep in SWEEPS for name, run in get_sweep(sweep).items()]
+        assert len({name for name, _ in named}) == len({run for _, run in named}) == len(named)
+        assert all(run.name == name and find_run(name) == run for name, run in named)
+
+    def test_a_run_outside_of_sweeps_has_a_name(self):
+        assert RunId("animals", "vit_mini", 7).name == "animals-vit_mini-s7"
+
+    def test_unknown(self):
+        with pytest.raises(ValueError, match="unknown sweep 'all'; known are flagship"):
+            get_sweep("all")
+
+    @pytest.mark.parametrize(("sweep", "runs"), [("tiny_imagenet", 5 * 3 + 3), ("flagship", 5 * 3)])
+    def test_one_recipe_for_all_of_the_papers_width(self, sweep, runs):
+        family = {name: get_recipe(run) for name, run in get_sweep(sweep).items()}
+        assert len(family) == runs
         assert len({dataclasses.replace(r.recipe, seed=0) for r in family.values()}) == 1
         assert {r.recipe.seed for r in family.values()} == {0, 1, 2}
 
-    def test_sizes(self):
-        """Width 384, 6 heads, depth 12 on a 16 x 16 grid; the ViT within 2 % of CRATE's parameters."""
-        crate = get_recipe("tiny_imagenet_crate").create_model(200)
-        c = crate.config
+    def test_flagship(self):
+        """Width 384, 6 heads, depth 12 on a 16 x 16 grid; the ViT with as many heads and parameters."""
+        names = list(get_sweep("flagship"))
+        assert names[:3] == [
+            "flagship_crate_s0",
+            "flagship_vit_s0",
+            "flagship_crate_s1",
+        ]  # most valuable first
+        networks = ("crate", "vit", "crate_mhsa", "crate_mlp", "vit_wide")
+        crate, vit, *wide = (get_recipe(f"flagship_{n}_s0").create_model(200) for n in networks)
+        c, v = crate.config, vit.config
         assert (c.dim, c.heads, c.depth, c.grid) == (384, 6, 12, 16)
-        vit = get_recipe("tiny_imagenet_vit").create_model(200)
-        assert vit.config.dim == 192
+        assert (v.dim, v.heads, v.dim // v.heads, v.depth, v.grid) == (192, 6, 32, 12, 16)
         assert abs(count_parameters(vit) / count_parameters(crate) - 1) < 0.02
-        for other in ("crate_mhsa", "crate_mlp", "vit_wide"):
-            assert get_recipe(f"tiny_imagenet_{other}").create_model(200).config.dim == 384
+        assert [(m.config.dim, m.config.heads) for m in wide] == [(384, 6)] * 3
+        recipe = get_recipe("flagship")
+        assert (recipe.data, recipe.save_at) == ("tiny-imagenet", ON_THE_WAY)
+        assert (recipe.recipe.optimizer, recipe.recipe.precision, recipe.recipe.keep_patches) == (
+            "lion",
+            "bfloat16",
+            0.25,
+        )
+
+    def test_tiny_imagenet(self):
+        crate, vit = (get_recipe(f"tiny_imagenet_{n}").create_model(200) for n in ("crate", "vit"))
+        assert (crate.config.dim, vit.config.dim, vit.config.heads) == (384, 192, 3)
         for depth in (3, 6, 9):
             assert get_recipe(f"tiny_imagenet_crate_depth{depth}").create_model(200).config.depth == depth
-
-    def test_weights_on_the_way(self):
-        assert get_recipe("tiny_imagenet_crate").save_at == ON_THE_WAY == (0.02, 0.05, 0.2, 0.5)
-        assert get_recipe("crate_mini_animals_s0").save_at == ON_THE_WAY
-        assert get_recipe("tiny_imagenet_crate_s1").save_at == ()
 
 
 CARDS = json.loads(read_result("training/cards.json"))
@@ -102,26 +224,41 @@ class TestTrained:
         assert logs == {name for name, card in CARDS.items() if "share" not in card}
 
     def test_cards_repeat_the_recipes(self):
-        """Weights whose name is that of a recipe were trained by it, and say so."""
-        seen = 0
+        """Every card is of a run of a sweep, at its end or on the way, and says what that run says."""
         for name, card in CARDS.items():
-            known = [n for n in (name, f"{name}_s0") if n in list_recipes()]
-            if not known or "share" in card:
-                continue  # of no recipe here, or from the middle of a training
-            named = get_recipe(known[0])
+            named = get_recipe(name if name in list_runs() else name.rpartition("_at")[0])
             assert Recipe.from_dict(card["recipe"]) == named.recipe, name
-            assert card["model"] == (named.start or named.model), name
+            assert card.get("start") == named.start, name
             assert card["data"]["train"] in (named.data, f"{named.data}/train"), name
-            seen += 1
-        assert seen >= 20
+            config = CRATEConfig.from_dict(card["config"])
+            assert named.create_model(config.num_classes).config == config, name
+
+    @pytest.mark.parametrize("folder", ["masks", "reading", "heads", "maskcut", "training"])
+    def test_results_are_of_runs(self, folder):
+        """Every file is called after a run, an untrained network, or what it holds of many."""
+        of_many = {"comparisons", "variants", "cards", "ablation"}
+        split = {"reading": ("_val",), "masks": ("",), "training": ("",)}.get(
+            folder, tuple(f"_{s}" for s in ("pets_test", "pets_train", "horses_test", "embedded_test"))
+        )
+        for path in sorted((ROOT / "results" / folder).iterdir()):
+            name = next(path.stem.removesuffix(s) for s in split if path.stem.endswith(s))
+            known = name in list_runs() or name.rpartition("_at")[0] in list_runs()
+            untrained = name.removesuffix("_untrained") in model_names()
+            assert known or untrained or name in of_many, path
+
+    def test_weights_are_of_runs(self):
+        for name in list_pretrained():
+            assert name in list_runs() or name.rpartition("_at")[0] in list_runs()
 
     def test_every_model_and_data_set_exists(self):
-        for name, named in list_recipes().items():
-            assert named.name == name
+        seen = set()
+        for name, named in [*list_recipes().items(), *((n, get_recipe(n)) for n in list_runs())]:
             assert named.data in data.SETS, name
             assert named.image_size % named.patch_size == 0, name
-            if "base" not in named.model:  # 22 million numbers, to no purpose
+            shape = named.model, named.patch_size, *named.settings.items()
+            if "base" not in named.model and shape not in seen:  # 22 million numbers, to no purpose
                 assert named.create_model(10).config.patch_size == named.patch_size
+            seen.add(shape)
 
 
 class TestGetRecipe:
@@ -129,6 +266,13 @@ class TestGetRecipe:
         named = get_recipe("imagenet1k_lion", model="crate_tiny", batch_size=512)
         assert (named.model, named.recipe.batch_size, named.recipe.lr) == ("crate_tiny", 512, 2.4e-4)
         assert get_recipe("imagenet1k_lion").recipe.batch_size == 2048  # the list is as it was
+
+    def test_names_that_pages_say(self):
+        assert get_recipe("tiny_imagenet_crate").run == RunId("tiny_imagenet")
+        assert get_recipe("embedded_live").recipe.keep_patches == 0.5
+        assert get_recipe("crate_mini_animals", batch_size=64).run == RunId(
+            "animals_long", changes={"batch_size": 64}
+        )
 
     def test_start_is_that_of_the_command_line(self):
         named = get_recipe("crate_mini_animals_s1")
@@ -139,14 +283,14 @@ class TestGetRecipe:
     def test_errors(self):
         with pytest.raises(ValueError, match="unknown recipe 'imagenet'; known are imagenet1k_lion"):
             get_recipe("imagenet")
-        with pytest.raises(ValueError, match="a recipe has no learning_rate; it has batch_size"):
+        with pytest.raises(ValueError, match="a recipe has no learning_rate; it has attention, batch_size"):
             get_recipe("imagenet1k_lion", learning_rate=1)
         with pytest.raises(ValueError, match="optimizer must be one of"):
             get_recipe("imagenet1k_lion", optimizer="sgd")
 
     def test_command(self):
-        line = shlex.split(get_recipe("tiny_imagenet_vit_s2").command())
-        assert line[:2] == ["crate-mini", "train"]
+        line = shlex.split(get_recipe("tiny_imagenet_vit_s2").run.command())
+        assert line[:4] == ["crate-mini", "train", "--recipe", "tiny_imagenet/vit_tiny_8/s2"]
         a = _filled_in(parser().parse_args(line[1:]))
         assert (a.model, a.seed, a.data, str(a.out)) == (
             "vit_tiny_8",
@@ -169,7 +313,7 @@ class TestCommandLine:
         assert Recipe.from_dict({f.name: getattr(a, f.name) for f in dataclasses.fields(Recipe)}) == Recipe()
 
     def test_everything_from_the_recipe(self):
-        a, named = settings("--recipe", "tiny_imagenet_crate"), get_recipe("tiny_imagenet_crate")
+        a, named = settings("--recipe", "tiny_imagenet"), get_recipe("tiny_imagenet")
         for name in ("model", "data", "image_size", "patch_size", "save_at"):
             assert getattr(a, name) == getattr(named, name)
         for name, value in dataclasses.asdict(named.recipe).items():
@@ -179,20 +323,124 @@ class TestCommandLine:
         """Also where a flag says what the default without a recipe is."""
         default = str(Recipe().epochs)
         for line in (
-            ["--epochs", default, "--recipe", "tiny_imagenet_crate"],
-            ["--recipe", "tiny_imagenet_crate", "--epochs", default],
+            ["--epochs", default, "--recipe", "tiny_imagenet"],
+            ["--recipe", "tiny_imagenet", "--epochs", default],
         ):
             a = settings(*line, "--no-compile", "--image-size", "32", "--data", "folder")
             assert (a.epochs, a.compile, a.image_size, a.data) == (Recipe().epochs, False, 32, "folder")
             assert a.batch_size == 512
 
-    def test_depth(self):
-        assert dict(settings("--recipe", "tiny_imagenet_crate_depth3").settings) == {"depth": 3}
+    def test_what_is_trained_has_an_id(self):
+        """However it was said."""
+        ways = (
+            ["--recipe", "animals/vit_mini/s2/heads=6,lr=0.0005"],
+            ["--recipe", "animals", "--model", "vit_mini", "--seed", "2", "--lr", "5e-4", "--set", "heads=6"],
+            ["--recipe", "vit_mini_animals_s2", "--set", "lr=5e-4", "--set", "heads=6"],
+        )
+        for line in ways:
+            a = settings(*line)
+            assert a.run_id == "animals/vit_mini/s2/heads=6,lr=0.0005"
+            assert (a.model, a.seed, a.lr, dict(a.settings)) == ("vit_mini", 2, 5e-4, {"heads": 6})
+        assert settings().run_id is None
 
-    def test_unknown_name(self, capsys):
+    def test_set(self):
+        a = settings(
+            "--set",
+            "optimizer=lion",
+            "--set",
+            "crop_area=0.25:1",
+            "--set",
+            "clip_norm=none",
+            "--set",
+            "depth=2",
+        )
+        assert (a.optimizer, a.crop_area, a.clip_norm, a.settings) == (
+            "lion",
+            (0.25, 1.0),
+            None,
+            {"depth": 2},
+        )
+        assert _model(a, 3).config.depth == 2
+
+    def test_flags_of_earlier_command_lines_still_work(self):
+        """Cards say how weights were trained; --help leaves some of these flags to --set."""
+        a = settings(
+            "--optimizer", "lion", "--crop-area", "0.15", "1.0", "--weight-decay", "0.5", "--no-flip"
+        )
+        assert (a.optimizer, a.crop_area, a.weight_decay, a.flip) == ("lion", (0.15, 1.0), 0.5, False)
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            (["--recipe", "nothing"], "unknown recipe 'nothing'; known are imagenet1k_lion"),
+            (
+                ["--sweep", "animals_pair", "--recipe", "animals"],
+                "--sweep trains a list of runs, --recipe one of them",
+            ),
+            (["--recipe", "animals", "--lr", "1", "--set", "lr=2"], "lr is given twice"),
+            (["--set", "warmup=2"], "did you mean warmup_epochs?"),
+            (["--set", "data=nowhere"], "unknown data set 'nowhere'"),
+            (["--start", "crate_mini_animals", "--model", "vit_mini"], "leave out --model"),
+            (["--recipe", "finetune_mini", "--set", "heads=3"], "leave out --model"),
+        ],
+    )
+    def test_says_what_is_wrong(self, line, message, tmp_path, capsys):
+        assert main(["train", "--out", str(tmp_path / "x"), *line]) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "x").exists()
+
+    def test_needs_a_folder(self, capsys):
+        assert main(["train", "--recipe", "animals"]) == 2
+        assert "--out is missing" in capsys.readouterr().err
+
+    def test_help_fits_a_screen(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
         with pytest.raises(SystemExit):
-            main(["train", "--recipe", "nothing", "--out", "x"])
-        assert "invalid choice: 'nothing'" in capsys.readouterr().err
+            main(["train", "--help"])
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) <= 60
+        assert max(map(len, lines)) <= 80
+
+    def test_list(self, capsys):
+        assert main(["train", "--sweep", "all_classes", "--list"]) == 0
+        listed = dict(line.split()[::-1] for line in capsys.readouterr().out.splitlines())
+        assert {name: RunId.parse(text) for name, text in listed.items()} == get_sweep("all_classes")
+        assert main(["train", "--list"]) == 0
+        shown = capsys.readouterr().out
+        for name in (*list_recipes(), *SWEEPS, *model_names()):
+            assert name in shown
+
+    def test_a_sweep_trains_what_is_missing(self, tmp_path, capsys):
+        runs = {f"run{k}": RunId("embedded", "crate_nano", k, {"dim": 32}) for k in (0, 1)}
+        (tmp_path / "run0").mkdir()
+        (tmp_path / "run0" / "model.json").write_text("{}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recipes, "SWEEPS", {**SWEEPS, "variants": lambda: iter(runs.items())})
+            line = ["train", "--sweep", "variants", "--rehearse", "--out", str(tmp_path), "--device", "cpu"]
+            assert main(line) == 0
+        assert (tmp_path / "run0" / "model.json").read_text() == "{}"
+        assert json.loads((tmp_path / "run1" / "model.json").read_text())["config"]["dim"] == 32
+
+    def test_the_card_says_which_run(self, tmp_path, pictures):
+        line = ["train", "--recipe", "embedded", "--data", "folder", "--root", str(pictures), "--epochs", "1"]
+        assert (
+            main(
+                [
+                    *line,
+                    "--set",
+                    "depth=2",
+                    "--image-size",
+                    "32",
+                    "--out",
+                    str(tmp_path / "run"),
+                    "--device",
+                    "cpu",
+                ]
+            )
+            == 0
+        )
+        card = json.loads((tmp_path / "run" / "model.json").read_text())
+        assert card["run"] == "embedded/crate_nano/s0/data=folder,depth=2,epochs=1,image_size=32"
 
     def test_fine_tuning_starts_from_the_weights(self, tmp_path, monkeypatch):
         from crate_mini.checkpoints import load_pretrained
@@ -213,11 +461,43 @@ class TestCommandLine:
         assert all(torch.equal(v, got[k]) for k, v in expected.items() if not k.startswith("head."))
 
 
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """An environment in which ``crate-mini`` is the command of this Python, for the scripts of ``recipes/``.
+
+    What it says to ``train --sweep NAME --list`` is written down beforehand: each start takes a second and more.
+    """
+    folder = tmp_path_factory.mktemp("bin")
+    for sweep in SWEEPS:
+        with open(folder / f"{sweep}.list", "w") as file, contextlib.redirect_stdout(file):
+            assert main(["train", "--sweep", sweep, "--list"]) == 0
+    (folder / "crate-mini").write_text(
+        f'#!/bin/sh\n[ "$2$4" = --sweep--list ] && exec cat "{folder}/$3.list"\n'
+        f'exec "{sys.executable}" -m crate_mini.cli "$@"\n'
+    )
+    (folder / "crate-mini").chmod(0o755)
+    return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def script(name: str, *flags: str, env: dict[str, str]) -> list[list[str]]:
+    """What a script of ``recipes/`` prints, in words."""
+    line = ["bash", str(ROOT / "recipes" / name), *flags]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=env, cwd=ROOT)
+    return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
 class TestRehearsal:
     def test_one_entry_end_to_end(self, tmp_path):
         """The smallest of the full list at its own size, on 64 images."""
         out = tmp_path / "run"
-        line = ["train", "--recipe", "tiny_imagenet_crate_depth3", "--rehearse", "--out", str(out)]
+        line = [
+            "train",
+            "--recipe",
+            "tiny_imagenet/crate_small_8/s0/depth=3",
+            "--rehearse",
+            "--out",
+            str(out),
+        ]
         assert main([*line, "--device", "cpu", "--batch-size", "32"]) == 0
         card = json.loads((out / "model.json").read_text())
         c = card["config"]
@@ -226,46 +506,35 @@ class TestRehearsal:
         assert (card["recipe"]["epochs"], card["recipe"]["lr"]) == (1, 2e-3)
         assert (out / "log.csv").read_text().count("\n") == 2
 
-    @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "recipes").glob("*.sh")))
-    def test_scripts_name_recipes_that_exist(self, script):
-        """Each script, asked to show its commands only, shows lines that crate-mini can read."""
-        shown = subprocess.run(
-            ["bash", str(ROOT / "recipes" / script), "--show"], capture_output=True, text=True, check=True
-        )
-        lines = [shlex.split(line) for line in shown.stdout.splitlines()]
-        assert lines
+    @pytest.mark.parametrize(
+        ("name", "sweeps"),
+        [
+            ("all_classes.sh", ["all_classes"]),
+            ("animals.sh", ["animals_pair", "animals_family", "animals_lion", "variants"]),
+            ("flagship.sh", ["flagship"]),
+            ("tiny_imagenet.sh", ["tiny_imagenet"]),
+            ("imagenet.sh", []),
+        ],
+    )
+    def test_scripts_train_whole_sweeps(self, name, sweeps, shell):
+        """Each script, asked to show its commands only, shows lines that crate-mini can read, into folders of names."""
+        lines = script(name, "--show", env=shell)
+        trained = {}
         for line in lines:
-            if line[0] == "crate-mini":
-                _filled_in(parser().parse_args(line[1:])) if line[1] == "train" else parser().parse_args(
-                    line[1:]
-                )
-            else:
-                raise AssertionError(line)
-
-    def test_the_full_list_is_all_there(self):
-        shown = subprocess.run(
-            ["bash", str(ROOT / "recipes" / "tiny_imagenet.sh"), "--show"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        expected = {n for n in list_recipes() if n.startswith("tiny_imagenet")}
-        trained = {shlex.split(line)[3] for line in shown.splitlines() if line.startswith("crate-mini train")}
+            assert line[:2] == ["crate-mini", "train"]
+            a = _filled_in(parser().parse_args(line[1:]))
+            trained[a.out.name] = RunId.parse(a.run_id)
+        expected = {name: run for sweep in sweeps for name, run in get_sweep(sweep).items()}
+        expected |= {} if sweeps else {n: RunId(n) for n, r in list_recipes().items() if r.data == "folder"}
         assert trained == expected
 
-    def test_a_script_rehearses(self, tmp_path):
-        """One line of the list through the script itself, with this Python's crate-mini."""
-        (tmp_path / "crate-mini").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m crate_mini.cli "$@"\n')
-        (tmp_path / "crate-mini").chmod(0o755)
-        import os
+    def test_every_script_is_tested(self):
+        found = {p.name for p in (ROOT / "recipes").glob("*.sh")}
+        assert found == {"all_classes.sh", "animals.sh", "flagship.sh", "imagenet.sh", "tiny_imagenet.sh"}
 
-        environment = os.environ | {
-            "PATH": f"{tmp_path}:{os.environ['PATH']}",
-            "RUNS": str(tmp_path / "runs"),
-        }
-        subprocess.run(
-            ["bash", str(ROOT / "recipes" / "animals.sh"), "--rehearse", "--only", "crate_mini_depth2_animals_s0"],
-            env=environment, check=True, capture_output=True, cwd=ROOT,
-        )  # fmt: skip
-        written = tmp_path / "runs" / "rehearsal" / "crate_mini_depth2_animals_s0"
+    def test_a_script_rehearses(self, tmp_path, shell):
+        """One line of the list through the script itself, with this Python's crate-mini."""
+        name = "crate_mini_depth2_animals_s0"
+        script("animals.sh", "--rehearse", "--only", name, env=shell | {"RUNS": str(tmp_path / "runs")})
+        written = tmp_path / "runs" / "rehearsal" / name
         assert json.loads((written / "model.json").read_text())["config"]["depth"] == 2

@@ -812,7 +812,7 @@ class TestStored:
     def test_is_about_the_weights_in_the_package(self):
         cards = list_pretrained()
         compared = json.loads(read_result("masks/comparisons.json"))
-        assert {n for n in cards if score_masks.is_scored(n)} <= set(compared["networks"]), (
+        assert {n for n in cards if score_masks.run_of(n)} <= set(compared["networks"]), (
             "run tools/score_masks.py"
         )
         for name in compared["networks"]:

@@ -1,6 +1,6 @@
 """Score the attention of all shipped weights against true masks: ``results/masks/``, in one command.
 
-    python tools/score_masks.py                    recipes/animals.sh and all_classes.sh, and the untrained twins
+    python tools/score_masks.py                    the sweeps of SWEEPS, and the untrained twins
     python tools/score_masks.py --only crate_mini_animals vit_mini_animals
 
 Heads and layers are chosen on the training split of the pets, at the same input size. Every network is scored on the
@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from crate_mini.checkpoints import list_pretrained, load_model, write_atomically
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.provenance import provenance, result_text
-from crate_mini.recipes import list_recipes
+from crate_mini.recipes import RunId, get_sweep
 from crate_mini.segmentation import (
     RULES,
     Evaluation,
@@ -59,9 +58,8 @@ MAIN = ("crate_mini_animals", "vit_mini_animals")  # the pair that was trained f
 TWINS = (*MAIN, "vit_mini_6_all_lion_s0")
 # also scored on photographs with nothing cut off
 BOXED = (*MAIN, "crate_mini_heads3_all_lion_s0", "vit_mini_all_lion_s0")
-FAMILY = "_animals"
-LION = "_animals_lion"  # a family of its own, trained for longer, by another optimiser
-ALL = "_all_lion"  # and one by the same optimiser, of all 200 classes
+SWEEPS = ("animals_pair", "animals_family", "animals_lion", "all_classes")
+RUNS = {name: run for sweep in SWEEPS for name, run in get_sweep(sweep).items()}
 SQUARE = (
     "crate_mini",
     "crate_mlp_mini",
@@ -92,8 +90,7 @@ def main() -> None:
     for name in names:
         networks[name] = load_model(found[name]["weights"])
     for name in [n for n in names if n in TWINS]:
-        stem = re.sub(rf"({FAMILY}|{ALL})(_s\d)?$", "", name)
-        networks[f"{stem}_untrained"] = untrained_twin(networks[name])
+        networks[f"{RUNS[name].model}_untrained"] = untrained_twin(networks[name])
 
     sets = _Sets(a.root)
     results: dict[str, dict[tuple[str, int], Evaluation]] = {}
@@ -117,19 +114,19 @@ def _networks(runs: Path) -> dict[str, dict[str, Any]]:
     found = {
         name: card | {"weights": WEIGHTS / f"{name}.safetensors"}
         for name, card in list_pretrained().items()
-        if is_scored(name)
+        if run_of(name)
     }
-    for name in list_recipes():
+    for name in RUNS:
         weights = runs / name / "model.safetensors"
-        if is_scored(name) and name not in found and weights.is_file():
+        if name not in found and weights.is_file():
             card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
             found[name] = card | {"weights": weights}
     return found
 
 
-def is_scored(name: str) -> bool:
-    """Whether a network is one of those that this file is about, by its name."""
-    return FAMILY in name or ("_mini" in name and ALL in name)
+def run_of(name: str) -> RunId | None:
+    """The run that a network comes from, at its end or (``NAME_at20``) on the way; None if it is not scored here."""
+    return RUNS.get(name) or RUNS.get(name.rpartition("_at")[0])
 
 
 def rivals(first: str, names: Iterable[str]) -> list[str]:
@@ -137,17 +134,19 @@ def rivals(first: str, names: Iterable[str]) -> list[str]:
 
     The pair of MAIN against each other and against the untrained; of the family that has one recipe, CRATE's first
     seed against all others, and every other seed of CRATE against the networks of its seed; of the families that
-    Lion trained, CRATE against the networks of its seed.
+    Lion trained, CRATE against the ViTs of its seed.
     """
     if first in MAIN[:1]:
         return [n for n in names if n in MAIN[1:] or n.endswith("_untrained")]
-    if lion := re.fullmatch(rf"crate_mini(?:_heads3)?((?:{LION}|{ALL})_s\d)", first):
-        return [n for n in names if n.endswith(lion[1]) and not n.startswith("crate")]
-    seed = re.fullmatch(r"crate_mini_animals(_s\d)", first)
-    if seed is None:
+    mine = RUNS.get(first)
+    if mine is None or mine.model != "crate_mini":
         return []
-    family = [n for n in names if FAMILY in n and LION not in n and n not in (first, *MAIN)]
-    return family if seed[1] == "_s0" else [n for n in family if n.endswith(seed[1])]
+    alike = {n: run for n in names if n != first and (run := run_of(n)) and run.recipe == mine.recipe}
+    if mine.recipe != "animals":
+        return [n for n, run in alike.items() if run.seed == mine.seed and run.model.startswith("vit")]
+    if mine.changes:
+        return []
+    return [n for n, run in alike.items() if mine.seed == 0 or run.seed == mine.seed]
 
 
 class _Sets:
@@ -255,14 +254,16 @@ def _trainings(
     rows = [r for r in earlier["trainings"] if not {*known[r["a"]], *known[r["b"]]} <= set(results)]
     for first, second in itertools.permutations(known, 2):
         mine, theirs = known[first], known[second]
-        rivals_here = first.startswith("crate") and second.startswith("vit") and _mark(first) == _mark(second)
+        ours, other = RUNS[mine[0]], RUNS[theirs[0]]
+        by_one_recipe = ours.recipe == other.recipe
+        rivals_here = by_one_recipe and ours.model.startswith("crate") and other.model.startswith("vit")
         if not rivals_here or min(len(mine), len(theirs)) < 2 or not {*mine, *theirs} <= set(results):
             continue
         for place in set.intersection(*(set(results[name]) for name in (*mine, *theirs))):
             a, b = ([results[name][place] for name in side] for side in (mine, theirs))
             for rule in RULES:
                 row = {"a": first, "b": second, "data": place[0], "size": place[1], "rule": rule}
-                row["seeds"] = [[int(name[-1]) for name in side] for side in (mine, theirs)]
+                row["seeds"] = [[RUNS[name].seed for name in side] for side in (mine, theirs)]
                 for what in ("fixed", "cross_fitted", "mean_of_heads"):
                     found = compare_trainings(a, b, rule, what)
                     row[what] = {k: _round(v) for k, v in found.items()}
@@ -273,15 +274,11 @@ def _trainings(
 def families(names: Iterable[str]) -> dict[str, list[str]]:
     """Trainings that differ in nothing but the seed: the name without its seed, and the names."""
     found: dict[str, list[str]] = {}
-    for name in sorted(names):
-        if seeded := re.fullmatch(r"(\w+)_s\d", name):
-            found.setdefault(seeded[1], []).append(name)
+    for name in sorted(set(names) & set(RUNS)):
+        family = name.removesuffix(f"_s{RUNS[name].seed}")
+        if family != name:
+            found.setdefault(family, []).append(name)
     return found
-
-
-def _mark(family: str) -> str:
-    """The recipe in a family's name."""
-    return re.search(rf"({LION}|{ALL}|{FAMILY})$", family)[1]
 
 
 def _earlier() -> dict[str, Any]:
@@ -299,7 +296,7 @@ def _effects(results: dict[str, dict[tuple[str, int], Evaluation]]) -> list[dict
     """
     rows = []
     for seed in range(9):
-        names = [f"{stem}{FAMILY}_s{seed}" for stem in SQUARE]
+        names = [RunId("animals", model, seed).name for model in SQUARE]
         if not set(names) <= set(results):
             continue
         for place in results[names[0]]:

@@ -3,7 +3,7 @@
     python tools/score_variants.py                 all variants that are trained, in runs/
     python tools/score_variants.py --runs FOLDER
 
-Scores the networks of ``recipes/animals.sh`` that differ from the family in one setting, beside the family's own. What
+Scores the networks of the sweep ``variants``, which differ from the family in one setting. What
 was scored before and is not in the folder any more keeps its row.
 """
 
@@ -19,13 +19,12 @@ from score_masks import CHOSEN_ON, RESULTS, ROOT, write_json
 from crate_mini import data
 from crate_mini.checkpoints import load_model
 from crate_mini.provenance import provenance
-from crate_mini.recipes import get_recipe, list_recipes
+from crate_mini.recipes import get_recipe, get_sweep
 from crate_mini.segmentation import evaluate
 from crate_mini.training import default_device
 
 SETS = (("pets", "test"), ("horses", "test"))
 RULES = ("auroc", "best_iou")
-VARIANTS = ("classes", "crops", "decay", "lion", "patch4", "tuned")
 RESULT = RESULTS / "variants.json"
 
 
@@ -38,7 +37,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
     a = parser.parse_args()
     rows = {row["name"]: row for row in _earlier()}
-    names = [n for n in list_recipes() if n.rpartition("_")[2] in VARIANTS and "_mini_" in n]
+    names = get_sweep("variants")
     for name in names:
         weights = a.runs / name / "model.safetensors"
         if weights.is_file():

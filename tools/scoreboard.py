@@ -11,6 +11,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from crate_mini.recipes import RunId, get_sweep
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "book" / "scoreboard.md"
 RESULTS = ROOT / "results"
@@ -196,12 +198,14 @@ The same rule on other photographs, at our scale, with what the rule gives away 
 def _trainings() -> str:
     """Every seed of the networks of 200 classes: how far apart trainings lie."""
     kinds = {
-        "CRATE": "crate_mini", "CRATE with 3 heads": "crate_mini_heads3",
-        "ViT, CRATE's parameters": "vit_mini", "ViT, CRATE's parameters and heads": "vit_mini_6",
+        "CRATE": ("crate_mini", {}), "CRATE with 3 heads": ("crate_mini", {"heads": 3}),
+        "ViT, CRATE's parameters": ("vit_mini", {}), "ViT, CRATE's parameters and heads": ("vit_mini_6", {}),
     }  # fmt: skip
     lines = []
-    for label, stem in kinds.items():
-        names = sorted(path.stem for path in (RESULTS / "masks").glob(f"{stem}_all_lion_s[0-9].json"))
+    for label, (model, changes) in kinds.items():
+        network = RunId("all_classes", model, 0, changes)
+        names = [n for n, run in get_sweep("all_classes").items() if run.network == network]
+        names = [name for name in names if (RESULTS / "masks" / f"{name}.json").is_file()]
         line = [label, str(len(names)) if names else NONE]
         for rule in ("auroc", "best_iou"):
             for where in SETS:

@@ -12,7 +12,20 @@ from crate_mini.checkpoints import list_pretrained, load_model, load_pretrained
 from crate_mini.model import CRATE
 from crate_mini.training import default_device
 
-DEFAULTS = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
+
+class Formatter(argparse.HelpFormatter):
+    """Narrow columns, and defaults that say something."""
+
+    def __init__(self, prog: str, **settings: int | None) -> None:
+        super().__init__(prog, max_help_position=24, **settings)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default not in (None, False, argparse.SUPPRESS, "", []) and action.option_strings
+        shown = action.help and told and "default" not in action.help
+        return f"{action.help} (default: %(default)s)" if shown else action.help
+
+
+DEFAULTS = {"formatter_class": Formatter}
 WEIGHTS = f"one of {', '.join(list_pretrained())}, or a .safetensors file"
 
 

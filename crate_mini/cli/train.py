@@ -3,99 +3,213 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from crate_mini import data, distributed
 from crate_mini.checkpoints import save_model
-from crate_mini.cli.common import DEFAULTS, WEIGHTS, add_data, weights_named
+from crate_mini.cli.common import Formatter, weights_named
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.provenance import provenance
-from crate_mini.recipes import get_recipe, list_recipes
+from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
 from crate_mini.training import Recipe, default_device, evaluate, train
 from crate_mini.transfer import adapt
 
-# what is neither given as a flag nor by a named recipe
+# what is neither given as a flag nor by a recipe
 PLAIN = {
     "model": "crate_mini", "data": "embedded", "image_size": 64, "patch_size": None, "settings": {},
-    "save_at": (), "start": None,
+    "save_at": (), "start": None, "run_id": None,
 }  # fmt: skip
+# the fields of a recipe that most trainings change; the others are flags, too, but --help leaves them to --set
+OFTEN = {
+    "epochs": "passes over the images",
+    "batch_size": "images a step, of all processes together",
+    "lr": "peak learning rate",
+    "warmup_epochs": "epochs until it is reached",
+    "keep_patches": "share of the patches that a step looks at",
+    "precision": "auto, float32 or bfloat16",
+    "compile": "through torch.compile, or not",
+    "seed": "of weights, order and crops",
+}
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
-    told = "Without a recipe: crate_mini on the embedded set at 64 pixels. Flags given beside a recipe win over it."
     p = commands.add_parser(
-        "train", help="train a model; run it again to resume", description=told, **DEFAULTS
-    )
-    p.add_argument(
-        "--recipe", choices=list_recipes(), metavar="NAME",
-        help=f"model, data and settings by name: one of {', '.join(list_recipes())}",
+        "train", help="train a model; run it again to resume",
+        usage="crate-mini train [--recipe RECIPE] [OPTIONS] --out FOLDER",
+        description="Train a model; the same line again goes on after a stop. Without a recipe: crate_mini on the "
+        "embedded set at 64 pixels. Flags beside a recipe win over it.",
+        formatter_class=Formatter,
     )  # fmt: skip
-    p.add_argument(
-        "--rehearse",
-        action="store_true",
-        help="one epoch of 64 images of the embedded set, to see that all works",
+    what = p.add_argument_group("what is trained")
+    what.add_argument(
+        "--recipe",
+        help="a recipe, such as animals, or a run of one, RECIPE/MODEL/sSEED/CHANGES: animals/vit_mini/s1, "
+        "animals/crate_mini/s0/heads=3,lr=1e-3",
     )
-    p.add_argument("--start", help=f"weights to fine-tune: {WEIGHTS}; the model is theirs then")
-    p.add_argument("--model", help=f"one of {', '.join(model_names())}")
-    add_data(p, "embedded")
-    p.add_argument(
-        "--stream",
-        action="store_true",
-        help="read images while training goes on: for sets larger than the memory",
-    )
-    p.add_argument(
-        "--workers", type=int, help="with --stream: processes that read; by default what cores are left"
-    )
-    p.add_argument("--patch-size", type=int, help="pixels; by default the model's own")
-    p.add_argument("--out", type=Path, required=True, help="folder for the state, the log and the weights")
-    p.add_argument(
-        "--tensorboard", type=Path, metavar="FOLDER", help="write the numbers there for TensorBoard, too"
-    )
-    p.add_argument("--device", help="by default the best there is")
-    p.add_argument(
+    what.add_argument(
+        "--sweep", choices=SWEEPS, metavar="SWEEP",
+        help="every run of a list, one after the other, each in a folder of its own below --out",
+    )  # fmt: skip
+    what.add_argument(
+        "--list", action="store_true", help="say which recipes, models and sweeps there are, or which runs "
+        "a sweep has and how their folders are called; train nothing",
+    )  # fmt: skip
+    what.add_argument("--model", help="such as crate_mini or vit_tiny_8")
+    what.add_argument("--start", metavar="WEIGHTS", help="a name or file to fine-tune; it says which model")
+    _add_data(p.add_argument_group("data"))
+    how = p.add_argument_group("how (without a flag: as the recipe says)")
+    for f in fields(Recipe):
+        _add_field(how, f.name, getattr(Recipe(), f.name))
+    how.add_argument("--patch-size", type=int, metavar="N", help="pixels; without a recipe the model's own")
+    rest = ", ".join(k for k in SETTINGS if k not in (*OFTEN, "data", "start", "image_size", "patch_size"))
+    how.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE",
+        help=f"any of these and {rest}. Such as --set optimizer=lion --set crop_area=0.25:1 --set clip_norm=none",
+    )  # fmt: skip
+    run = p.add_argument_group("running")
+    run.add_argument("--out", type=Path, metavar="FOLDER", help="for state, log and weights")
+    run.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best there is")
+    run.add_argument(
         "--save-at", type=float, nargs="*", metavar="SHARE",
         help="keep the weights at these shares of the training: 0.05 writes at05.safetensors",
     )  # fmt: skip
-    recipe = Recipe()
-    for f in fields(Recipe):
-        value, flag = getattr(recipe, f.name), f"--{f.name.replace('_', '-')}"
-        told = {"default": argparse.SUPPRESS, "help": f"(default: {value}, or the recipe's)"}
-        if isinstance(value, bool):
-            p.add_argument(flag, action=argparse.BooleanOptionalAction, **told)
-        elif isinstance(value, tuple):
-            p.add_argument(flag, type=float, nargs=2, metavar=("MIN", "MAX"), **told)
-        else:
-            p.add_argument(flag, type=float if value is None else type(value), **told)
+    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the numbers for TensorBoard, too")
+    run.add_argument(
+        "--rehearse", action="store_true", help="one epoch of 64 embedded images, to see that all works"
+    )
     p.set_defaults(run=_train, **dict.fromkeys(PLAIN))  # None: not given
 
 
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data", choices=data.SETS, metavar="SET", help="which; crate-mini data lists them")
+    group.add_argument("--root", type=Path, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA")
+    group.add_argument("--image-size", type=int, metavar="N", help="pixels")
+    group.add_argument("--download", action="store_true", help="fetch the set if it is not there")
+    group.add_argument(
+        "--stream", action="store_true", help="read while training goes on: for sets larger than memory"
+    )
+    group.add_argument("--workers", type=int, metavar="N", help="processes that read a stream")
+
+
+def _add_field(group: argparse._ArgumentGroup, name: str, value: Any) -> None:
+    """A flag for a field of the recipe, whose default has this value."""
+    told = {"default": None, "help": OFTEN.get(name, argparse.SUPPRESS)}
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **told)
+    elif isinstance(value, tuple):
+        group.add_argument(flag, type=float, nargs=len(value), **told)
+    else:
+        kind = float if value is None else type(value)
+        group.add_argument(flag, type=kind, metavar={int: "N", float: "X"}.get(kind), **told)
+
+
 def _train(a: argparse.Namespace) -> None:
+    if a.sweep and a.recipe:
+        raise ValueError("--sweep trains a list of runs, --recipe one of them: give either")
+    if a.list:
+        _list(a.sweep)
+    elif a.sweep:
+        _sweep(a)
+    else:
+        _train_one(a)
+
+
+def _list(sweep: str | None) -> None:
+    """A line for each run of a sweep: its id, and its name; without a sweep, what there is to choose from."""
+    if sweep:
+        runs = get_sweep(sweep)
+        width = max(len(str(run)) for run in runs.values())
+        print("\n".join(f"{run!s:<{width}}  {name}" for name, run in runs.items()))
+        return
+    print("recipes, by default for")
+    for name, named in list_recipes().items():
+        recipe = named.recipe
+        print(f"  {name:<18} {named.model:<14} {named.data:<22} {recipe.epochs} epochs, {recipe.optimizer}")
+    print("sweeps: their runs by crate-mini train --sweep NAME --list")
+    for name in SWEEPS:
+        print(f"  {name:<18} {len(get_sweep(name))} runs")
+    print("models")
+    print(textwrap.fill(", ".join(model_names()), 100, initial_indent="  ", subsequent_indent="  "))
+
+
+def _sweep(a: argparse.Namespace) -> None:
+    """Every run of a sweep that has not ended yet."""
+    _needs_out(a)
+    for name, run in get_sweep(a.sweep).items():
+        out = a.out / name
+        if not (out / "model.json").is_file():
+            _train_one(argparse.Namespace(**vars(a) | {"recipe": str(run), "out": out}))
+
+
+def _needs_out(a: argparse.Namespace) -> None:
+    if a.out is None:
+        raise ValueError("--out is missing: the folder for state, log and weights")
+
+
+def _train_one(a: argparse.Namespace) -> None:
+    _needs_out(a)
     a = _filled_in(a)
     with distributed.processes(a.device) as device:
         _train_here(a, device or default_device())
 
 
 def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
-    """Every setting: as the flag says, else as the named recipe says, else the default."""
-    settings = PLAIN | asdict(Recipe())
+    """Every setting: as the flag says, else as the recipe says, else the default."""
+    given = {k: v for k, v in vars(a).items() if v is not None}
+    changes = _changes(given)
     if a.recipe:
-        named = get_recipe(a.recipe)
-        settings |= {name: getattr(named, name) for name in PLAIN} | asdict(named.recipe)
-    settings |= {k: v for k, v in vars(a).items() if v is not None or k not in settings}
+        named = get_recipe(a.recipe, **changes)
+        settings = {k: getattr(named, k) for k in PLAIN if k != "run_id"} | asdict(named.recipe)
+        settings |= {"run_id": str(named.run)}
+    else:
+        settings = PLAIN | asdict(Recipe()) | {k: v for k, v in changes.items() if k not in _shape()}
+        settings["settings"] = {k: v for k, v in changes.items() if k in _shape()}
+    if settings["start"] and (given.keys() & {"model", "patch_size"} or settings["settings"]):
+        raise ValueError(
+            f"training starts from the weights {settings['start']}, which say what model it is: leave out --model, "
+            "--patch-size and what --set says of the model, or --start"
+        )
+    if settings["data"] not in data.SETS:
+        raise ValueError(f"unknown data set {settings['data']!r}; known are {', '.join(data.SETS)}")
+    settings = settings | {k: v for k, v in vars(a).items() if k not in settings}
+    if a.save_at is not None:
+        settings["save_at"] = a.save_at
     if a.rehearse:
         few = {"data": "embedded", "epochs": 1, "batch_size": min(64, settings["batch_size"]), "save_at": ()}
-        few |= {"stream": False}
-        settings |= few | {"compile": False}
+        settings |= few | {
+            "warmup_epochs": min(1, settings["warmup_epochs"]),
+            "stream": False,
+            "compile": False,
+        }
         if (settings["start"] or "").endswith(".safetensors"):
             settings["start"] = None  # what an earlier training would have written
     if settings["start"]:
-        settings["model"] = settings["start"]  # whatever the flag says: the weights tell
+        settings["model"] = settings["start"]  # the weights tell
     return argparse.Namespace(**settings)
+
+
+def _shape() -> set[str]:
+    """Fields of a run that are of the model alone."""
+    return set(SETTINGS) - {f.name for f in fields(Recipe)} - set(PLAIN)
+
+
+def _changes(given: dict[str, Any]) -> dict[str, Any]:
+    """What flags and ``--set`` say of the model, the data and the recipe."""
+    changes = {k: v for k, v in given.items() if k in SETTINGS or k in ("model", "seed")}
+    changes |= {k: tuple(v) for k, v in changes.items() if isinstance(v, list)}
+    for name, value in map(read_setting, given["set"]):
+        if name in changes:
+            raise ValueError(f"{name} is given twice")
+        changes[name] = value
+    return changes
 
 
 def _model(a: argparse.Namespace, num_classes: int) -> CRATE:
@@ -123,6 +237,7 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     card = provenance(  # taken before training: the commit that was run, not the one of the day it ended
         device,
         model=a.model,
+        **({"run": a.run_id} if a.run_id and not a.rehearse else {}),
         **({"start": a.start} if a.start else {}),
         parameters=size,
         data={

@@ -11,7 +11,7 @@ from crate_mini import calibration, data
 from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
 from crate_mini.provenance import provenance
-from crate_mini.recipes import get_recipe, list_recipes
+from crate_mini.recipes import get_recipe
 from crate_mini.transfer import POOLS, features, fine_tune, linear_probe
 
 
@@ -28,9 +28,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--l2", type=float, help="the probe's penalty; by default chosen on a fifth of the training images"
     )
-    p.add_argument(
-        "--recipe", choices=list_recipes(), metavar="NAME", default="finetune_mini", help="of fine-tuning"
-    )
+    p.add_argument("--recipe", default="finetune_mini", help="of fine-tuning, as for crate-mini train")
     p.add_argument("--epochs", type=int, help="of fine-tuning; by default the recipe's")
     p.add_argument(
         "--folder", type=Path, help="where fine-tuning saves its state, to be gone on from, and weights"
