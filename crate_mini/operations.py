@@ -66,7 +66,7 @@ def multiply_adds(config: CRATEConfig, *, batch: int = 1, kept: int | None = Non
         raise ValueError(f"need batch >= 1 and 1 <= kept <= {patches}, got {batch} and {kept}")
     d, tokens = config.dim, batch * (kept + 1)  # the class token is one of them
     m = config.heads * (config.head_dim or d // config.heads)
-    feed = tokens * d ** 2 + d ** 3 if config.feed == "ista" else 2 * config.mlp_ratio * tokens * d ** 2
+    feed = tokens * d**2 + d**3 if config.feed == "ista" else 2 * config.mlp_ratio * tokens * d**2
     maps = 2 if config.attention == "mssa" else 4
     return {
         "patches": batch * kept * 3 * config.patch_size**2 * d,

@@ -202,7 +202,7 @@ class TestSweeps:
         assert (recipe.recipe.optimizer, recipe.recipe.precision, recipe.recipe.keep_patches) == (
             "lion",
             "bfloat16",
-            0.25,
+            0.15,
         )
 
     def test_tiny_imagenet(self):

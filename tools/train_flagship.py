@@ -1,8 +1,8 @@
 """Train one network of the flagship family: the segmentation paper's width, all 200 classes of Tiny-ImageNet.
 
-dim 384, 6 heads, depth 12, patch 4 on 64 pixels; the ViT has as many parameters and heads. One recipe for all, chosen
-by what a CPU can carry and never by a mask. After each epoch 1,000 held-out images are looked at, an even draw; all
-10,000 once, at the end. A run that was stopped goes on from what it saved.
+The recipe ``flagship`` of crate_mini.recipes, trained as ``crate-mini train`` does it but for one thing: after each
+epoch 1,000 held-out images are looked at, an even draw; all 10,000 once, at the end. A run that was stopped goes on
+from what it saved.
 
     CRATE_MINI_DATA=... python tools/train_flagship.py crate --seed 0 --out runs/flagship_crate_s0
 """
@@ -17,21 +17,10 @@ import torch
 
 from crate_mini import data
 from crate_mini.checkpoints import save_model
-from crate_mini.model import count_parameters, create_model
+from crate_mini.model import count_parameters
 from crate_mini.provenance import provenance
-from crate_mini.training import Recipe, default_device, evaluate, train
-
-NETWORKS = {
-    "crate": ("crate_small_8", {}),
-    "vit": ("vit_tiny_8", {"heads": 6}),
-    "crate_mhsa": ("crate_mhsa_small_8", {}),
-    "crate_mlp": ("crate_mlp_small_8", {}),
-    "vit_wide": ("vit_wide_small_8", {}),
-}
-RECIPE = {
-    "epochs": 6, "batch_size": 64, "optimizer": "lion", "lr": 1.5e-4, "weight_decay": 0.5, "warmup_epochs": 0.5,
-    "keep_patches": 0.15, "precision": "bfloat16",
-}  # fmt: skip
+from crate_mini.recipes import SMALL, RunId, get_recipe
+from crate_mini.training import default_device, evaluate, train
 
 
 def main() -> None:
@@ -39,20 +28,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("network", choices=SMALL)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()
-    name, settings = NETWORKS[a.network]
-    recipe, device = Recipe(**RECIPE, seed=a.seed), default_device()
+    name, changes = SMALL[a.network]
+    planned = get_recipe(RunId("flagship", name, a.seed, changes))
+    recipe, device = planned.recipe, default_device()
     train_set = data.load("tiny-imagenet", "train", image_size=64)
     held_out = data.load("tiny-imagenet", "val", image_size=64)
     some = held_out.subset(torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))[:1000])
-    torch.manual_seed(a.seed)
-    model = create_model(name, image_size=64, patch_size=4, num_classes=len(train_set.classes), **settings)
+    model = planned.create_model(len(train_set.classes))
     size = count_parameters(model)
     card = provenance(  # before the training: the commit that was run
-        device, model=name, parameters=size, recipe=asdict(recipe),
+        device, model=name, run=str(planned.run), parameters=size, recipe=asdict(recipe),
         data={"train": train_set.name, "images": len(train_set), "held_out": held_out.name, "tier": train_set.tier},
     )  # fmt: skip
     print(f"{name}: {size:,} parameters; {len(train_set):,} images on {device}", flush=True)
