@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from crate_mini.stats import bootstrap_interval, iou_from_counts
+
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Overlaps (IoU) from which a prediction may count as a hit; AP is the mean over them."""
 RECALLS = np.linspace(0, 1, 101)
@@ -25,9 +27,7 @@ def box_overlaps(predicted: Float[Tensor, "p 4"], truth: Float[Tensor, "g 4"]) -
     """IoU of every predicted box with every true one; boxes are (left, top, right, bottom)."""
     p, g = predicted.double()[:, None], truth.double()[None]
     sides = (torch.minimum(p[..., 2:], g[..., 2:]) - torch.maximum(p[..., :2], g[..., :2])).clamp(min=0)
-    both = sides.prod(-1)
-    areas = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (p, g)]
-    return both / (areas[0] + areas[1] - both)
+    return iou_from_counts(sides.prod(-1), *((b[..., 2:] - b[..., :2]).prod(-1) for b in (p, g)))
 
 
 def mask_overlaps(
@@ -38,7 +38,7 @@ def mask_overlaps(
     if counted is not None:
         p, g = p * counted.flatten(), g * counted.flatten()
     both = p @ g.mT
-    return both / (p.sum(1)[:, None] + g.sum(1)[None] - both).clamp(min=1)
+    return iou_from_counts(both, p.sum(1)[:, None], g.sum(1)[None]).nan_to_num()
 
 
 def matches(
@@ -95,11 +95,10 @@ def average_precision_interval(
 ) -> dict[str, tuple[float, float, float]]:
     """:func:`average_precision` with its 95 % bootstrap interval over images: name -> (value, low, high)."""
     tables = _prepare(overlaps, scores)
-    value = _average(tables, range(len(tables)))
-    rng = np.random.default_rng(seed)
-    drawn = [_average(tables, rng.integers(len(tables), size=len(tables)).tolist()) for _ in range(draws)]
-    low, high = ({k: np.nanquantile([d[k] for d in drawn], q) for k in value} for q in (0.025, 0.975))
-    return {k: (value[k], float(low[k]), float(high[k])) for k in value}
+    intervals = bootstrap_interval(
+        lambda images: _average(tables, images.tolist()).values(), len(tables), draws=draws, seed=seed
+    )
+    return dict(zip(("AP", "AP50", "AP75"), intervals, strict=True))
 
 
 def correct_localisation(overlaps: Sequence[Tensor]) -> Bool[Tensor, " n"]:

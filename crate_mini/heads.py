@@ -4,18 +4,17 @@ The segmentation paper shows four heads picked by hand (arXiv 2308.16271, Figure
 head is asked the same question with numbers. Its map orders the patches of a picture; :func:`part_scores` says how
 well that order tells the pixels of one part from the others. What the number is worth, the controls say: random
 subspaces of the same tokens (:func:`random_bases`), the head's map of another picture, an untrained network; and the
-best of many is called best only after :func:`best_of` or :func:`simultaneous` has been asked.
+best of many is called best only after :func:`~crate_mini.stats.expected_best_of` or
+:func:`~crate_mini.stats.simultaneous` has been asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from math import comb
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -23,6 +22,8 @@ from torch import Tensor
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.recorder import layer_numbers, record
+from crate_mini.stats import auroc, expected_best_of, patch_counts
+from crate_mini.stats import simultaneous as simultaneous
 
 BY = {
     "attention": "p^{-1/2} <U_k^T z_cls, U_k^T z_i>: what the class token's attention is the softmax of",
@@ -116,48 +117,8 @@ def random_bases(
 
 def pixel_counts(labels: UInt8[Tensor, "b H W"], patch_size: int, count: int) -> Float[Tensor, "b count n"]:
     """How many pixels of each label from 0 to ``count - 1`` every patch holds; other labels are not counted."""
-    patches = rearrange(labels, "b (h i) (w j) -> b (h w) (i j)", i=patch_size, j=patch_size)
-    return torch.stack([(patches == label).sum(-1) for label in range(count)], 1).float()
-
-
-def auroc(
-    scores: Float[Tensor, "*#batch n"],
-    positive: Float[Tensor, "*#batch P n"],
-    negative: Float[Tensor, "*#batch P n"],
-) -> Tensor:
-    r"""The chance that a positive has the higher score than a negative, ties counting half: the area under the ROC.
-
-    .. math:: \frac{\sum_{i,j} a_i b_j \big([s_i > s_j] + \tfrac12 [s_i = s_j]\big)}{\sum_i a_i \sum_j b_j}
-
-    Item ``i`` stands for :math:`a_i` positives and :math:`b_i` negatives, such as the pixels of a patch. 0.5 is
-    chance; NaN where there is no positive or no negative.
-
-    Args:
-        scores: of the items.
-        positive: weights :math:`a` of ``P`` questions about the same scores; leading dimensions broadcast.
-        negative: weights :math:`b`.
-
-    Returns:
-        ``(*batch, P)``.
-    """
-    ranked, order = scores.sort(-1)
-    shape = (
-        *torch.broadcast_shapes(scores.shape[:-1], positive.shape[:-2]),
-        positive.shape[-2],
-        scores.shape[-1],
-    )
-    order = order.unsqueeze(-2).expand(shape)
-    a = positive.expand(shape).gather(-1, order)
-    b = negative.expand(shape).gather(-1, order)
-    upto = b.cumsum(-1)
-    below = upto - b
-    if (ranked[..., 1:] == ranked[..., :-1]).any():  # a group of equals: all below it, and all up to its end
-        padded = torch.nn.functional.pad(upto, (1, 0))
-        ranked = ranked.contiguous()
-        first, last = (torch.searchsorted(ranked, ranked, right=right) for right in (False, True))
-        below = padded.gather(-1, first.unsqueeze(-2).expand(shape))
-        upto = padded.gather(-1, last.unsqueeze(-2).expand(shape))
-    return (a * (below + upto)).sum(-1) / 2 / (a.sum(-1) * b.sum(-1))
+    h, w = (side // patch_size for side in labels.shape[-2:])
+    return torch.stack([patch_counts(labels == label, (h, w)) for label in range(count)], 1).float()
 
 
 def part_scores(
@@ -192,7 +153,7 @@ def part_scores(
     flat = maps.flatten(1, -2) if maps.ndim > 2 else maps[:, None]
     # one picture after the other: all at once would hold heads x parts x patches of them in memory
     scores = torch.stack(
-        [auroc(m, a[None], b[None]) for m, a, b in zip(flat, positive, negative, strict=True)]
+        [auroc(m[:, None], a, b).float() for m, a, b in zip(flat, positive, negative, strict=True)]
     )
     seen = (positive.sum(-1) >= least) & (negative.sum(-1) >= least)
     return torch.where(seen[:, None], scores, torch.nan).view(*maps.shape[:-1], -1)
@@ -210,68 +171,13 @@ def part_ceiling(pixels: Float[Tensor, "b labels n"], within: str = "object", *,
 # ---- what a score is worth ------------------------------------------------------------------------------------------
 
 
+best_of = expected_best_of
+"""The expected highest of ``k`` values drawn from a pool."""
+
+
 def mean_seen(scores: Float[Tensor, " n *entries"]) -> Float[Tensor, "*entries"]:
     """Mean over the pictures that show the part (NaN is: does not show it); NaN where none does."""
     return scores.double().nanmean(0)
-
-
-def simultaneous(
-    scores: Float[Tensor, " n *entries"], *, level: float = 0.95, draws: int = 1000, seed: int = 0
-) -> dict[str, Float[Tensor, "*entries"]]:
-    r"""Means with intervals that hold for all entries *at once*, so that the best of them may be looked at.
-
-    The bootstrap draws pictures; in every draw the entry that strays farthest, in units of its own standard error,
-    is noted, and the ``level`` quantile of these maxima, :math:`c`, makes all intervals:
-    :math:`\text{mean} \pm c\,\text{se}`. For one entry :math:`c` is about 1.96.
-
-    Args:
-        scores: one row a picture, NaN where a picture has nothing to say on an entry.
-        level: how often all intervals together cover.
-        draws: bootstrap draws.
-        seed: of the draws.
-
-    Returns:
-        ``mean``, ``low``, ``high``, ``se``, ``c``; NaN where fewer than two pictures say something.
-    """
-    n = len(scores)
-    flat = scores.double().flatten(1)
-    seen = (~flat.isnan()).double()
-    flat = flat.nan_to_num()
-    usable = seen.sum(0) >= 2
-    dice = torch.Generator().manual_seed(seed)
-    index = torch.randint(n, (draws, n), generator=dice)
-    weight = torch.zeros(draws, n, dtype=torch.float64).scatter_add_(
-        1, index, torch.ones_like(index).double()
-    )
-    mean = flat.sum(0) / seen.sum(0)
-    drawn = (weight @ flat) / (weight @ seen)  # NaN in the rare draw that has none of an entry's pictures
-    se = torch.stack(
-        [d[~d.isnan()].std() if u else torch.tensor(torch.nan) for d, u in zip(drawn.T, usable, strict=True)]
-    )
-    stray = ((drawn - mean).abs() / se).nan_to_num(0.0, 0.0, 0.0)
-    c = stray.amax(1).quantile(level)
-    parts = {"mean": mean, "low": mean - c * se, "high": mean + c * se, "se": se}
-    parts = {k: torch.where(usable, v, torch.nan).view(scores.shape[1:]) for k, v in parts.items()}
-    return parts | {"c": c}
-
-
-def best_of(pool: Float[Tensor, "*entries R"], k: int) -> Tensor:
-    r"""The expected highest of ``k`` values drawn from ``pool`` without putting back: exact, no draws.
-
-    .. math:: \sum_{r=k}^{R} \binom{r-1}{k-1} \Big/ \binom{R}{k}\; v_{(r)}
-
-    with :math:`v_{(1)} \le \dots \le v_{(R)}`: the largest of ``k`` is the ``r``-th in order if the others lie below.
-
-    Raises:
-        ValueError: ``k`` is not between 1 and the size of the pool.
-    """
-    R = pool.shape[-1]
-    if not 1 <= k <= R:
-        size = f"the size of the pool, {R}"
-        raise ValueError(f"k must lie between 1 and {size}; got {k}")
-    chances = [comb(r - 1, k - 1) / comb(R, k) for r in range(1, R + 1)]
-    ranked = pool.double().sort(-1).values
-    return ranked @ torch.tensor(chances, dtype=torch.float64)
 
 
 def standing(

@@ -33,6 +33,7 @@ from crate_mini.model import CRATE, Block
 from crate_mini.rates import coding_rate, coding_rate_gradient, rate_from_gram, small_gram
 from crate_mini.recorder import record
 from crate_mini.sparsification import ISTA
+from crate_mini.stats import Running
 
 PLACES = {
     "tokens_in": "Z^l, the stream that enters the layer",
@@ -188,37 +189,6 @@ def _from_identity(gram: Tensor, *, scaled: bool) -> float:
     return _plain(((gram / s - eye).norm() / len(gram) ** 0.5).item())
 
 
-class Running:
-    """Mean and spread of values that arrive batch by batch, in memory that does not grow with their number."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, None, None
-
-    def add(self, values: Float[Tensor, "b ..."]) -> None:
-        """Take in one value (or one array of values) for each image of a batch; Chan's update, in float64."""
-        values = values.detach().cpu().double()
-        b, mean = len(values), values.mean(0)
-        squares = (values - mean).square().sum(0)
-        if self.mean is None:
-            self.count, self.mean, self.squares = b, mean, squares
-            return
-        n, shift = self.count + b, mean - self.mean
-        self.mean = self.mean + shift * (b / n)
-        self.squares = self.squares + squares + shift.square() * (self.count * b / n)
-        self.count = n
-
-    def summary(self) -> dict[str, Any]:
-        """``mean``, ``std``, and the mean's 95 % interval, ``low`` to ``high``; from one image the mean alone."""
-        if self.count < 2:
-            nothing = torch.full_like(self.mean, torch.nan)
-            parts = {"mean": self.mean, "std": nothing, "low": nothing, "high": nothing}
-        else:
-            std = (self.squares / (self.count - 1)).sqrt()
-            half = 1.96 * std / self.count**0.5
-            parts = {"mean": self.mean, "std": std, "low": self.mean - half, "high": self.mean + half}
-        return {k: _plain(v.tolist()) for k, v in parts.items()}
-
-
 def reading(normalise: str, eps_sq: float) -> str:
     """Key of one reading in a result: ``reading("head", 0.01) == "head 0.01"``."""
     return f"{normalise} {eps_sq:g}"
@@ -303,7 +273,9 @@ def measure(
         inner = result
         for part in key[:-1]:
             inner = inner.setdefault(part, {})
-        summaries = [running.summary() for running in by_layer]
+        summaries = [
+            {part: _plain(v.tolist()) for part, v in running.summary().items()} for running in by_layer
+        ]
         inner[key[-1]] = {part: [s[part] for s in summaries] for part in summaries[0]}
     result["layers"] = [weight_facts(block) for block in model.blocks]
     return result

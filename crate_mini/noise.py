@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-Maps = Float[Tensor, "*batch h w"]
+from crate_mini import stats
 
 
 def gaussian_noise(
@@ -53,14 +53,8 @@ def rank_correlation(
 
     1 for the same order, -1 for the reverse, about 0 for unrelated maps. Any increasing function of the values, such
     as the softmax at another temperature, leaves it alone. Leading dimensions broadcast; NaN for a map of one value.
+
+    Raises:
+        ValueError: a value is NaN.
     """
-    centred = [ranks - ranks.mean(-1, keepdim=True) for ranks in (_ranks(a), _ranks(b))]
-    return (centred[0] * centred[1]).sum(-1) / (centred[0].norm(dim=-1) * centred[1].norm(dim=-1))
-
-
-def _ranks(maps: Maps) -> Float[Tensor, "*batch n"]:
-    """Place of each value among all, ties sharing the mean of their places."""
-    flat = maps.flatten(-2).double().contiguous()
-    ranked = flat.sort(-1).values
-    below, up_to = (torch.searchsorted(ranked, flat, right=right) for right in (False, True))
-    return (below + up_to).double() / 2
+    return stats.rank_correlation(a.flatten(-2), b.flatten(-2))

@@ -109,7 +109,7 @@ class TestScores:
 
     def test_auroc_broadcasts_maps_over_questions(self):
         scores, a, b = torch.rand(4, 3, 9), torch.rand(4, 1, 2, 9), torch.rand(4, 1, 2, 9)
-        found = heads.auroc(scores, a, b)
+        found = heads.auroc(scores[:, :, None], a, b)
         assert found.shape == (4, 3, 2)
         for i, k, q in itertools.product(range(4), range(3), range(2)):
             alone = heads.auroc(scores[i, k], a[i, 0, q][None], b[i, 0, q][None])

@@ -21,18 +21,17 @@ from crate_mini.segmentation.masks import (
     best_head,
     centre_prior,
     iou,
-    mean_interval,
     score_baselines,
     score_heads,
 )
 from crate_mini.segmentation.ranking import (
     chance_iou,
     count_patches,
-    expected_best_of,
     majority,
     score_maps,
 )
 from crate_mini.segmentation.scoring import RULES, Scores, score_images
+from crate_mini.stats import expected_best_of, mean_interval
 
 __all__ = [
     "MASK_RULES",

@@ -14,14 +14,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy.stats import ttest_ind
 from torch import Tensor
 
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.provenance import read_result
-from crate_mini.segmentation.masks import mean_interval
 from crate_mini.segmentation.scoring import RULES, Scores, score_images
+from crate_mini.stats import hierarchical_interval, mean_interval, welch_interval
 
 ITSELF = "these images"
 """Said of a head that was chosen on the images it is scored on."""
@@ -245,8 +244,9 @@ def compare_trainings(
     Returns:
         ``"images"``: difference of the mean over trainings, with its 95 % interval over images, by :func:`compare`'s
         paired bootstrap. ``"trainings"``: the same difference with the 95 % interval of Welch's t, each training one
-        draw, images fixed; low and high are NaN if either side has one training only. ``"pairs"``: the differences
-        of all ``len(a) * len(b)`` pairs, rising.
+        draw, images fixed; low and high are NaN if either side has one training only. ``"both"``: with the 95 %
+        interval over new trainings and new images together (:func:`~crate_mini.stats.hierarchical_interval`), NaN
+        likewise. ``"pairs"``: the differences of all ``len(a) * len(b)`` pairs, rising.
 
     Raises:
         ValueError: nothing to compare, or results on different images.
@@ -256,14 +256,11 @@ def compare_trainings(
     for other in (*a, *b):
         _require_same_images(a[0], other)
     mine, theirs = (torch.stack([e.values(rule, what) for e in side]) for side in (a, b))
-    scores = [side.mean(1).double().numpy() for side in (mine, theirs)]
-    difference = float(scores[0].mean() - scores[1].mean())
-    low = high = float("nan")
-    if min(len(a), len(b)) > 1:
-        low, high = ttest_ind(*scores, equal_var=False).confidence_interval(0.95)
+    scores = [side.mean(1).tolist() for side in (mine, theirs)]
     return {
         "images": list(mean_interval(mine.mean(0) - theirs.mean(0))),
-        "trainings": [difference, float(low), float(high)],
+        "trainings": list(welch_interval(*scores)),
+        "both": list(hierarchical_interval(mine, theirs)),
         "pairs": sorted(float(x - y) for x in scores[0] for y in scores[1]),
     }
 

@@ -12,18 +12,19 @@ from tqdm.auto import tqdm
 from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, upsample
 from crate_mini.data.imageset import IGNORE, ImageSet
 from crate_mini.model import CRATE
+from crate_mini.stats import iou_from_counts
 
 MASK_RULES: dict[str, Callable] = {"mass": mass_mask, "patch": patch_mask}
 """Name -> how a map becomes a mask: by its share of attention (DINO) or of patches (arXiv 2308.16271, B.3)."""
 
 
 def iou(
-    predicted: Bool[Tensor, "*batch H W"], truth: UInt8[Tensor, "*#batch H W"]
+    predicted: Bool[Tensor, "*#batch H W"], truth: UInt8[Tensor, "*#batch H W"]
 ) -> Float[Tensor, "*batch"]:
     r"""Intersection over union, :math:`|A\cap B| / |A\cup B|`, pixels marked :data:`~crate_mini.data.IGNORE` left out.
 
     Args:
-        predicted: boolean masks.
+        predicted: boolean masks; leading dimensions broadcast.
         truth: 0 background, 1 object, 255 not counted; leading dimensions broadcast.
 
     Returns:
@@ -31,9 +32,8 @@ def iou(
     """
     counted = truth != IGNORE
     object_ = truth == 1
-    intersection = (predicted & object_).sum((-2, -1))
-    union = ((predicted | object_) & counted).sum((-2, -1))
-    return intersection / union
+    sizes = ((m & counted).sum((-2, -1)) for m in (predicted & object_, predicted, object_))
+    return iou_from_counts(*sizes)
 
 
 def centre_prior(size: tuple[int, int], share: float) -> Bool[Tensor, "H W"]:
@@ -106,15 +106,6 @@ def best_head(scores: Float[Tensor, "n L K"]) -> dict[str, Shaped[Tensor, ...]]:
             It grows with the number of heads even for meaningless maps.
     """
     return {"fixed": scores.mean(0), "oracle": scores.amax(-1).mean(0)}
-
-
-def mean_interval(
-    values: Float[Tensor, " n"], *, draws: int = 2000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean with its 95 % bootstrap interval over images: ``(mean, low, high)``."""
-    index = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(seed))
-    low, high = values[index].mean(1).quantile(values.new_tensor([0.025, 0.975])).tolist()
-    return float(values.mean()), low, high
 
 
 def _require_masks(data: ImageSet) -> Tensor:

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import math
 
-import torch
-from einops import reduce
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from crate_mini.data.imageset import IGNORE
+from crate_mini.stats import (
+    Ranking,
+    curve_auroc,
+    curve_average_precision,
+    curve_best_iou,
+    iou_from_counts,
+    patch_counts,
+)
 
 Counts = Int[Tensor, "*batch n"]
 
@@ -31,14 +37,7 @@ def count_patches(
     Raises:
         ValueError: a mask that does not divide into the patches.
     """
-    (H, W), (h, w) = truth.shape[-2:], grid
-    if H % h or W % w:
-        raise ValueError(f"a mask of {H}x{W} pixels does not divide into {h}x{w} patches")
-
-    def count(pixels: Tensor) -> Tensor:
-        return reduce(pixels.int(), "... (h i) (w j) -> ... (h w)", "sum", h=h, w=w)
-
-    return count(truth == 1), count((truth != 1) & (truth != IGNORE))
+    return patch_counts(truth == 1, grid), patch_counts((truth != 1) & (truth != IGNORE), grid)
 
 
 def majority(objects: Counts, background: Counts) -> tuple[Counts, Counts]:
@@ -77,63 +76,28 @@ def score_maps(
     Returns:
         ``best_iou``, ``auroc``, ``ap``, ``mass``, ``patch``, in float64. NaN where there is no object, and for
         ``auroc`` where there is no background.
+
+    Raises:
+        ValueError: a share outside (0, 1], or a map that holds NaN.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1], got {share}")
-    ranked, order = maps.double().sort(dim=-1, descending=True, stable=True)
-    tp, fp = (_running(counts, order) for counts in (objects, background))
-    P, N = tp[..., -1], fp[..., -1]
-    overlap = tp / (P[..., None] + fp)
-
-    # A threshold passes whole groups of equal values.
-    # Only where a group ends is there anything to read.
-    end = torch.ones_like(ranked, dtype=torch.bool)
-    end[..., :-1] = ranked[..., 1:] != ranked[..., :-1]
-    tp_before, fp_before = (_at_previous_end(c, end) for c in (tp, fp))
-    rise, run = (tp - tp_before) * end, (fp - fp_before) * end
-    precision = tp / (tp + fp).clamp(min=1)
-
+    ranking = Ranking(maps)
+    tp, fp = ranking.cumulated(objects), ranking.cumulated(background)
+    curve = ranking.at_ends(tp), ranking.at_ends(fp)
+    overlap = iou_from_counts(tp, tp + fp, tp[..., -1:])
+    ranked = ranking.scores.double()
     mass_before = ranked.cumsum(-1) - ranked  # as in mass_mask
     inside = mass_before < share * ranked.sum(-1, keepdim=True)
     by_mass = inside.sum(-1, keepdim=True).clamp(min=1)
     by_patch = max(1, round(share * maps.shape[-1]))
     return {
-        "best_iou": overlap.masked_fill(~end, 0).amax(-1),
-        "auroc": ((tp + tp_before) / 2 * run).sum(-1) / (P * N),
-        "ap": (rise * precision).sum(-1) / P,
+        "best_iou": curve_best_iou(*curve),
+        "auroc": curve_auroc(*curve),
+        "ap": curve_average_precision(*curve),
         "mass": overlap.gather(-1, by_mass - 1)[..., 0],
         "patch": overlap[..., by_patch - 1],
     }
-
-
-def _running(
-    counts: Shaped[Tensor, "*#batch n"], order: Int[Tensor, "*batch n"]
-) -> Float[Tensor, "*batch n"]:
-    """Pixels in the first 1, 2, ..., n patches of an order."""
-    return counts.expand(order.shape).gather(-1, order).double().cumsum(-1)
-
-
-def _at_previous_end(counts: Tensor, end: Tensor) -> Tensor:
-    """What a growing count was where the group before this one ended; 0 in the first group."""
-    seen = counts.masked_fill(~end, 0).cummax(-1).values  # counts grow, so the largest is the latest
-    return torch.cat([torch.zeros_like(seen[..., :1]), seen[..., :-1]], -1)
-
-
-def expected_best_of(scores: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
-    r"""The best of 1, 2, ..., K heads, on average over all choices of so many heads.
-
-    .. math:: \mathbb E \max_{i \in S} s_i = \sum_{i=k}^{K} \binom{i-1}{k-1} \Big/ \binom{K}{k} \; s_{(i)},
-        \qquad |S| = k, \quad s_{(1)} \le \dots \le s_{(K)}
-
-    The first entry is the mean of the heads, the last their maximum. Networks with different numbers of heads can be
-    compared at the same number.
-    """
-    K = scores.shape[-1]
-    weights = torch.zeros(K, K, dtype=scores.dtype)
-    for i in range(K):  # score i + 1 is the best of k + 1 heads
-        for k in range(i + 1):
-            weights[i, k] = math.comb(i, k) / math.comb(K, k + 1)
-    return scores.sort(-1).values @ weights
 
 
 def chance_iou(area: float, share: float, patches: int, heads: int = 1) -> float:

@@ -25,8 +25,9 @@ from crate_mini.checkpoints import CheckpointError, load_tensors, save_tensors
 from crate_mini.data.imageset import IGNORE, ImageSet
 from crate_mini.model import CRATE
 from crate_mini.recorder import layer_numbers
-from crate_mini.segmentation.masks import centre_prior
-from crate_mini.segmentation.ranking import count_patches, expected_best_of, majority, score_maps
+from crate_mini.segmentation.masks import centre_prior, iou
+from crate_mini.segmentation.ranking import count_patches, majority, score_maps
+from crate_mini.stats import expected_best_of
 
 RULES = {
     "best_iou": "IoU at the best threshold for each image",
@@ -349,9 +350,8 @@ def _centre(table: _Table, part: slice) -> dict[str, Tensor]:
     pixels = (rearrange(t, "m h w -> m (h w)") for t in (truth == 1, truth == 0))
     scores = score_maps((1 + near).expand(len(truth), -1), *pixels)
     discs = torch.stack([centre_prior((H, W), s) for s in DISCS])
-    inside = (discs & (truth == 1)[:, None]).sum((-2, -1))
-    joint = ((discs | (truth == 1)[:, None]) & (truth != IGNORE)[:, None]).sum((-2, -1))
-    return scores | {"mass": (inside / joint).double(), "patch": (inside / joint).double()}
+    overlap = iou(discs, truth[:, None]).double()
+    return scores | {"mass": overlap, "patch": overlap}
 
 
 def _offset(truth: Shaped[Tensor, "m h w"]) -> Float[Tensor, " m"]:
