@@ -80,6 +80,7 @@ def ridge_attention(Z: Tokens, U: Bases, eps_sq: float) -> Attention:
     """
     gamma, Zk = rate_scale(Z, U, eps_sq), project(Z, U)
     wide = _wide(Zk)
+    # gamma Zk (I + gamma Zk' Zk)^{-1} Zk': a p x p system in place of the n x n one (push-through identity)
     return (ridge(wide, gamma) @ wide.mT).to(Zk.dtype)
 
 

@@ -66,11 +66,13 @@ def rate_from_gram(gram: Gram, alpha: float, tokens: Callable[[], Tensor]) -> Ra
     """
     scaled = alpha * gram
     drowned = _drowns_the_identity(scaled)
-    if not drowned.any():
-        return _by_cholesky(scaled)
-    values = torch.linalg.svdvals(tokens().to(gram.dtype))
-    exact = 0.5 * (alpha * values.square()).log1p().sum(-1)
-    return torch.where(drowned, exact, _by_cholesky(scaled.masked_fill(drowned[..., None, None], 0)))
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    factor = torch.linalg.cholesky(identity + scaled.masked_fill(drowned[..., None, None], 0))
+    rate = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    if drowned.any():
+        values = torch.linalg.svdvals(tokens().to(gram.dtype))
+        rate = torch.where(drowned, 0.5 * (alpha * values.square()).log1p().sum(-1), rate)
+    return rate
 
 
 def small_gram(Z: Tokens) -> Gram:
@@ -259,34 +261,17 @@ def ridge(Z: Tokens, alpha: float) -> Tokens:
     """
     n, d = Z.shape[-2:]
     gram = small_gram(Z)
-    wide, scaled = Z.to(gram.dtype), alpha * gram
-    drowned = _drowns_the_identity(scaled)
-    if not drowned.any():
-        return _by_solving(wide, scaled, alpha).to(Z.dtype)
-    U, sigma, Vh = torch.linalg.svd(wide, full_matrices=False)
-    error = max(n, d) * torch.finfo(gram.dtype).eps * sigma[..., :1]
-    shrunk = torch.where(sigma > error, 1 / (1 / (alpha * sigma) + sigma), 0)
-    lost = drowned[..., None, None]
-    plain = _by_solving(wide.masked_fill(lost, 0), scaled.masked_fill(lost, 0), alpha)
-    return torch.where(lost, (U * shrunk[..., None, :]) @ Vh, plain).to(Z.dtype)
-
-
-def _by_solving(wide: Tensor, scaled: Tensor, alpha: float) -> Tensor:
-    n, d = wide.shape[-2:]
-    system = _one_more(scaled)
-    wide = alpha * wide
-    return torch.linalg.solve(system, wide) if n <= d else torch.linalg.solve(system, wide.mT).mT
-
-
-def _by_cholesky(scaled: Tensor) -> Tensor:
-    """Half the logarithm of det(I + G), where the identity is not lost: there a factor always exists."""
-    factor = torch.linalg.cholesky(_one_more(scaled))
-    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-
-def _one_more(gram: Tensor) -> Tensor:
-    """I + G."""
-    return torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) + gram
+    drowned = _drowns_the_identity(alpha * gram)
+    wide, lost = Z.to(gram.dtype), drowned[..., None, None]
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=Z.device)
+    system, right = identity + alpha * gram.masked_fill(lost, 0), alpha * wide
+    found = torch.linalg.solve(system, right) if n <= d else torch.linalg.solve(system, right.mT).mT
+    if drowned.any():
+        U, sigma, Vh = torch.linalg.svd(wide, full_matrices=False)
+        error = max(n, d) * torch.finfo(gram.dtype).eps * sigma[..., :1]
+        shrunk = torch.where(sigma > error, 1 / (1 / (alpha * sigma) + sigma), 0)
+        found = torch.where(lost, (U * shrunk[..., None, :]) @ Vh, found)
+    return found.to(Z.dtype)
 
 
 def _drowns_the_identity(gram: Tensor) -> Tensor:

@@ -419,5 +419,19 @@ class TestCommand:
         scores = heads.part_scores(maps, heads.pixel_counts(masks, 8, 2), "image")
         expected = roc_auc_score((masks[0, 8:] == 1).flatten(), large[8:].flatten())
         assert scores[0, 1, 2, 0].item() == pytest.approx(expected, abs=1e-6)
+
+    def test_a_part_that_no_picture_shows_has_no_numbers(self):
+        parts = torch.zeros(3, 32, 32, dtype=torch.uint8)
+        parts[:, 8:24, 8:16], parts[:, 8:24, 16:24] = 1, 2
+        images_ = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+        shown = ImageSet(images_, torch.zeros(3).long(), parts=parts, part_names=("none", "a", "b", "c"))
+        found = cli_heads.score(tiny(), shown, random=4)["image"]
+        assert found["pictures"] == [3, 3, 0]
+        for numbers in (found["random"]["best"], found["ceiling"], found["best_head"]["reported"]):
+            assert [v is None for v in numbers] == [False, False, True]
+        assert 0.5 < found["random"]["best"][0] <= 1
+
+    def test_a_set_without_parts_or_masks_is_refused(self):
+        images_ = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
         with pytest.raises(ValueError, match="neither parts nor masks"):
             cli_heads.score(tiny(), ImageSet(images_, torch.zeros(4).long()), random=4)

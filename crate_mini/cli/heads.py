@@ -93,14 +93,20 @@ def score(
                 "mean": _plain(pool.mean(1)),
                 "std": _plain(pool.std(1)),
                 # of as many as the network has heads, wherever they are
-                "best": _plain(
-                    heads.best_of(pool.flatten(0, 1).T, min(maps.shape[1] * maps.shape[2], c.depth * random))
-                ),
+                "best": _plain(_lucky(pool.flatten(0, 1).T, maps.shape[1] * maps.shape[2])),
                 "p": _plain(stands["p"]),
                 "threshold": _plain(torch.tensor(stands["threshold"])),
             },
             "best_head": {k: _plain(v) for k, v in fair.items()},
         }
+    return found
+
+
+def _lucky(pool: torch.Tensor, heads_tried: int) -> torch.Tensor:
+    """The expected best of as many of the pool, part by part; NaN for a part that no picture shows."""
+    known = ~pool.isnan().any(1)
+    found = torch.full((len(pool),), torch.nan, dtype=pool.dtype)
+    found[known] = heads.best_of(pool[known], min(heads_tried, pool.shape[1]))
     return found
 
 
