@@ -28,6 +28,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 from bench_blocks import PlainBlock
+from einops import rearrange
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -56,7 +57,8 @@ class PlainCRATE(nn.Module):
         self.blocks = nn.ModuleList(PlainBlock(block) for block in model.blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        Z = self.of.embed(self.of.embed.patches(images))
+        p = self.of.config.patch_size
+        Z = self.of.embed(rearrange(images, "b c (h i) (w j) -> b (h w) (i j c)", i=p, j=p))
         Z = torch.cat([self.of.cls_token.expand(len(Z), -1, -1), Z], 1) + self.of.position
         for block in self.blocks:
             Z = block(Z)

@@ -41,13 +41,13 @@ def cls_attention_maps(
         ``(b, layers, heads, h, w)`` on the CPU, float32; each map sums to 1.
     """
     layers = layer_numbers(model, layers)
-    h, w = (side // model.config.patch_size for side in images.shape[-2:])
+    h, w = model.embedding.grid(images)
     parts = []
     for start in range(0, len(images), batch_size):
-        rec = record(model, images[start : start + batch_size], "cls_scores", layers=layers)["cls_scores"]
+        rec = record(model, images[start : start + batch_size], "cls_scores", layers=layers)
         # Softmax over the patches alone. Attention over all tokens, renormalised, would be the same but for
         # rounding: where the class token looks at itself almost only, float32 leaves 0/0 for the patches.
-        parts.append(torch.stack([rec[i] for i in layers], 1)[..., 1:].float().softmax(-1).cpu())
+        parts.append(torch.stack([rec.patches("cls_scores", i) for i in layers], 1).float().softmax(-1).cpu())
     return rearrange(torch.cat(parts), "b l k (h w) -> b l k h w", h=h, w=w)
 
 

@@ -181,6 +181,7 @@ _PUBLISHED = {
 
 # a key that gives another network away, and what it is
 _OTHER_NETWORKS = (
+    ("encoder.blocks.0.attention.project.weight", "weights of this package: load_model reads its files"),
     ("blocks.0.attention.project.weight", "weights of this package: load_model reads its files, load_state_dict this"),
     ("transformer.layers.0.0.fn.to_qkv.weight", "a ViT as in vit-pytorch, with queries, keys and values apart"),
     ("blocks.0.attn.qkv.weight", "a ViT as in timm or DINO, with queries, keys and values apart"),
@@ -471,15 +472,11 @@ def from_official(
 
 def _official_names(depth: int) -> dict[str, str]:
     """Official parameter name -> ours."""
-    names = {"pos_embedding": "position", "cls_token": "cls_token"}
-    pairs = {
-        "to_patch_embedding.1": "embed.0",
-        "to_patch_embedding.2": "embed.1",
-        "to_patch_embedding.3": "embed.2",
-    }
-    pairs |= {"mlp_head.0": "norm", "mlp_head.1": "head"}
+    names = {"pos_embedding": "embedding.position", "cls_token": "embedding.cls_token"}
+    pairs = {f"to_patch_embedding.{i + 1}": f"embedding.patches.{i}" for i in range(3)}
+    pairs |= {"mlp_head.0": "encoder.norm", "mlp_head.1": "head"}
     for i in range(depth):
-        official, own = f"transformer.layers.{i}", f"blocks.{i}"
+        official, own = f"transformer.layers.{i}", f"encoder.blocks.{i}"
         pairs |= {f"{official}.0.norm": f"{own}.norm1", f"{official}.1.norm": f"{own}.norm2"}
         pairs |= {f"{official}.0.fn.to_out.0": f"{own}.attention.out"}
         names |= {

@@ -2,7 +2,8 @@ r"""Compression: a gradient step on :math:`R^c` becomes multi-head subspace self
 
 The functions stand in the order of the derivation, one replacement each: :func:`gradient_step` (exact),
 :func:`neumann_gradient` (a series cut off), :func:`softmax_step` (a bounded attention in place of the exact one),
-:func:`mssa` and :class:`MSSA` (what a network runs). :func:`denoise` is the second way to the same idea.
+:func:`mssa` (what a network runs; :class:`crate_mini.operators.MSSA` is the layer). :func:`denoise` is the second way
+to the same idea.
 
 Tokens are rows, ``(..., n, d)``. The bases of the ``K`` subspaces are ``U``, ``(K, d, p)``. Throughout,
 :math:`Z_k = Z U_k`, :math:`G_k = Z_k Z_k^\top` and :math:`\gamma = p / (n\varepsilon^2)`.
@@ -11,12 +12,13 @@ Tokens are rows, ``(..., n, d)``. The bases of the ``K`` subspaces are ``U``, ``
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from crate_mini.rates import compression_rate_gradient, project, ridge
@@ -26,6 +28,11 @@ Bases = Float[Tensor, "K d p"]
 Attention = Float[Tensor, "*batch K n n"]
 Coordinates = Float[Tensor, "*batch K n p"]
 PerHead = Float[Tensor, "*batch K"]
+Mask = Bool[Tensor, "..."]
+"""Which tokens may be looked at: true at ``[..., i, j]`` if token ``i`` may look at token ``j``.
+
+Of any shape that broadcasts to ``(..., K, n, n)``. Every token must have one that it may look at, if only itself.
+"""
 
 
 def rate_scale(Z: Tokens, U: Bases, eps_sq: float) -> float:
@@ -185,28 +192,34 @@ def mssa(
     U: Float[Tensor, "K d p"],
     W: Float[Tensor, "d Kp"] | None = None,
     b: Float[Tensor, " d"] | None = None,
+    mask: Bool[Tensor, ...] | None = None,
 ) -> Float[Tensor, "*batch n d"]:
-    r"""Multi-head subspace self-attention, written as its equation; :class:`MSSA` computes the same faster.
+    r"""Multi-head subspace self-attention, written as its equation; the layer computes the same faster.
 
     .. math:: \mathrm{SSA}_k = \mathrm{softmax}\!\big(p^{-1/2} Z_k Z_k^\top\big) Z_k, \quad Z_k = Z U_k, \qquad
         \mathrm{MSSA}(Z) = [\mathrm{SSA}_1, \dots, \mathrm{SSA}_K] W^\top + b
 
     (arXiv 2306.01129, eq. 11 and 115.) Query, key and value of a head are one and the same projection. Without
     ``W`` the output basis is tied to the input basis, as the derivation has it:
-    :math:`\sum_k \mathrm{SSA}_k U_k^\top`, up to the step size.
+    :math:`\sum_k \mathrm{SSA}_k U_k^\top`, up to the step size. Where ``mask``, which broadcasts to
+    ``(..., K, n, n)``, is false at ``i, j``, token ``i`` does not look at token ``j``.
 
     Raises:
         ValueError: if the ``d`` of ``U`` is not that of ``Z``.
     """
     Zk = project(Z, U)
-    attention = (Zk @ Zk.mT / math.sqrt(U.shape[-1])).softmax(-1)
-    heads = attention @ Zk
+    scores = Zk @ Zk.mT / math.sqrt(U.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    heads = scores.softmax(-1) @ Zk
     if W is None:
         return lift(heads, U)
     return F.linear(rearrange(heads, "... k n p -> ... n (k p)"), W, b)
 
 
-def attend(queries: Coordinates, keys: Coordinates, values: Coordinates) -> Coordinates:
+def attend(
+    queries: Coordinates, keys: Coordinates, values: Coordinates, mask: Bool[Tensor, ...] | None = None
+) -> Coordinates:
     r"""Softmax attention, :math:`\mathrm{softmax}(Q K^\top / \sqrt p)\, V`, by the fastest way there is.
 
     That is PyTorch's fused kernel, which never keeps the ``n x n`` attention, with one exception: in half precision
@@ -217,24 +230,30 @@ def attend(queries: Coordinates, keys: Coordinates, values: Coordinates) -> Coor
         queries: ``Q``, ``(..., n, p)``.
         keys: ``K``, of the same shape.
         values: ``V``, of the same shape.
+        mask: broadcasts to ``(..., n, n)``; where it is false at ``i, j``, query ``i`` does not see key ``j``. Every
+            query must see one key at least.
     """
     n = queries.shape[-2]
     if queries.device.type == "cpu" and queries.dtype in (torch.bfloat16, torch.float16):
         learning = torch.is_grad_enabled() and any(t.requires_grad for t in (queries, keys, values))
         if n <= (FEW_TOKENS_TRAINING if learning else FEW_TOKENS):
             if learning and not torch.compiler.is_compiling():
-                return ExplicitAttention.apply(queries, keys, values)
-            return explicit_attention(queries, keys, values)
-    return F.scaled_dot_product_attention(queries, keys, values)
+                return ExplicitAttention.apply(queries, keys, values, mask)
+            return explicit_attention(queries, keys, values, mask)
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
 
 
 FEW_TOKENS, FEW_TOKENS_TRAINING = 128, 1024
 """Up to how many tokens two plain products beat the fused kernel in half precision on a CPU, by measurement."""
 
 
-def explicit_attention(queries: Coordinates, keys: Coordinates, values: Coordinates) -> Coordinates:
+def explicit_attention(
+    queries: Coordinates, keys: Coordinates, values: Coordinates, mask: Mask | None = None
+) -> Coordinates:
     r"""The equation of :func:`attend` as it stands, with an ``n x n`` attention for every head."""
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.mT
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
     return scores.softmax(-1).to(values.dtype) @ values
 
 
@@ -252,7 +271,7 @@ class ExplicitAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: D102
-        ctx, queries: Tensor, keys: Tensor, values: Tensor
+        ctx, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None
     ) -> Tensor:
         ctx.same = queries is keys and keys is values
         ctx.shape, n, p = queries.shape, *queries.shape[-2:]
@@ -260,13 +279,15 @@ class ExplicitAttention(torch.autograd.Function):
         K, V = (Q, Q) if ctx.same else (keys.reshape(-1, n, p), values.reshape(-1, n, p))
         # the scale inside the product: scores are rounded once, not twice
         S = torch.baddbmm(Q.new_empty(()), Q, K.mT, beta=0, alpha=p**-0.5)
+        if mask is not None:  # where attention is 0, so is what flows back: the backward pass need not know
+            S.view(*queries.shape[:-1], n).masked_fill_(~mask, -math.inf)
         A = S.softmax(-1)
         ctx.save_for_backward(*((Q,) if ctx.same else (Q, K, V)), A)
         return (A @ V).view(ctx.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:  # noqa: D102
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         *operands, A = ctx.saved_tensors
         Q, K, V = operands * 3 if ctx.same else operands
         scale = Q.shape[-1] ** -0.5
@@ -274,55 +295,11 @@ class ExplicitAttention(torch.autograd.Function):
         dS = torch.ops.aten._softmax_backward_data(G @ V.mT, A, -1, A.dtype)
         if ctx.same:
             total = torch.baddbmm(A.mT @ G, dS, K, alpha=scale)
-            return torch.baddbmm(total, dS.mT, Q, alpha=scale).view(ctx.shape), None, None
+            return torch.baddbmm(total, dS.mT, Q, alpha=scale).view(ctx.shape), None, None, None
         empty = Q.new_empty(())
         dQ = torch.baddbmm(empty, dS, K, beta=0, alpha=scale)
         dK = torch.baddbmm(empty, dS.mT, Q, beta=0, alpha=scale)
-        return dQ.view(ctx.shape), dK.view(ctx.shape), (A.mT @ G).view(ctx.shape)
-
-
-class MSSA(nn.Module):
-    """Multi-head subspace self-attention as a layer, through PyTorch's fused attention.
-
-    The same function as :func:`mssa`, with the ``n x n`` attention never kept for the backward pass.
-
-    Args:
-        dim: token dimension ``d``.
-        heads: number of subspaces ``K``.
-        head_dim: dimension ``p`` of a subspace; ``d / K`` if not given.
-        tied: if true the output basis is the input basis and there is no ``out`` layer (the theory);
-            if false it is a learned linear map with bias (the released code).
-    """
-
-    def __init__(self, dim: int, heads: int, head_dim: int | None = None, *, tied: bool = False) -> None:
-        super().__init__()
-        self.heads = heads
-        self.head_dim = head_dim or dim // heads
-        self.project = nn.Linear(dim, heads * self.head_dim, bias=False)
-        self.out = None if tied else nn.Linear(heads * self.head_dim, dim)
-
-    @property
-    def U(self) -> Float[Tensor, "K d p"]:
-        """The bases, a view of the projection's weight."""
-        return rearrange(self.project.weight, "(k p) d -> k d p", k=self.heads)
-
-    def queries_keys(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys, ``(batch, K, n, p)`` each, from what ``project`` returned. Here they are equal."""
-        Zk = rearrange(projected, "b n (k p) -> b k n p", k=self.heads)
-        return Zk, Zk
-
-    def forward(self, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """The update that is added to the tokens, not the updated tokens."""
-        Zk, _ = self.queries_keys(self.project(Z))
-        heads = attend(Zk, Zk, Zk)
-        heads = rearrange(heads, "b k n p -> b n (k p)")
-        if self.out is None:
-            return heads @ self.project.weight
-        return self.out(heads)
-
-    def extra_repr(self) -> str:
-        """What print(model) shows of this layer."""
-        return f"heads={self.heads}, head_dim={self.head_dim}, tied={self.out is None}"
+        return *(t.view(ctx.shape) for t in (dQ, dK, A.mT @ G)), None
 
 
 def denoise(X: Tokens, U: Bases, sigma: float) -> Tokens:
@@ -394,3 +371,12 @@ def _positive(value: float, name: str) -> float:
     if not value > 0:
         raise ValueError(f"{name} is a standard deviation and must be positive, got {value}")
     return value
+
+
+def __getattr__(name: str) -> Any:
+    # The layer lives with the other operators, which build on this module: it is imported when asked for.
+    if name == "MSSA":
+        from crate_mini.operators import MSSA
+
+        return MSSA
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

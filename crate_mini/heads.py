@@ -80,25 +80,27 @@ def head_maps(
     name = "attention_in" if bases is not None else "cls_scores" if by == "attention" else "projections"
     found = []
     for part in images.split(batch_size):
-        kept = record(model, part, name, layers=numbers)[name]
+        kept = record(model, part, name, layers=numbers)
+        by_layer = [kept.patches(name, i) for i in numbers]
         if bases is not None:
+            of_class = [kept[name][i][:, 0] for i in numbers]
             by_layer = [
-                _seen_through(U.to(kept[i]), kept[i], by) for i, U in zip(numbers, bases, strict=True)
+                _seen_through(U.to(patches), asks, patches, by)
+                for U, asks, patches in zip(bases, of_class, by_layer, strict=True)
             ]
-        elif by == "attention":
-            by_layer = [kept[i][..., 1:] for i in numbers]
-        else:
-            by_layer = [kept[i][:, :, 1:].square().sum(-1) for i in numbers]
+        elif by == "energy":
+            by_layer = [keys.square().sum(-1) for keys in by_layer]
         found.append(torch.stack(by_layer, 1).float().cpu())
     return torch.cat(found)
 
 
-def _seen_through(U: Float[Tensor, "R d p"], Z: Float[Tensor, "b n d"], by: str) -> Float[Tensor, "b R m"]:
-    patches = Z[:, 1:]
+def _seen_through(
+    U: Float[Tensor, "R d p"], of_class: Float[Tensor, "b d"], patches: Float[Tensor, "b n d"], by: str
+) -> Float[Tensor, "b R n"]:
     if by == "energy":
         return torch.einsum("bnd,rdp->brnp", patches, U).square().sum(-1)
     # U (U^T z_cls) first: a vector a subspace, where the projections of all patches would be n of them
-    probe = torch.einsum("rdp,bd,rep->bre", U, Z[:, 0], U) / U.shape[-1] ** 0.5
+    probe = torch.einsum("rdp,bd,rep->bre", U, of_class, U) / U.shape[-1] ** 0.5
     return probe @ patches.mT
 
 
@@ -397,7 +399,7 @@ def scaled_heads(model: CRATE, factors: Mapping[tuple[int, int], float | int]) -
 @torch.no_grad()
 def named_right(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[Tensor, " n"]:
     """Which pictures the model gives their own name."""
-    device = model.position.device
+    device = model.head.weight.device
     said = [model(part.to(device)).argmax(-1).cpu() for part in data.images.split(batch_size)]
     return torch.cat(said) == data.labels
 

@@ -24,15 +24,14 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from crate_mini.compression import MSSA
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, Block
+from crate_mini.operators import Attention
 from crate_mini.rates import coding_rate, coding_rate_gradient, rate_from_gram, small_gram
 from crate_mini.recorder import record
-from crate_mini.sparsification import ISTA
 from crate_mini.stats import Running
 
 PLACES = {
@@ -93,17 +92,15 @@ def released_rate(
     return coding_rate(F.normalize(_wide(projections), dim=-1), eps_sq).sum(-1)
 
 
-def coordinates(attention: nn.Module, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b K n p"]:
+def coordinates(attention: Attention, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b K n p"]:
     """Coordinates of tokens in every head: ``Z U_k`` of MSSA, the keys of MHSA (its bias included)."""
-    linear = attention.project  # not called, so that hooks on it see the forward pass alone
-    return attention.queries_keys(F.linear(Z, linear.weight, linear.bias))[1]
+    # project is not called, so that hooks on it see the forward pass alone
+    return attention.coordinates(attention.project.forward(Z))
 
 
-def bases(attention: nn.Module) -> Float[Tensor, "K d p"]:
+def bases(attention: Attention) -> Float[Tensor, "K d p"]:
     """The bases ``U_k`` that :func:`coordinates` projects on; of MHSA, those of its keys."""
-    if isinstance(attention, MSSA):
-        return attention.U
-    return rearrange(attention.project.weight, "(three k p) d -> three k d p", three=3, k=attention.heads)[1]
+    return attention.U
 
 
 def effective_rank(Zk: Float[Tensor, "*batch n p"]) -> Float[Tensor, "*batch"]:
@@ -137,7 +134,7 @@ def subspace_gram(U: Float[Tensor, "K d p"]) -> Float[Tensor, "Kp Kp"]:
     return columns.mT @ columns
 
 
-def alignment(attention: nn.Module) -> Float[Tensor, " K"] | None:
+def alignment(attention: Attention) -> Float[Tensor, " K"] | None:
     r"""Which sign learning chose: the cosine between each head's output map and its basis.
 
     .. math:: \frac{\langle W_k, U_k\rangle_F}{\lVert W_k\rVert_F \lVert U_k\rVert_F}
@@ -146,10 +143,8 @@ def alignment(attention: nn.Module) -> Float[Tensor, " K"] | None:
     :math:`Z + \sum_k \mathrm{SSA}_k U_k^\top`; -1 where it is its negative; 0 for maps that know nothing of each
     other. None where there is no learned map, or more than one basis (MHSA).
     """
-    if not isinstance(attention, MSSA) or attention.out is None:
-        return None
-    W = rearrange(attention.out.weight, "d (k p) -> k (d p)", k=attention.heads)
-    return F.cosine_similarity(W, rearrange(attention.U, "k d p -> k (d p)"), dim=-1)
+    W = attention.output_map
+    return None if W is None else F.cosine_similarity(W.flatten(1), attention.U.flatten(1), dim=-1)
 
 
 def weight_facts(block: Block) -> dict[str, Any]:
@@ -157,7 +152,7 @@ def weight_facts(block: Block) -> dict[str, Any]:
 
     Keys: ``coherence`` (K x K, :func:`coherence`); ``orthonormality`` (one a head), the relative distance
     :math:`\lVert U_k^\top U_k / s - I\rVert_F / \sqrt p` with the best scale :math:`s`; ``alignment`` (one a head, or
-    None); ``dictionary``, None without ISTA, else :math:`\lVert D^\top D - I\rVert` as ``frobenius`` (divided by
+    None); ``dictionary``, None for a feed without, else :math:`\lVert D^\top D - I\rVert` as ``frobenius`` (divided by
     :math:`\sqrt d`) and ``spectral``, ``scaled`` for the former with the best scale, and ``norm`` for
     :math:`\lVert D\rVert_2`, whose square bounds the step.
     """
@@ -169,10 +164,10 @@ def weight_facts(block: Block) -> dict[str, Any]:
         "alignment": None if aligned is None else _plain(aligned.tolist()),
         "dictionary": None,
     }
-    if isinstance(block.feed, ISTA):
-        D = block.feed.D.detach().to(U.dtype)
+    if block.feed.dictionary is not None:
+        D = block.feed.dictionary.detach().to(U.dtype)
         gram = D.mT @ D
-        eye = torch.eye(len(D), dtype=D.dtype, device=D.device)
+        eye = torch.eye(len(gram), dtype=D.dtype, device=D.device)
         facts["dictionary"] = {
             "frobenius": _from_identity(gram, scaled=False),
             "scaled": _from_identity(gram, scaled=True),

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from crate_mini.model import CRATEConfig, create_model
+from crate_mini.embeddings import ImageEmbedding
+from crate_mini.model import Block, CRATEConfig
+from crate_mini.registry import create_model
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,13 @@ def multiply_adds(config: CRATEConfig, *, batch: int = 1, kept: int | None = Non
 
     with MSSA; MHSA has four maps instead of two, and an MLP of ratio :math:`r` costs :math:`2rBNd^2` in ISTA's place.
 
+    Operators count for themselves, :meth:`crate_mini.operators.Attention.multiply_adds`; so do those from elsewhere.
+
     Args:
         config: the model's shape, at its own image size.
         batch: images that pass together; ISTA forms the one matrix that it multiplies by, :math:`d^3`, for all of them
             once (and without gradients on a CPU once for a dictionary, which is not counted off).
-        kept: patches of each image that enter the layers, as ``keep_patches`` of a recipe has it; all if None.
+        kept: patches of each image that become tokens, as ``keep_patches`` of a recipe has it; all if None.
 
     Returns:
         ``{"patches": ..., "linear maps": ..., "attention": ..., "feed": ..., "classifier": ...}`` for the batch.
@@ -64,17 +68,14 @@ def multiply_adds(config: CRATEConfig, *, batch: int = 1, kept: int | None = Non
     kept = patches if kept is None else kept
     if batch < 1 or not 1 <= kept <= patches:
         raise ValueError(f"need batch >= 1 and 1 <= kept <= {patches}, got {batch} and {kept}")
-    d, tokens = config.dim, batch * (kept + 1)  # the class token is one of them
-    m = config.heads * (config.head_dim or d // config.heads)
-    feed = tokens * d**2 + d**3 if config.feed == "ista" else 2 * config.mlp_ratio * tokens * d**2
-    maps = 2 if config.attention == "mssa" else 4
-    return {
-        "patches": batch * kept * 3 * config.patch_size**2 * d,
-        "linear maps": config.depth * maps * tokens * d * m,
-        "attention": config.depth * 2 * tokens * (kept + 1) * m,
-        "feed": config.depth * feed,
-        "classifier": batch * d * config.num_classes,
-    }
+    tokens = kept + ImageEmbedding.prefix
+    with torch.device("meta"):  # shapes without numbers
+        block = Block(config)
+    counts = {"patches": batch * kept * 3 * config.patch_size**2 * config.dim}
+    for operator in (block.attention, block.feed):
+        for part, count in operator.multiply_adds(tokens, batch).items():
+            counts[part] = counts.get(part, 0) + config.depth * count
+    return counts | {"classifier": batch * config.dim * config.num_classes}
 
 
 def training_multiply_adds(

@@ -24,7 +24,8 @@ from crate_mini.recorder import layer_numbers
 def not_reading(model: CRATE, layers: Sequence[int]) -> Iterator[CRATE]:
     """Within the ``with`` block the class token takes nothing from attention in these layers.
 
-    What attention would add to it, the first row of its output, is set to zero; the residual and all other tokens stay.
+    What attention would add to it, the row of its output before the patches, is set to zero; the residual and all other
+    tokens stay.
     The model is restored whatever happens inside.
 
     Args:
@@ -34,9 +35,10 @@ def not_reading(model: CRATE, layers: Sequence[int]) -> Iterator[CRATE]:
     Raises:
         ValueError: no such layer.
     """
+    prefix = model.embedding.prefix
 
-    def silence(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return torch.cat([torch.zeros_like(output[:, :1]), output[:, 1:]], dim=1)
+    def silence(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(output[:, :prefix]), output[:, prefix:]], dim=1)
 
     with ExitStack() as stack:
         for layer in layer_numbers(model, layers):

@@ -12,11 +12,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from crate_mini.embeddings import Tokens
 from crate_mini.model import CRATE, Block
+from crate_mini.operators import Attention
 
 RECORDABLE = {
     "tokens_in": "Z^l, tokens that enter the layer (b, n, d)",
@@ -31,6 +32,27 @@ RECORDABLE = {
 """What :func:`record` can keep, with shapes; ``n`` counts the class token, which comes first."""
 
 
+class Record(dict):
+    """``{"logits": (b, classes), name: {layer: tensor, ...}, ...}``, and what its tokens stand for.
+
+    Attributes:
+        prefix: how many tokens come before the patches: 1, the class token.
+        grid: rows and columns of the patches; None if they are in no grid.
+    """
+
+    prefix: int
+    grid: tuple[int, int] | None
+
+    def patches(self, name: str, layer: int) -> Tensor:
+        """What was kept under a name of a layer, for the patches alone, row by row, without the class token."""
+        kept = self[name][layer]
+        # scores and attention have one number a token, everything else a row
+        return kept[..., self.prefix :] if name in _NUMBERS else kept[..., self.prefix :, :]
+
+
+_NUMBERS = ("cls_scores", "cls_attention")
+
+
 def record(
     model: CRATE,
     images: Shaped[Tensor, "b 3 h w"],
@@ -38,7 +60,7 @@ def record(
     *,
     layers: Sequence[int] | None = None,
     grad: bool = False,
-) -> dict[str, Any]:
+) -> Record:
     """One forward pass, and what was asked for along the way.
 
     Args:
@@ -49,24 +71,31 @@ def record(
         grad: keep the graph, for gradients through the record.
 
     Returns:
-        ``{"logits": (b, classes), name: {layer: tensor, ...}, ...}``. Asking for ``cls_attention`` forms one row
-        of attention a head, never the ``n x n`` matrix.
+        ``{"logits": (b, classes), name: {layer: tensor, ...}, ...}``, a :class:`Record`. Asking for ``cls_attention``
+        forms one row of attention a head, never the ``n x n`` matrix.
 
     Raises:
         ValueError: unknown names or layers.
+        CannotAnswer: scores of an attention in which no token looks at another.
     """
     names = [names] if isinstance(names, str) else list(names)
     if unknown := [n for n in names if n not in RECORDABLE]:
         raise ValueError(f"cannot record {unknown}; known are {', '.join(RECORDABLE)}")
     chosen = layer_numbers(model, layers)
-    kept: dict[str, Any] = {name: {} for name in names}
+    if not model.embedding.prefix and (unasked := [name for name in names if name in _NUMBERS]):
+        raise ValueError(f"cannot record {unasked}: this model has no class token")
+    kept = Record({name: {} for name in names})
 
     def keep(
         name: str, layer: int, compute: Callable[[Tensor], Tensor] = lambda t: t
     ) -> Callable[[Tensor], None]:
         return lambda tensor: kept[name].__setitem__(layer, compute(tensor))
 
+    def lay_out(tokens: Tokens) -> None:
+        kept.prefix, kept.grid = tokens.prefix, tokens.grid
+
     with ExitStack() as stack:
+        stack.callback(_on_output(model.embedding, lay_out).remove)
         for layer in chosen:
             block: Block = model.blocks[layer]
             places = {
@@ -89,7 +118,7 @@ def record(
                     collect = keep(name, layer, lambda t, a=block.attention, f=compute: f(a, t))
                     stack.callback(_on_output(block.attention.project, collect).remove)
         with torch.set_grad_enabled(grad):
-            kept["logits"] = model(images.to(model.position.device))
+            kept["logits"] = model(images.to(model.head.weight.device))
     return kept
 
 
@@ -110,18 +139,17 @@ def _on_input(module: nn.Module, collect: Callable[[Tensor], None]):
     return module.register_forward_pre_hook(lambda _, args: collect(args[0]))
 
 
-def _on_output(module: nn.Module, collect: Callable[[Tensor], None]):
+def _on_output(module: nn.Module, collect: Callable[[Any], None]):
     return module.register_forward_hook(lambda _, args, output: collect(output))
 
 
-def _keys(attention: nn.Module, projected: Tensor) -> Float[Tensor, "b K n p"]:
-    return attention.queries_keys(projected)[1]
+def _keys(attention: Attention, projected: Tensor) -> Float[Tensor, "b K n p"]:
+    return attention.coordinates(projected)
 
 
-def _cls_scores(attention: nn.Module, projected: Tensor) -> Float[Tensor, "b K n"]:
-    queries, keys = attention.queries_keys(projected)
-    return rearrange(queries[:, :, :1] @ keys.mT / keys.shape[-1] ** 0.5, "b k 1 n -> b k n")
+def _cls_scores(attention: Attention, projected: Tensor) -> Float[Tensor, "b K n"]:
+    return attention.scores(projected, slice(0, 1))[:, :, 0]
 
 
-def _cls_attention(attention: nn.Module, projected: Tensor) -> Float[Tensor, "b K n"]:
+def _cls_attention(attention: Attention, projected: Tensor) -> Float[Tensor, "b K n"]:
     return _cls_scores(attention, projected).softmax(-1)

@@ -1,7 +1,8 @@
 r"""Sparsification: one proximal-gradient step on a LASSO becomes a layer with a ReLU (ISTA).
 
 Tokens are rows, ``(..., n, d)``; the dictionary ``D`` is ``(d, d)`` and codes a token ``y`` as ``y ~ D z``. The
-functions come in the order of the derivation: the objective, the step that lowers it, the step as a layer.
+functions come in the order of the derivation: the objective, then the step that lowers it, which a network runs
+(:class:`crate_mini.operators.ISTA` is the layer).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 PROXIMAL_MAPS = ("relu", "soft")
 
@@ -274,54 +276,6 @@ def folded_step(
     return torch.eye(len(D), dtype=B.dtype, device=B.device) + step * B
 
 
-class ISTA(nn.Module):
-    r""":func:`ista_step` as a layer with a learned dictionary.
-
-    .. math:: \mathrm{ISTA}(Y) = \mathrm{ReLU}\big(Y + \eta\, Y B - \eta\lambda \mathbf 1\big), \qquad
-        B = D - D^\top D
-
-    One product with the tokens, whatever their number, so that an image's code does not depend on the images that
-    it shares a batch with. Under autocast that product alone is in half precision: the token is added in its own.
-
-    There is no skip connection around it: the code takes the place of the token. The dictionary starts
-    uniform in ``+-sqrt(6/d)``, as in the released code.
-    """
-
-    def __init__(self, dim: int, *, step: float = 0.1, lam: float = 0.1, proximal: str = "relu") -> None:
-        super().__init__()
-        _check_proximal(proximal)
-        self.step, self.lam, self.proximal = step, lam, proximal
-        self.D = nn.Parameter(torch.empty(dim, dim))
-        nn.init.kaiming_uniform_(self.D)
-        self._formed: tuple[Tensor, Tensor] | None = None
-
-    def forward(self, Y: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """The codes that take the tokens' place."""
-        moved = torch.add(Y, Y @ self._move_matrix(Y.dtype), alpha=self.step)
-        # in place: no backward pass needs what is overwritten
-        if self.proximal == "relu":
-            return moved.sub_(self.step * self.lam).relu_()
-        return F.softshrink(moved, self.step * self.lam)
-
-    def _move_matrix(self, dtype: torch.dtype) -> Float[Tensor, "d d"]:
-        """:func:`move_matrix` in the tokens' precision; without gradients on a CPU formed once."""
-        D = self.D
-        if (
-            D.device.type != "cpu"
-            or torch.compiler.is_compiling()
-            or (torch.is_grad_enabled() and D.requires_grad)
-        ):
-            return move_matrix(D).to(dtype)
-        # compared entry by entry, which is cheap beside d^3: whoever writes into D, and however, is noticed
-        if self._formed is None or self._formed[0].dtype != D.dtype or not torch.equal(self._formed[0], D):
-            self._formed = (D.detach().clone(), move_matrix(D.detach()))
-        return self._formed[1].to(dtype)
-
-    def extra_repr(self) -> str:
-        """What print(model) shows of this layer."""
-        return f"dim={self.D.shape[0]}, step={self.step}, lam={self.lam}, proximal={self.proximal!r}"
-
-
 def majorise_minimise_step(
     Z: Float[Tensor, "*batch n d"],
     D: Float[Tensor, "d d"],
@@ -397,3 +351,12 @@ def _check_proximal(proximal: str, threshold: float = 0.0) -> None:
 def _wide(*tensors: Tensor) -> torch.dtype:
     """The widest of their types, and single precision at least."""
     return functools.reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
+
+
+def __getattr__(name: str) -> Any:
+    # The layer lives with the other operators, which build on this module: it is imported when asked for.
+    if name == "ISTA":
+        from crate_mini.operators import ISTA
+
+        return ISTA
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -110,9 +110,9 @@ def patch_features(
         images: uint8, or float in [0, 1].
         layers: layer numbers; all if None.
     """
-    projections = record(model, images, "projections", layers=layers)["projections"]
+    rec = record(model, images, "projections", layers=layers)
     return {
-        i: rearrange(projections[i][:, :, 1:], "b k n p -> b n (k p)").cpu()
+        i: rearrange(rec.patches("projections", i), "b k n p -> b n (k p)").cpu()
         for i in layer_numbers(model, layers)
     }
 

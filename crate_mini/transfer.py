@@ -13,8 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from crate_mini.data.imageset import ImageSet
-from crate_mini.model import CRATE
-from crate_mini.recorder import record
+from crate_mini.model import CRATE, read_out
 from crate_mini.training import Recipe, Run, train
 
 POOLS = {
@@ -45,16 +44,14 @@ def features(
     """
     if pool not in POOLS:
         raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}")
-    was_training, last = model.training, len(model.blocks) - 1
+    was_training, device = model.training, model.head.weight.device
+    readouts = ("class", "mean") if pool == "both" else (pool,)
     model.eval()
     rows = []
     for batch in images.split(batch_size):
-        tokens = record(model, batch, ["tokens_out"], layers=[last])["tokens_out"][last]
         with torch.no_grad():
-            tokens = model.norm(tokens)
-        of_class, mean = tokens[:, 0], tokens[:, 1:].mean(1)
-        pooled = {"class": (of_class,), "mean": (mean,), "both": (of_class, mean)}[pool]
-        rows.append(torch.cat(pooled, dim=-1).float().cpu())
+            tokens = model.forward_features(batch.to(device))
+            rows.append(torch.cat([read_out(tokens, one) for one in readouts], dim=-1).float().cpu())
     model.train(was_training)
     return torch.cat(rows)
 
@@ -209,11 +206,10 @@ def adapt(model: CRATE, *, num_classes: int, image_size: int | None = None, seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapted = CRATE(config)
-    kept = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
-    kept["position"] = model._position(config.grid, config.grid).detach()
-    fresh = {f"head.{k}": v for k, v in adapted.head.state_dict().items()}
-    adapted.load_state_dict(kept | fresh)
-    return adapted.to(model.position.device)
+    adapted.encoder.load_state_dict(model.encoder.state_dict())
+    position = model.embedding.positions(config.grid, config.grid).detach()
+    adapted.embedding.load_state_dict(model.embedding.state_dict() | {"position": position})
+    return adapted.to(model.head.weight.device)
 
 
 def fine_tune(

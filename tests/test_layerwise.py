@@ -241,7 +241,7 @@ def test_descent_is_one_for_a_layer_that_does_descend():
     (gradient,) = torch.autograd.grad(compression_rate(Z, model.blocks[0].attention.U.detach(), 0.2).sum(), Z)
 
     class Step(MSSA):
-        def forward(self, X):
+        def forward(self, X, mask=None):
             return -0.1 * gradient[: len(X)]
 
     step = Step(24, 3).double()

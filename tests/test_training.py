@@ -601,7 +601,7 @@ class TestOptimizers:
         assert free["weight_decay"] == 0
         assert all(p.ndim == 2 for p in decayed["params"])
         free_names = {names[p] for p in free["params"]}
-        assert {"cls_token", "position", "head.bias", "norm.weight", "embed.0.weight"} <= free_names
+        assert {"embedding.cls_token", "embedding.position", "head.bias", "encoder.norm.weight"} <= free_names
         assert "head.weight" not in free_names
         assert len(decayed["params"]) + len(free["params"]) == len(names)
 

@@ -237,9 +237,9 @@ def check_read_config(answer):
     ]
     where = {
         "dim": "the second size of head.weight is one place to read it",
-        "depth": "count the different numbers behind 'blocks.'; from ten layers on they have two digits",
-        "patch_size": "embed.1.weight has 3·patch² columns",
-        "image_size": "position has one row for the class token; the rest is the grid, and its side counts patches",
+        "depth": "count the different numbers behind 'encoder.blocks.'; from ten layers on they have two digits",
+        "patch_size": "embedding.patches.1.weight has 3·patch² columns",
+        "image_size": "embedding.position has one row for the class token; all others are the grid, counted in patches",
         "num_classes": "the first size of head.weight",
         "attention": "a ViT's project has a bias, CRATE's has none",
         "feed": "ISTA has a dictionary, feed.D; an MLP has feed.0 and feed.2",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crate_mini.model import CRATE
+from crate_mini.model import CRATE, former_name
 
 MAX_PARAMETERS = 4_000_000
 """Larger models are refused: a page with one would weigh more than 10 MB, and take long to answer."""
@@ -51,7 +51,7 @@ def encode_network(model: nn.Module, name: str = "") -> tuple[dict[str, Any], st
             f"{who}{size / 1e6:.1f} million parameters are too many to put into a page (at most "
             f"{MAX_PARAMETERS / 1e6:.0f} million); leave out run_in_page=True"
         )
-    half = {key: tensor.detach().cpu().to(torch.float16) for key, tensor in state.items()}
+    half = {former_name(key): tensor.detach().cpu().to(torch.float16) for key, tensor in state.items()}
     if broken := [key for key, tensor in half.items() if not torch.isfinite(tensor).all()]:
         raise ValueError(f"{who}weights are not finite in half precision: {', '.join(broken[:3])}")
     c = model.config

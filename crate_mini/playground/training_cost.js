@@ -1,20 +1,32 @@
 // What a training costs: multiply-adds counted from the model's shape, and the hours that a GPU needs for them.
 // data: {sets: [[name, images, side, epochs, classes, batch]], models: [[name, dim, depth, attention, feed]],
-// devices: [[name, multiply-adds a second]], share}. The sums are those of crate_mini.operations.
+// devices: [[name, multiply-adds a second]], share}. The sums are those of crate_mini.operations, for the operators that
+// are counted here; others are refused by name.
 
 "use strict";
+
+// Linear maps of an attention (d x d each), and multiply-adds of a feed for so many tokens.
+const MAPS = { mssa: 2, mhsa: 4 };
+const FEEDS = {
+  ista: (tokens, d) => tokens * d * d + d ** 3,
+  mlp: (tokens, d) => 8 * tokens * d * d,
+};
+
+function known(table, name) {
+  if (name in table) return table[name];
+  throw new Error(`this page cannot count the operator "${name}"; it knows ${Object.keys(table).join(", ")}`);
+}
 
 // Multiply-adds of one forward pass of a batch, by part.
 function countForward({ dim: d, depth: L, attention, feed }, { patch, side, classes, batch, kept }) {
   const all = (side / patch) ** 2;
   const patches = Math.max(1, roundHalfEven(kept * all));
   const tokens = batch * (patches + 1);
-  const ista = tokens * d * d + d ** 3;
   return {
     patches: batch * patches * 3 * patch * patch * d,
-    maps: L * (attention === "mssa" ? 2 : 4) * tokens * d * d,
+    maps: L * known(MAPS, attention) * tokens * d * d,
     attention: L * 2 * tokens * (patches + 1) * d,
-    feed: L * (feed === "ista" ? ista : 8 * tokens * d * d),
+    feed: L * known(FEEDS, feed)(tokens, d),
     classifier: batch * d * classes,
   };
 }
@@ -87,7 +99,7 @@ function play(kit, data) {
       const percent = (100 * counts[key]) / forward;
       const y = parts.length - 1 - i;
       work.polygon([[0, y], [percent, y], [percent, y + 0.42], [0, y + 0.42]], { color, fillOpacity: 0.75, width: 0.5 });
-      work.text([0, y + 0.42], key === "feed" ? (feed === "ista" ? "ISTA" : "MLP") : label, { dx: 2, dy: -4 });
+      work.text([0, y + 0.42], key === "feed" ? feed.toUpperCase() : label, { dx: 2, dy: -4 });
       work.text([percent, y], `${percent.toFixed(percent < 1 ? 1 : 0)} %`, { dx: 5, dy: -1, color: quiet });
     });
 

@@ -46,16 +46,16 @@ def operations(B, N, d, ista):
 
 def read(shapes):
     classes, dim = shapes["head.weight"]
-    grid = round((shapes["position"][1] - 1) ** 0.5)
-    patch = round((shapes["embed.1.weight"][1] / 3) ** 0.5)
+    grid = round((shapes["embedding.position"][1] - 1) ** 0.5)
+    patch = round((shapes["embedding.patches.1.weight"][1] / 3) ** 0.5)
     return {
         "dim": dim,
-        "depth": len({name.split(".")[1] for name in shapes if name.startswith("blocks.")}),
+        "depth": len({name.split(".")[2] for name in shapes if ".blocks." in name}),
         "patch_size": patch,
         "image_size": grid * patch,
         "num_classes": classes,
-        "attention": "mhsa" if "blocks.0.attention.project.bias" in shapes else "mssa",
-        "feed": "ista" if "blocks.0.feed.D" in shapes else "mlp",
+        "attention": "mhsa" if "encoder.blocks.0.attention.project.bias" in shapes else "mssa",
+        "feed": "ista" if "encoder.blocks.0.feed.D" in shapes else "mlp",
     }
 
 
@@ -142,10 +142,10 @@ WRONG = {
     "check_read_config": [
         (lambda s: list(s), "return a dictionary, not list"),
         (lambda s: {"dim": 96}, "the dictionary lacks depth, patch_size"),
-        (lambda s: read(s) | {"dim": s["embed.1.weight"][1]}, "dim is 96, you say 192"),
-        (lambda s: read(s) | {"depth": max(int(k[7]) for k in s if k.startswith("blocks.")) + 1}, "two digits"),
-        (lambda s: read(s) | {"patch_size": s["embed.1.weight"][1]}, r"embed.1.weight has 3·patch² columns"),
-        (lambda s: read(s) | {"image_size": s["position"][1]}, "position has one row for the class token"),
+        (lambda s: read(s) | {"dim": s["embedding.patches.1.weight"][1]}, "dim is 96, you say 192"),
+        (lambda s: read(s) | {"depth": max(int(k[15]) for k in s if ".blocks." in k) + 1}, "two digits"),
+        (lambda s: read(s) | {"patch_size": s["embedding.patches.1.weight"][1]}, r"has 3·patch² columns"),
+        (lambda s: read(s) | {"image_size": s["embedding.position"][1]}, "position has one row for the class token"),
         (lambda s: read(s) | {"attention": "mssa"}, "vit_nano: attention is 'mhsa'"),
         (lambda s: read(s) | {"feed": "ista"}, "feed.D"),
         (lambda s: read(s) | {"num_classes": s["head.weight"][1]}, "first size of head.weight"),

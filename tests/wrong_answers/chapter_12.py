@@ -68,7 +68,7 @@ WRONG = {
         (lambda m, x, layer, head: m(x), "nothing was silenced"),
         (
             lambda m, x, layer, head: silenced(m, x, layer, head, keep=True),
-            "left changed: blocks.1.attention",
+            "left changed: encoder.blocks.1.attention",
         ),
         (lambda m, x, layer, head: silenced(m, x, layer, head, rows=True), "the second dimension"),
         (lambda m, x, layer, head: silenced(m, x, layer, head, stride=True), "every third number"),

@@ -1,0 +1,438 @@
+r"""The two operators of a block, as layers: what each of them is, and what may be asked of it.
+
+Every block has an *attention*, in which tokens meet, and a *feed*, which sees each token on its own:
+
+.. math:: Z^{l+1/2} = a Z^l + b\,\mathrm{attention}(\mathrm{LN}(Z^l)), \qquad
+    Z^{l+1} = \mathrm{feed}(\mathrm{LN}(Z^{l+1/2}))
+
+with a skip connection around the feed if it asks for one. :class:`Attention` and :class:`Feed` are the contracts.
+Whoever reads a model (the recorder, the layer-wise meter, the counts of multiply-adds, the viewer) asks its operators
+and nothing else, so a new operator is one class under :func:`register`:
+
+.. code-block:: python
+
+    @register("mean")
+    class Mean(Attention):
+        ...
+
+    create_model("crate_nano", attention="mean")
+
+Equations of the operators are functions, in :mod:`crate_mini.compression` and :mod:`crate_mini.sparsification`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from crate_mini.compression import Mask as Mask
+from crate_mini.compression import attend
+from crate_mini.sparsification import PROXIMAL_MAPS, move_matrix
+
+
+class CannotAnswer(ValueError):
+    """An operator was asked for what it does not have."""
+
+
+# ---- the contracts --------------------------------------------------------------------------------------------------
+
+
+class Attention(nn.Module, ABC):
+    r"""What every reader may ask of an attention.
+
+    An attention begins with :attr:`project`, a module that sees each token on its own and is called once a forward
+    pass; then the tokens meet. Readers look between the two: what ``project`` returned they hand to
+    :meth:`coordinates`, :meth:`queries_keys` or :meth:`scores`, so that nothing is computed twice.
+
+    A constructor's arguments are settings of the model: fields of its config (``dim``, ``heads``, ``head_dim``,
+    ...) or keys of ``options``, by name.
+
+    Attributes:
+        heads: number of heads ``K``.
+        head_dim: dimension ``p`` of a head's coordinates.
+        project: tokens ``(b, n, d)`` to whatever the operator computes of each alone, ``(b, n, ...)``.
+        out: the module that takes what the heads gathered, side by side, ``(b, n, K p)``, back to tokens. None if
+            there is none.
+        symmetric: whether queries and keys are one and the same projection.
+    """
+
+    heads: int
+    head_dim: int
+    project: nn.Module
+    out: nn.Module | None
+    symmetric: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, Z: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+        """The update that is added to the tokens, not the updated tokens.
+
+        Args:
+            Z: tokens behind their LayerNorm.
+            mask: who may look at whom; None is everyone at everyone.
+        """
+
+    @property
+    @abstractmethod
+    def U(self) -> Float[Tensor, "K d p"]:
+        """The bases that :meth:`coordinates` projects on, differentiable."""
+
+    @abstractmethod
+    def coordinates(self, projected: Tensor) -> Float[Tensor, "b K n p"]:
+        """Coordinates of the tokens in every head, from what :attr:`project` returned."""
+
+    @abstractmethod
+    def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
+        """Multiply-adds of a forward pass over ``batch`` sequences of ``tokens`` each, by part.
+
+        Parts are ``"linear maps"`` and ``"attention"``, or others with a name of their own.
+        """
+
+    def queries_keys(self, projected: Tensor) -> tuple[Float[Tensor, "b K n p"], Float[Tensor, "b K n p"]]:
+        """Queries and keys, from what :attr:`project` returned: token ``i`` looks at ``j`` by ``<q_i, k_j>``.
+
+        Raises:
+            CannotAnswer: an operator without them, in which no token looks at another.
+        """
+        raise CannotAnswer(f"{type(self).__name__} has no queries and keys: no token looks at another")
+
+    def scores(self, projected: Tensor, queries: slice | Tensor) -> Float[Tensor, "b K q n"]:
+        r"""What chosen tokens answer to: :math:`p^{-1/2}\langle q_i, k_j\rangle`, before the softmax.
+
+        Args:
+            projected: what :attr:`project` returned.
+            queries: numbers of the tokens that ask. No ``n x n`` matrix is formed for a few of them.
+
+        Raises:
+            CannotAnswer: as :meth:`queries_keys`.
+        """
+        q, k = self.queries_keys(projected)
+        return q[:, :, queries] @ k.mT / k.shape[-1] ** 0.5
+
+    @property
+    def output_map(self) -> Float[Tensor, "K d p"] | None:
+        """The learned map from each head's coordinates to tokens, in the place of ``U``; None if nothing is learned.
+
+        None, too, where no one basis corresponds to it, as with queries, keys and values apart.
+        """
+        return None
+
+    def page_settings(self) -> dict[str, Any] | None:
+        """What ``crate.js`` needs to know to run this operator in a page; None if no page can."""
+        return None
+
+
+class Feed(nn.Module, ABC):
+    """What every reader may ask of a feed. Its constructor's arguments are settings of the model, as attention's.
+
+    Attributes:
+        skip: whether the block adds the tokens to what the feed returns. If not, it takes their place.
+    """
+
+    skip: ClassVar[bool] = True
+
+    @abstractmethod
+    def forward(self, Y: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """What the feed makes of each token, on its own; ``Y`` are tokens behind their LayerNorm."""
+
+    @abstractmethod
+    def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
+        """Multiply-adds of a forward pass over ``batch`` sequences of ``tokens`` each, under the part ``"feed"``."""
+
+    @property
+    def dictionary(self) -> Float[Tensor, "d m"] | None:
+        """The dictionary whose columns are the atoms of a sparse code; None if there is none."""
+        return None
+
+    def page_settings(self) -> dict[str, Any] | None:
+        """What ``crate.js`` needs to know to run this operator in a page; None if no page can."""
+        return None
+
+
+# ---- the registry ---------------------------------------------------------------------------------------------------
+
+ATTENTIONS: dict[str, type[Attention]] = {}
+"""Every attention by the name that a config gives it."""
+FEEDS: dict[str, type[Feed]] = {}
+"""Every feed by the name that a config gives it."""
+
+Operator = TypeVar("Operator", bound=type)
+
+
+def register(name: str) -> Callable[[Operator], Operator]:
+    """Let configs name this operator: ``attention=name`` or ``feed=name``, by the contract that the class fulfils.
+
+    Raises:
+        TypeError: the class is neither an :class:`Attention` nor a :class:`Feed`, or leaves part of it open.
+        ValueError: the name belongs to another class. (To run a definition again, as in a notebook, is fine.)
+    """
+
+    def enter(cls: Operator) -> Operator:
+        if not issubclass(cls, Attention | Feed):
+            raise TypeError(f"{cls.__name__} must be a subclass of Attention or of Feed to be an operator")
+        if inspect.isabstract(cls):
+            raise TypeError(f"{cls.__name__} must define {', '.join(sorted(cls.__abstractmethods__))}")
+        table = ATTENTIONS if issubclass(cls, Attention) else FEEDS
+        known = table.get(name, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"{name!r} is the name of {known.__qualname__} of {known.__module__} already")
+        table[name] = cls
+        return cls
+
+    return enter
+
+
+def settings_of(operator: type[Attention] | type[Feed]) -> dict[str, bool]:
+    """The settings that an operator takes, and whether it needs them: names of its constructor's arguments."""
+    parameters = inspect.signature(operator).parameters.values()
+    return {
+        p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+
+
+def build(operator: type[Attention] | type[Feed], settings: Mapping[str, Any]) -> Any:
+    """An operator from the settings of a model, of which it takes those that it knows.
+
+    Raises:
+        ValueError: one that it needs is not there.
+    """
+    wanted = settings_of(operator)
+    if missing := [name for name, needed in wanted.items() if needed and name not in settings]:
+        raise ValueError(f"{operator.__name__} needs {', '.join(missing)}; say so in options={{...}}")
+    return operator(**{name: settings[name] for name in wanted if name in settings})
+
+
+# ---- masks ----------------------------------------------------------------------------------------------------------
+
+
+def causal_mask(n: int, device: torch.device | str | None = None) -> Bool[Tensor, "n n"]:
+    """Every token may look at itself and at those before it."""
+    return torch.ones(n, n, dtype=torch.bool, device=device).tril()
+
+
+def padding_mask(present: Bool[Tensor, "b n"]) -> Bool[Tensor, "b 1 1 n"]:
+    """No token may look at padding: ``present`` says which tokens of each sequence are there, one at least."""
+    return present[:, None, None, :]
+
+
+# ---- the operators --------------------------------------------------------------------------------------------------
+
+
+@register("mssa")
+class MSSA(Attention):
+    """Multi-head subspace self-attention as a layer, through PyTorch's fused attention.
+
+    The same function as :func:`crate_mini.compression.mssa`, with the ``n x n`` attention never kept for the backward
+    pass. Query, key and value of a head are one and the same projection.
+
+    Args:
+        dim: token dimension ``d``.
+        heads: number of subspaces ``K``.
+        head_dim: dimension ``p`` of a subspace; ``d / K`` if not given.
+        tied: if true the output basis is the input basis and there is no ``out`` layer (the theory);
+            if false it is a learned linear map with bias (the released code).
+    """
+
+    symmetric = True
+
+    def __init__(self, dim: int, heads: int, head_dim: int | None = None, *, tied: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_dim = head_dim or dim // heads
+        self.project = nn.Linear(dim, heads * self.head_dim, bias=False)
+        self.out = None if tied else nn.Linear(heads * self.head_dim, dim)
+
+    @property
+    def U(self) -> Float[Tensor, "K d p"]:
+        """The bases, a view of the projection's weight."""
+        return rearrange(self.project.weight, "(k p) d -> k d p", k=self.heads)
+
+    def coordinates(self, projected: Tensor) -> Float[Tensor, "b K n p"]:
+        """Coordinates in every subspace, ``Z U_k``."""
+        return rearrange(projected, "b n (k p) -> b k n p", k=self.heads)
+
+    def queries_keys(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys, ``(batch, K, n, p)`` each, from what ``project`` returned. Here they are equal."""
+        Zk = self.coordinates(projected)
+        return Zk, Zk
+
+    def forward(self, Z: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+        """The update that is added to the tokens, not the updated tokens."""
+        Zk = self.coordinates(self.project(Z))
+        heads = attend(Zk, Zk, Zk, mask)
+        heads = rearrange(heads, "b k n p -> b n (k p)")
+        if self.out is None:
+            return heads @ self.project.weight
+        return self.out(heads)
+
+    @property
+    def output_map(self) -> Float[Tensor, "K d p"] | None:
+        """``W_k`` of each head; None for a tied layer, whose output map is the basis itself."""
+        return None if self.out is None else rearrange(self.out.weight, "d (k p) -> k d p", k=self.heads)
+
+    def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
+        """One linear map in, one out, and the two products of attention."""
+        return _multiply_adds(self, 2, tokens, batch)
+
+    def page_settings(self) -> dict[str, Any] | None:
+        """Known to ``crate.js``; a subclass, which may compute something else, is not."""
+        return {"attention": "mssa", "tied": self.out is None} if type(self) is MSSA else None
+
+    def extra_repr(self) -> str:
+        """What print(model) shows of this layer."""
+        return f"heads={self.heads}, head_dim={self.head_dim}, tied={self.out is None}"
+
+
+@register("mhsa")
+class MHSA(Attention):
+    """Multi-head self-attention of the ViT: separate queries, keys and values (arXiv 2010.11929).
+
+    Its bases and coordinates are those of the keys.
+    """
+
+    def __init__(self, dim: int, heads: int, head_dim: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_dim = head_dim or dim // heads
+        self.project = nn.Linear(dim, 3 * heads * self.head_dim)
+        self.out = nn.Linear(heads * self.head_dim, dim)
+
+    @property
+    def U(self) -> Float[Tensor, "K d p"]:
+        """The bases of the keys, a view of the projection's weight."""
+        return rearrange(self.project.weight, "(three k p) d -> three k d p", three=3, k=self.heads)[1]
+
+    def coordinates(self, projected: Tensor) -> Float[Tensor, "b K n p"]:
+        """The keys, their bias included."""
+        return self._split(projected)[1]
+
+    def queries_keys(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys, ``(batch, K, n, p)`` each, from what ``project`` returned."""
+        q, k, _ = self._split(projected)
+        return q, k
+
+    def _split(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return rearrange(projected, "b n (three k p) -> three b k n p", three=3, k=self.heads).unbind(0)
+
+    def forward(self, Z: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+        """The update that is added to the tokens."""
+        heads = attend(*self._split(self.project(Z)), mask)
+        return self.out(rearrange(heads, "b k n p -> b n (k p)"))
+
+    def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
+        """Three linear maps in, one out, and the two products of attention."""
+        return _multiply_adds(self, 4, tokens, batch)
+
+    def page_settings(self) -> dict[str, Any] | None:
+        """Known to ``crate.js``; a subclass, which may compute something else, is not."""
+        return {"attention": "mhsa", "tied": False} if type(self) is MHSA else None
+
+
+@register("ista")
+class ISTA(Feed):
+    r""":func:`crate_mini.sparsification.ista_step` as a layer with a learned dictionary.
+
+    .. math:: \mathrm{ISTA}(Y) = \mathrm{ReLU}\big(Y + \eta\, Y B - \eta\lambda \mathbf 1\big), \qquad
+        B = D - D^\top D
+
+    One product with the tokens, whatever their number, so that an image's code does not depend on the images that
+    it shares a batch with. Under autocast that product alone is in half precision: the token is added in its own.
+
+    There is no skip connection around it: the code takes the place of the token. The dictionary starts
+    uniform in ``+-sqrt(6/d)``, as in the released code.
+
+    Args:
+        dim: token dimension ``d``; the dictionary is square.
+        step: :math:`\eta`.
+        lam: :math:`\lambda`.
+        proximal: ``"relu"`` or ``"soft"``.
+
+    Raises:
+        ValueError: an unknown ``proximal``.
+    """
+
+    skip = False
+
+    def __init__(self, dim: int, *, step: float = 0.1, lam: float = 0.1, proximal: str = "relu") -> None:
+        super().__init__()
+        if proximal not in PROXIMAL_MAPS:
+            raise ValueError(f"proximal must be one of {PROXIMAL_MAPS}, got {proximal!r}")
+        self.step, self.lam, self.proximal = step, lam, proximal
+        self.D = nn.Parameter(torch.empty(dim, dim))
+        nn.init.kaiming_uniform_(self.D)
+        self._formed: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, Y: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """The codes that take the tokens' place."""
+        moved = torch.add(Y, Y @ self._move_matrix(Y.dtype), alpha=self.step)
+        # in place: no backward pass needs what is overwritten
+        if self.proximal == "relu":
+            return moved.sub_(self.step * self.lam).relu_()
+        return F.softshrink(moved, self.step * self.lam)
+
+    def _move_matrix(self, dtype: torch.dtype) -> Float[Tensor, "d d"]:
+        """:func:`move_matrix` in the tokens' precision; without gradients on a CPU formed once."""
+        D = self.D
+        if (
+            D.device.type != "cpu"
+            or torch.compiler.is_compiling()
+            or (torch.is_grad_enabled() and D.requires_grad)
+        ):
+            return move_matrix(D).to(dtype)
+        # compared entry by entry, which is cheap beside d^3: whoever writes into D, and however, is noticed
+        if self._formed is None or self._formed[0].dtype != D.dtype or not torch.equal(self._formed[0], D):
+            self._formed = (D.detach().clone(), move_matrix(D.detach()))
+        return self._formed[1].to(dtype)
+
+    @property
+    def dictionary(self) -> Float[Tensor, "d d"]:
+        """``D``."""
+        return self.D
+
+    def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
+        """One product with the tokens of the whole batch, and once the matrix of it."""
+        d = self.D.shape[0]
+        return {"feed": tokens * batch * d**2 + d**3}
+
+    def page_settings(self) -> dict[str, Any] | None:
+        """Known to ``crate.js``; a subclass, which may compute something else, is not."""
+        settings = {"feed": "ista", "step": self.step, "lam": self.lam, "proximal": self.proximal}
+        return settings if type(self) is ISTA else None
+
+    def extra_repr(self) -> str:
+        """What print(model) shows of this layer."""
+        return f"dim={self.D.shape[0]}, step={self.step}, lam={self.lam}, proximal={self.proximal!r}"
+
+
+@register("mlp")
+class MLP(nn.Sequential, Feed):
+    """The feed-forward block of the ViT: expand, GELU, contract.
+
+    Args:
+        dim: token dimension ``d``.
+        mlp_ratio: hidden width in units of ``dim``.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: int = 4) -> None:
+        super().__init__(nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim))
+
+    def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
+        """Two linear maps."""
+        return {"feed": 2 * tokens * batch * self[0].weight.numel()}
+
+    def page_settings(self) -> dict[str, Any] | None:
+        """Known to ``crate.js``; a subclass, which may compute something else, is not."""
+        ratio = self[0].out_features // self[0].in_features
+        return {"feed": "mlp", "mlp_ratio": ratio} if type(self) is MLP else None
+
+
+def _multiply_adds(attention: MSSA | MHSA, maps: int, tokens: int, batch: int) -> dict[str, int]:
+    d, m = attention.project.in_features, attention.heads * attention.head_dim
+    return {"linear maps": maps * batch * tokens * d * m, "attention": 2 * batch * tokens**2 * m}
