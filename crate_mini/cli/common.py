@@ -69,7 +69,7 @@ def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch
     model.to(device)
     images = data.load(
         a.data,
-        a.split or data.SETS[a.data][1][-1],
+        a.split or data.SETS[a.data].splits[-1],
         image_size=a.image_size,
         n=a.n,
         seed=a.seed,

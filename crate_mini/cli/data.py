@@ -21,7 +21,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--check",
         action="store_true",
-        help="read every image file of the split and name those that cannot be read",
+        help="read every image and mask of the split and name those that cannot be read",
     )
     p.add_argument("--out", type=Path, default=Path("data.png"), help="the picture to write")
     p.set_defaults(run=_data)
@@ -52,11 +52,13 @@ def _data(a: argparse.Namespace) -> None:
 
 def _check(a: argparse.Namespace, split: str) -> None:
     """Before a long training: one line for each file that would stop it."""
-    files = data.open_stream(a.name, split, root=a.root, download=a.download, progress=True)
+    found = data.check(a.name, split, root=a.root, download=a.download, progress=True)
     damaged = 0
-    for message in files.damaged():
+    for message in found.damaged:
         damaged += 1
         print(message)
+    if found.not_taken:
+        print(found.not_taken)
     if damaged:
-        raise data.DataError(f"{damaged:,} of the {len(files):,} images of {files.name} cannot be read")
-    print(f"all {len(files):,} images of {files.name} can be read")
+        raise data.DataError(f"{damaged:,} of the {found.files:,} images of {found.name} cannot be read")
+    print(f"all {found.files:,} images of {found.name} can be read")

@@ -37,7 +37,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
 
 
 def _transfer(a: argparse.Namespace) -> None:
-    splits = data.SETS[a.data][1]
+    splits = data.SETS[a.data].splits
     if "train" not in splits:
         raise ValueError(
             f"{a.data!r} has one split only, {splits[0]}; transfer needs images to train on, too"

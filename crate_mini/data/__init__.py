@@ -9,15 +9,18 @@ environment variable ``CRATE_MINI_DATA``::
     cifar-10-batches-py/, cifar-100-python/, stl10_binary/
     oxford-iiit-pet/    images/  annotations/trimaps/  annotations/{trainval,test}.txt
     caltech101/         101_ObjectCategories/<class>/image_*.jpg  Annotations/<class>/annotation_*.mat
-    VOCdevkit/VOC2012/  JPEGImages/  SegmentationClass/  ImageSets/Segmentation/{train,val,trainval}.txt
+    VOCdevkit/VOC2012/  JPEGImages/  SegmentationClass/  SegmentationObject/  ImageSets/Segmentation/<split>.txt
+    coco/               val2017/  train2017/  annotations/instances_{val,train}2017.json
+    pascal-part-animals/  images/  parts/  objects/  parts.json
     weizmann-horse/     images/  masks/
 """
 
-from crate_mini.data.images import DataError, fit_image, open_image, photographs, to_patch_grid
+from crate_mini.data.images import fit_image, photographs, to_patch_grid
 from crate_mini.data.imageset import IGNORE, ImageSet
 from crate_mini.data.labelled import TINY_IMAGENET_ANIMALS
+from crate_mini.data.opening import DataError, as_rgb, open_image
 from crate_mini.data.request import data_root
-from crate_mini.data.sources import SETS, load, open_stream, whereabouts
+from crate_mini.data.sources import SETS, check, load, open_stream, whereabouts
 from crate_mini.data.streaming import ImageStream
 
 __all__ = [
@@ -27,6 +30,8 @@ __all__ = [
     "DataError",
     "ImageSet",
     "ImageStream",
+    "as_rgb",
+    "check",
     "data_root",
     "fit_image",
     "load",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import sys
 import tarfile
-import tempfile
 import time
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import pooch
 from tqdm.auto import tqdm
 
-from crate_mini.data.images import DataError
+from crate_mini.data.opening import DataError
+from crate_mini.lock import locked
 
 _ATTEMPTS = 4  # in a row, without a byte between them
 _PAUSE = 1.0  # seconds before the second attempt; twice as long before every further one
@@ -35,42 +37,65 @@ class Download:
     into: str = ""
     nested: bool = False
 
-    def fetch(self, root: Path, *, progress: bool = False) -> None:
+    def fetch(self, root: Path, *, progress: bool = False) -> bool:
         """Fetch, check and unpack, so that ``folder`` appears in ``root`` whole or not at all.
 
         What has come when a download breaks off is kept in a hidden folder of ``root``; the next call goes on from
-        there.
+        there. One process fetches a set; others that ask for it wait until it is there.
+
+        Returns:
+            Whether it was fetched: False if it was there already, or came while this process waited.
 
         Raises:
             DataError: no network, a wrong checksum, no room, or an archive without the folder.
         """
-        waiting = root / f".{self.folder.replace('/', '-')}.download"
+        hidden = f".{self.folder.replace('/', '-')}"
+        waiting = root / f"{hidden}.download"
+        if self._here(root):
+            shutil.rmtree(waiting, ignore_errors=True)  # of one that was stopped when all was done
+            return False
         try:
-            waiting.mkdir(parents=True, exist_ok=True)
-            files = [
-                fetch(url, known_hash, waiting / url.rsplit("/", 1)[1], progress=progress)
-                for url, known_hash in self.archives
-            ]
-            with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking.") as temporary:
-                inside = Path(temporary) / self.into
-                for file in files:
-                    _unpack(file, inside)
-                if self.nested:
-                    for file in [f for f in sorted(inside.rglob("*")) if f.is_file()]:
-                        if file.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")) and file.name[0] != ".":
-                            _unpack(file, inside)
-                if not (Path(temporary) / self.folder).is_dir():
-                    raise DataError(f"{', '.join(u for u, _ in self.archives)} holds no folder {self.folder}")
-                (root / self.folder).parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(Path(temporary) / self.folder, root / self.folder)
-            shutil.rmtree(waiting)
+            root.mkdir(parents=True, exist_ok=True)
+            with locked(root / f"{hidden}.lock", wait=True, tell=partial(print, file=sys.stderr, flush=True)):
+                if fetched := not self._here(root):
+                    self._fetch(root, waiting, root / f"{hidden}.unpacking", progress)
+                return fetched
         except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
             kept = f" {waiting} keeps what has come; try again to go on from there." if _any(waiting) else ""
             raise DataError(
                 f"could not download {self.folder} from {', '.join(u for u, _ in self.archives)} ({error}).{kept} Or "
                 f"get it by other means and unpack it to {root / self.folder}; the set 'embedded' needs no network"
             ) from error
+
+    def _here(self, root: Path) -> bool:
+        """Whether the set is there; an empty folder, which somebody made to put it into, is not the set."""
+        return _any(root / self.folder)
+
+    def _fetch(self, root: Path, waiting: Path, unpacking: Path, progress: bool) -> None:
+        try:
+            waiting.mkdir(exist_ok=True)
+            files = [
+                fetch(url, known_hash, waiting / url.rsplit("/", 1)[1], progress=progress)
+                for url, known_hash in self.archives
+            ]
+            shutil.rmtree(unpacking, ignore_errors=True)  # of one that was killed
+            inside = unpacking / self.into
+            for file in files:
+                _unpack(file, inside)
+            if self.nested:
+                for file in [f for f in sorted(inside.rglob("*")) if f.is_file()]:
+                    if file.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")) and file.name[0] != ".":
+                        _unpack(file, inside)
+            if not (unpacking / self.folder).is_dir():
+                raise DataError(f"{', '.join(u for u, _ in self.archives)} holds no folder {self.folder}")
+            target = root / self.folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                target.rmdir()  # it is empty, or this fails and nothing is touched
+            (unpacking / self.folder).rename(target)
+            shutil.rmtree(waiting)
         finally:
+            shutil.rmtree(unpacking, ignore_errors=True)
             if waiting.exists() and not _any(waiting):
                 waiting.rmdir()
 
@@ -84,7 +109,8 @@ def fetch(url: str, known_hash: str, target: Path, *, progress: bool = False) ->
     Args:
         url: where the file is.
         known_hash: ``"md5:..."`` or another algorithm of :mod:`hashlib`.
-        target: file to write; it appears when it is whole and checked.
+        target: file to write; it appears when it is whole and checked. One that is there is checked, too, and
+            fetched again if it is damaged.
         progress: show a progress bar.
 
     Raises:
@@ -94,7 +120,9 @@ def fetch(url: str, known_hash: str, target: Path, *, progress: bool = False) ->
     import requests  # here and below: most who import this module never fetch anything
 
     if target.exists():
-        return target
+        if _checksum(target, known_hash) == known_hash.lower():
+            return target
+        target.unlink()
     part = target.with_name(target.name + ".part")
     vain = 0
     while True:
@@ -108,11 +136,10 @@ def fetch(url: str, known_hash: str, target: Path, *, progress: bool = False) ->
             if refused or vain >= _ATTEMPTS:
                 raise
             time.sleep(_PAUSE * 2 ** (vain - 1))
-    algorithm, _, digest = known_hash.partition(":")
-    if (found := pooch.file_hash(str(part), algorithm)) != digest.lower():
+    if (found := _checksum(part, known_hash)) != known_hash.lower():
         part.unlink()
         raise DataError(
-            f"could not download {url}: its {algorithm} checksum is {found}, expected {digest}. What came was thrown "
+            f"could not download {url}: its checksum is {found}, expected {known_hash}. What came was thrown "
             f"away; try again, or get {target.name} by other means. The set 'embedded' needs no network"
         )
     return part.replace(target)
@@ -141,6 +168,13 @@ def _continue(url: str, part: Path, progress: bool) -> None:
                 bar.update(len(chunk))
     if total is not None and _size(part) < total:
         raise requests.ConnectionError(f"the connection broke off after {_size(part):,} of {total:,} bytes")
+
+
+def _checksum(file: Path, known_hash: str) -> str:
+    """Of a file, by the algorithm of ``known_hash`` and written as that is."""
+    algorithm = known_hash.partition(":")[0]
+    with open(file, "rb") as content:
+        return f"{algorithm}:{hashlib.file_digest(content, algorithm).hexdigest()}"
 
 
 def _size(path: Path) -> int:

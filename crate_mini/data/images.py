@@ -1,65 +1,23 @@
-"""Image files: opened with errors that name the file, made upright RGB, brought to one size."""
+"""Images brought to one size: squares cut or letterboxed, whole patches, many files at once."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from crate_mini.data.opening import DataError, as_rgb, open_image
+
 AROUND = (124, 116, 104)
 """Colour around a letterboxed picture: the mean of ImageNet, which a model of this package reads as zero."""
-
-
-class DataError(RuntimeError):
-    """A data set that is not there, not whole, or not readable; the message says what to do."""
-
-
-def open_image(path: str | os.PathLike) -> Image.Image:
-    """An image file as upright RGB: EXIF rotation applied, grey and palette converted, transparency on white.
-
-    Raises:
-        DataError: missing, empty, truncated, or not an image; the message names the file.
-    """
-    image = ImageOps.exif_transpose(_open(Path(path)))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
-
-
-def open_mask(path: str | os.PathLike) -> Image.Image:
-    """A mask file with its values as they are stored; colours and 16 bits become 8 bits of grey.
-
-    Raises:
-        DataError: as :func:`open_image`.
-    """
-    mask = _open(Path(path))
-    return mask if mask.mode in ("1", "L", "P") else mask.convert("L")
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError as error:
-        raise DataError(
-            f"no image at {path}, where the set should have one; get the file or the whole set again"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path} has too many pixels to be opened safely ({error})") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        empty = path.is_file() and path.stat().st_size == 0
-        what = "is empty" if empty else f"is not an image that can be read, or is truncated ({error})"
-        raise DataError(f"{path} {what}; get the file again, or take it out of the set") from error
-    return image
 
 
 def fit_image(image: Image.Image, size: int, *, nearest: bool = False) -> Image.Image:
@@ -69,6 +27,14 @@ def fit_image(image: Image.Image, size: int, *, nearest: bool = False) -> Image.
     return ImageOps.fit(
         image, (size, size), Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
     )
+
+
+def centre_square(sides: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The pixels that :func:`fit_image` keeps, whole and in part: ``(left, top, right, bottom)``."""
+    width, height = sides
+    side = min(sides)
+    left, top = (width - side) / 2, (height - side) / 2
+    return math.floor(left), math.floor(top), math.ceil(left + side), math.ceil(top + side)
 
 
 def letterbox(sides: tuple[int, int], size: int) -> tuple[int, int, int, int]:
@@ -101,7 +67,7 @@ def to_patch_grid(image: Image.Image | Tensor, size: int, patch: int) -> Tensor:
     The aspect ratio is kept; what does not fill a patch is cropped, half on either side.
 
     Args:
-        image: RGB, or uint8 ``(3, h, w)``.
+        image: a picture of any kind, or uint8 ``(3, h, w)``.
         size: pixels of the shorter side, at least one patch.
         patch: pixels of a patch.
 
@@ -109,10 +75,17 @@ def to_patch_grid(image: Image.Image | Tensor, size: int, patch: int) -> Tensor:
         uint8 ``(3, h, w)``.
 
     Raises:
-        ValueError: ``size`` below one patch, or an image so long that its longer side would exceed 32 x ``size``.
+        ValueError: ``size`` below one patch, a tensor of another kind, or an image so long that its longer side
+            would exceed 32 x ``size``.
+        DataError: a picture whose pixels cannot be read as colours.
     """
     if isinstance(image, Tensor):
-        image = Image.fromarray(image.permute(1, 2, 0).numpy())
+        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+            raise ValueError(
+                f"an image must be uint8 of shape (3, h, w), got {image.dtype} {tuple(image.shape)}"
+            )
+        image = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    image = as_rgb(image)
     if size < patch:
         raise ValueError(f"size must be at least one patch, {patch} pixels; got {size}")
     shorter, longer = sorted(image.size)
@@ -168,8 +141,8 @@ def must_fit(n: int, size: int) -> None:
         return
     if (needed := 2 * 3 * n * size**2) > memory:  # twice: once as read, once as a tensor
         raise DataError(
-            f"{n:,} images of {size}x{size} pixels take {needed / 2**30:.0f} GiB while they are read, and this "
-            f"machine has {memory / 2**30:.0f}; stream them (open_stream, or --stream), or take fewer with n=..."
+            f"{n:,} images of {size}x{size} pixels take {needed / 2**30:.0f} GiB while they are "
+            f"read, and this machine has {memory / 2**30:.0f}; take fewer, or smaller ones, or stream them"
         )
 
 

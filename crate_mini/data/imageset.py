@@ -1,4 +1,4 @@
-"""The one layout every data set of the book has: images, labels and, where they exist, masks and parts."""
+"""The one layout every data set of the book has: images, labels and, where they exist, masks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch.utils.data import Dataset
 
 IGNORE = 255
 """Mask value of pixels that no score may count, such as the border ring of a trimap."""
+PIXELWISE = ("masks", "parts", "instances")
+"""What an :class:`ImageSet` may know of every pixel: its fields with one number a pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +29,12 @@ class ImageSet(Dataset):
         name: what was loaded, for captions and result files.
         tier: ``"embedded"``, ``"local"`` or ``"download"``: where the images came from.
         files: one path per image where images came from files, else empty.
+        instances: ``(n, H, W)`` uint8, 0 background, 1, 2, ... the objects of an image one by one, :data:`IGNORE` not
+            counted; or None.
+        instance_classes: for every image the classes of its instances 1, 2, ..., as indices into ``part_names``. It
+            counts those, too, that are too small to have a pixel left at this size.
 
-    An item is a dict with ``image`` and ``label``, and ``mask`` and ``parts`` where they exist,
+    An item is a dict with ``image`` and ``label``, and ``mask``, ``parts`` and ``instances`` where they exist,
     so a :class:`torch.utils.data.DataLoader` batches it as it is.
     """
 
@@ -41,6 +47,8 @@ class ImageSet(Dataset):
     name: str = "unnamed"
     tier: str = "local"
     files: tuple[str, ...] = ()
+    instances: Tensor | None = None
+    instance_classes: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -50,13 +58,17 @@ class ImageSet(Dataset):
             )
         if self.labels.shape != (n,):
             raise ValueError(f"{n} images need labels of shape ({n},), got {tuple(self.labels.shape)}")
-        for field in ("masks", "parts"):
+        for field in PIXELWISE:
             value = getattr(self, field)
             expected = (n, *self.images.shape[2:])
             if value is not None and tuple(value.shape) != expected:
                 raise ValueError(f"{field} must have shape {expected}, got {tuple(value.shape)}")
         if self.files and len(self.files) != n:
             raise ValueError(f"{n} images need {n} file names or none, got {len(self.files)}")
+        if self.instance_classes and len(self.instance_classes) != n:
+            raise ValueError(
+                f"{n} images need {n} lists of classes or none, got {len(self.instance_classes)}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,32 +80,23 @@ class ImageSet(Dataset):
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         item = {"image": self.images[i], "label": self.labels[i]}
-        if self.masks is not None:
-            item["mask"] = self.masks[i]
-        if self.parts is not None:
-            item["parts"] = self.parts[i]
-        return item
+        keys = {"masks": "mask", "parts": "parts", "instances": "instances"}
+        return item | {keys[k]: v[i] for k in PIXELWISE if (v := getattr(self, k)) is not None}
 
     def subset(self, indices: Sequence[int] | Tensor) -> ImageSet:
         """The images at ``indices``, in that order."""
         index = torch.as_tensor(indices, dtype=torch.long)
+        lists = {k: getattr(self, k) for k in ("files", "instance_classes")}
         return replace(
             self,
-            images=self.images[index],
-            labels=self.labels[index],
-            masks=None if self.masks is None else self.masks[index],
-            parts=None if self.parts is None else self.parts[index],
-            files=tuple(self.files[i] for i in index.tolist()) if self.files else (),
-        )
-
-    def without(self, pixels: Tensor) -> ImageSet:
-        """The same set with :data:`IGNORE` in masks and parts where ``pixels``, ``(n, H, W)`` bool, is true."""
-        kept = {k: getattr(self, k) for k in ("masks", "parts")}
-        return replace(
-            self, **{k: None if v is None else v.masked_fill(pixels, IGNORE) for k, v in kept.items()}
+            **{
+                k: None if (v := getattr(self, k)) is None else v[index]
+                for k in ("images", "labels", *PIXELWISE)
+            },
+            **{k: tuple(v[i] for i in index.tolist()) if v else () for k, v in lists.items()},
         )
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with every tensor on ``device``."""
-        moved = {k: getattr(self, k) for k in ("images", "labels", "masks", "parts")}
+        moved = {k: getattr(self, k) for k in ("images", "labels", *PIXELWISE)}
         return replace(self, **{k: None if v is None else v.to(device) for k, v in moved.items()})

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from crate_mini.data.downloads import Download
-from crate_mini.data.images import DataError
+from crate_mini.data.images import must_fit
 from crate_mini.data.imageset import ImageSet
-from crate_mini.data.request import Request, image_files
+from crate_mini.data.opening import DataError
+from crate_mini.data.request import EMBEDDED, Request, count_not_taken, image_files
 from crate_mini.data.streaming import ImageStream
 
 # Twenty-five animals whose pictures show the whole body against a background more often than not.
@@ -91,8 +92,7 @@ def tiny_imagenet_animals(request: Request) -> ImageStream:
 def image_folder(request: Request) -> ImageStream:
     """``<split>/<class>/**/<image>``: ImageNet-1k with its pictures in class folders, or anybody's own images."""
     folder = request.require(request.folder / request.split)
-    pairs, chosen = _by_class(request, folder)
-    return request.stream(pairs, chosen)
+    return request.stream(*_by_class(request, folder))
 
 
 def imagenette(request: Request) -> ImageStream:
@@ -103,23 +103,37 @@ def imagenette(request: Request) -> ImageStream:
     if not here:
         request.fetch(download)
     folder = request.require(request.folder / (here or folders)[0] / request.split)
-    pairs, chosen = _by_class(request, folder)
-    return request.stream(pairs, [_IMAGENETTE_NAMES.get(c, c) for c in chosen])
+    pairs, chosen, other = _by_class(request, folder)
+    return request.stream(pairs, [_IMAGENETTE_NAMES.get(c, c) for c in chosen], other)
 
 
-def _by_class(request: Request, folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
-    """Images and their labels from one folder for each class."""
+def _by_class(request: Request, folder: Path) -> tuple[list[tuple[Path, int]], list[str], list[Path]]:
+    """Images and their labels from one folder for each class, the classes, and the files that are no pictures."""
     available = sorted(d.name for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
     if not available:
         raise DataError(
             f"{folder} holds no folders; expected one per class, as {folder}/<class>/<image>.jpg. "
             "(The validation images of ImageNet-1k come without: sort them into class folders first.)"
         )
+    for name in available:
+        if any(
+            "\ud800" <= letter <= "\udfff" for letter in name
+        ):  # what Python makes of bytes that are no text
+            raise DataError(
+                f"the name of {folder / name} is not UTF-8, as names of classes must be; rename the folder"
+            )
     chosen = request.choose_classes(available)
-    by_class = [image_files(folder / c) for c in chosen]
-    if empty := [c for c, files in zip(chosen, by_class, strict=True) if not files]:
-        raise DataError(f"{folder / empty[0]} holds no images; remove the folder if this is no class")
-    return [(f, i) for i, files in enumerate(by_class) for f in files], chosen
+    pairs, other = [], [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".")]
+    for label, name in enumerate(chosen):
+        taken, more = image_files(folder / name)
+        if not taken:
+            told = count_not_taken(more)
+            raise DataError(
+                f"{folder / name} holds no images{f' ({told})' if told else ''}; remove the folder if this is no class"
+            )
+        pairs += [(file, label) for file in taken]
+        other += more
+    return pairs, chosen, other
 
 
 def cifar(name: str, download: Download) -> Callable[[Request], ImageSet]:
@@ -133,8 +147,9 @@ def cifar(name: str, download: Download) -> Callable[[Request], ImageSet]:
             read = getattr(datasets, name)(request.folder, train=request.split == "train")
         except (RuntimeError, OSError) as error:
             raise DataError(
-                f"{request.name} is not in {request.folder}, or damaged. Pass download=True, or name the folder that "
-                f"holds it by root=... or CRATE_MINI_DATA. The set 'embedded' needs no files at all. ({error})"
+                f"{request.name}: {request.folder / download.folder} is missing, or damaged ({error}). Have it "
+                "downloaded, or name the folder that holds it as root or in the environment variable CRATE_MINI_DATA. "
+                f"{EMBEDDED}"
             ) from error
         return _packed(request, np.transpose(read.data, (0, 3, 1, 2)), np.array(read.targets), read.classes)
 
@@ -168,6 +183,7 @@ def _packed(request: Request, images: np.ndarray, targets: np.ndarray, names: Se
     chosen = request.choose_classes(names)
     index = {list(names).index(c): i for i, c in enumerate(chosen)}
     rows = request.draw([i for i, t in enumerate(targets.tolist()) if t in index])
+    must_fit(len(rows), request.image_size)
     drawn = torch.from_numpy(np.ascontiguousarray(images[rows]))
     return ImageSet(
         images=drawn if request.image_size == drawn.shape[-1] else _resize(drawn, request.image_size),

@@ -1,17 +1,22 @@
-"""Sets of images with masks, for looking at what a network has found: Pets, horses, VOC 2012, Caltech-101, your own."""
+"""Sets with one object an image: Pets, horses, Caltech-101, your own.
+
+Each is a function that lists images and drawings, :class:`~crate_mini.data.pairs.Pairs`; reading them is the same for
+all.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 from crate_mini.data.downloads import Download
-from crate_mini.data.images import DataError, open_mask
 from crate_mini.data.imageset import IGNORE, ImageSet
-from crate_mini.data.request import Request, check_values
+from crate_mini.data.opening import DataError, as_mask, colours_used, open_stored, turn
+from crate_mini.data.pairs import Drawn, Pairs, check_values, open_values
+from crate_mini.data.request import Request, count_not_taken, image_files
 from crate_mini.data.streaming import ImageStream
 
 PETS = Download(
@@ -22,15 +27,6 @@ PETS = Download(
     "oxford-iiit-pet",
     into="oxford-iiit-pet",
 )  # fmt: skip
-VOC2012 = Download(
-    (
-        (
-            "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-            "md5:6cd6e144f989b92b3379bac3b3de84fd",
-        ),
-    ),
-    "VOCdevkit/VOC2012",
-)
 CALTECH101 = Download(
     (
         (
@@ -42,26 +38,24 @@ CALTECH101 = Download(
     into="caltech101",
     nested=True,
 )
-VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
-    "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "TV monitor",
-)  # fmt: skip
 # folders of Caltech-101 whose annotations lie under another name
 _CALTECH_ANNOTATIONS = {
     "Faces": "Faces_2", "Faces_easy": "Faces_3", "Motorbikes": "Motorbikes_16", "airplanes": "Airplanes_Side_2",
 }  # fmt: skip
 
 
-def pets(request: Request) -> ImageSet:
+def pets(request: Request) -> Pairs:
     """Oxford-IIIT Pet: breeds as classes, trimaps as masks, their border not counted."""
     folder, chosen, stems = _pets(request)
     stems = request.draw(stems)
+    photos = [folder / "images" / f"{s}.jpg" for s, _ in stems]
     trimaps = [folder / "annotations" / "trimaps" / f"{s}.png" for s, _ in stems]
-    read, trimap = request.read_masked([folder / "images" / f"{s}.jpg" for s, _ in stems], trimaps, outside=2)
-    check_values(trimap, [1, 2, 3], trimaps, "expected 1 animal, 2 background, 3 border")
-    masks = torch.where(trimap == 3, IGNORE, (trimap == 1).to(torch.uint8)).to(torch.uint8)
-    labels = torch.tensor([label for _, label in stems])
-    return ImageSet(labels=labels, classes=tuple(chosen), masks=masks, name=request.title, **read)
+    return Pairs(photos, trimaps, _trimap, [label for _, label in stems], tuple(chosen))
+
+
+def _trimap(path: Path, size: tuple[int, int]) -> Drawn:
+    trimap = open_values(path, (1, 2, 3), "expected 1 animal, 2 background, 3 border")
+    return Drawn(masks=trimap.point([0, 1, 0, IGNORE] + 252 * [0]))
 
 
 def pets_stream(request: Request) -> ImageStream:
@@ -80,45 +74,11 @@ def _pets(request: Request) -> tuple[Path, list[str], list[tuple[str, int]]]:
     return folder, chosen, [(s, chosen.index(breeds[s])) for s in names if breeds[s] in chosen]
 
 
-def voc2012(request: Request) -> ImageSet:
-    """Pascal VOC 2012, segmentation: ``parts`` hold the 20 classes, ``masks`` any of them, borders not counted.
-
-    The label of an image is the class that covers most of it, -1 where the centre square shows none.
-    """
-    if request.classes is not None:
-        raise ValueError("an image of 'voc2012' shows several classes; choose by its parts with subset()")
-    request.fetch(VOC2012)
-    folder = request.folder / VOC2012.folder
-    listing = folder / "ImageSets" / "Segmentation" / f"{request.split}.txt"
-    names = request.draw([row[0] for row in request.lines(listing)])
-    if not names:
-        raise DataError(f"{listing} lists no images; get the set again")
-    files = [folder / "SegmentationClass" / f"{s}.png" for s in names]
-    photos = [folder / "JPEGImages" / f"{s}.jpg" for s in names]
-    read, parts = request.read_masked(photos, files, outside=IGNORE)
-    check_values(
-        parts, [*range(21), IGNORE], files, "expected 0 background, 1 to 20 a class, 255 border; as palette "
-        "indices, not colours",
-    )  # fmt: skip
-    areas = torch.stack([(parts == k).flatten(1).sum(1) for k in range(1, 21)], dim=1)
-    return ImageSet(
-        labels=torch.where(areas.any(1), areas.argmax(1), -1),
-        classes=VOC_CLASSES,
-        masks=torch.where(parts == IGNORE, IGNORE, (parts > 0).to(torch.uint8)).to(torch.uint8),
-        parts=parts,
-        part_names=("background", *VOC_CLASSES),
-        name=request.title,
-        **read,
-    )
-
-
-def caltech101(request: Request) -> ImageSet:
+def caltech101(request: Request) -> Pairs:
     """Caltech-101: one object each, its outline as mask. The first 30 images of a class are for training."""
     chosen, rows = _caltech101(request)
-    rows = request.draw(rows)
-    read, masks = request.read_masked([f for f, _, _ in rows], [a for _, a, _ in rows], _outlined)
-    labels = torch.tensor([label for _, _, label in rows])
-    return ImageSet(labels=labels, classes=tuple(chosen), masks=masks, name=request.title, **read)
+    photos, outlines, labels = zip(*request.draw(rows), strict=True)
+    return Pairs(photos, outlines, _outlined, labels, tuple(chosen))
 
 
 def caltech101_stream(request: Request) -> ImageStream:
@@ -147,7 +107,7 @@ def _caltech101(request: Request) -> tuple[list[str], list[tuple[Path, Path, int
     return chosen, rows
 
 
-def _outlined(annotation: Path, size: tuple[int, int]) -> Image.Image:
+def _outlined(annotation: Path, size: tuple[int, int]) -> Drawn:
     """The mask inside the outline that a file of Caltech-101 holds, corner by corner, relative to a box."""
     from scipy.io import loadmat
 
@@ -166,60 +126,106 @@ def _outlined(annotation: Path, size: tuple[int, int]) -> Image.Image:
         )
     mask = Image.new("L", size)
     ImageDraw.Draw(mask).polygon(points, fill=1)
-    return mask
+    return Drawn(masks=mask)
 
 
-def horses(request: Request) -> ImageSet:
+def horses(request: Request) -> Pairs:
     """The Weizmann horses."""
     return _image_and_mask_folder(request, request.folder / "weizmann-horse")
 
 
-def masks(request: Request) -> ImageSet:
+def masks(request: Request) -> Pairs:
     """Anybody's own ``images`` and ``masks``."""
     return _image_and_mask_folder(request, request.folder)
 
 
-def _image_and_mask_folder(request: Request, folder: Path) -> ImageSet:
+_WHITE = 254
+"""Of a mask of black and white alone, white: object, or, beside masks in numbers, not counted."""
+_BLACK, _PURE_WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def _image_and_mask_folder(request: Request, folder: Path) -> Pairs:
     """``images/NAME.*`` with ``masks/NAME.png``.
 
     Masks are black and white pictures, or hold 0 background, 1 object, 255 not counted: where any mask of the set
-    holds a 1, the second reading applies to all of them.
+    holds a 1, the second reading applies to all of them. Of 1 bit a pixel, or with a palette of black and white, white
+    is object in either case.
     """
     if request.classes is not None:
         raise ValueError(f"{request.name!r} has no classes to choose from")
-    images = _by_stem(request.require(folder / "images"))
-    masks = _by_stem(request.require(folder / "masks"))
+    images, more = _by_stem(request.require(folder / "images"))
+    masks, other = _by_stem(request.require(folder / "masks"))
+    other = more + other
+    told = f" ({count_not_taken(other)})" if other else ""
     if not images:
-        raise DataError(f"{folder / 'images'} holds no images")
+        raise DataError(f"{folder / 'images'} holds no images{told}")
     if lone := sorted(set(images) ^ set(masks)):
         where = "mask" if lone[0] in images else "image"
         raise DataError(
-            f"files of {folder} without a partner: {len(lone)}; for example {lone[0]!r} has no {where}"
+            f"files of {folder} without a partner: {len(lone)}; for example {lone[0]!r} has no {where}{told}"
         )
     stems = request.draw(list(images))
-    read, raw = request.read_masked([images[s] for s in stems], [masks[s] for s in stems])
-    # The whole set decides, not the draw: a drawn mask may happen to hold no 1.
-    others = (np.asarray(open_mask(file)) for stem, file in masks.items() if stem not in stems)
-    indexed = bool((raw == 1).any()) or any(bool((values == 1).any()) for values in others)
-    check_values(
-        raw, [0, 1, IGNORE] if indexed else [0, IGNORE], [masks[s] for s in stems],
-        "masks must be black and white, or hold 0 background, 1 object, 255 not counted",
+    numbered: dict[Path, bool] = {}  # file -> whether it holds a 1; filled by several threads
+
+    def draw(path: Path, size: tuple[int, int]) -> Drawn:
+        stored, orientation = open_stored(path)
+        mask, certain = _read_drawn(stored, path)
+        numbered[path] = not certain and mask.histogram()[1] > 0
+        return Drawn(masks=turn(mask, orientation), upright=orientation != 1)
+
+    def finish(found: ImageSet) -> ImageSet:
+        for (
+            file
+        ) in masks.values():  # the whole set decides, not the draw: a drawn mask may happen to hold no 1
+            if file not in numbered:
+                draw(file, (0, 0))
+        white = IGNORE if any(numbered.values()) else 1
+        return replace(found, name=request.name, masks=found.masks.masked_fill(found.masks == _WHITE, white))
+
+    return Pairs(
+        [images[s] for s in stems], [masks[s] for s in stems], draw, [-1] * len(stems),
+        published=False, not_taken=other, finish=finish,
     )  # fmt: skip
-    return ImageSet(
-        labels=torch.full((len(stems),), -1),
-        masks=raw if indexed else (raw > 0).to(torch.uint8),
-        name=request.name,
-        **read,
+
+
+def _read_drawn(stored: Image.Image, path: Path) -> tuple[Image.Image, bool]:
+    """What somebody drew, as 0, 1 and :data:`IGNORE`, or 0 and :data:`_WHITE`; and whether 1 is white for certain.
+
+    The colours of a palette count, not which comes first.
+    """
+    mask = as_mask(stored, str(path))
+    if stored.mode == "1":
+        return mask.point([0] * 255 + [1]), True
+    if stored.mode == "P":
+        colours = colours_used(stored)
+        used = [v for v, pixels in enumerate(mask.histogram()) if pixels]
+        if any(colours[v] != (v, v, v) for v in used):  # else it is grey, and its values are its colours
+            drawn = {colours[v] for v in used}
+            if len(drawn) == len(used) and drawn <= {_BLACK, _PURE_WHITE}:
+                return mask.point([int(colours.get(v) == _PURE_WHITE) for v in range(256)]), True
+            if lighter := [v for v in used if v and sum(colours[v]) <= sum(colours[0])]:
+                raise DataError(
+                    f"{path} is a palette picture that draws 0, background, in {colours[0]} and {lighter[0]} in "
+                    f"{colours[lighter[0]]}, which is no lighter, so which is the object cannot be told; save it in "
+                    "black and white, white on the object"
+                )
+    check_values(
+        mask,
+        path,
+        (0, 1, IGNORE),
+        "masks must be black and white, or hold 0 background, 1 object, 255 not counted",
     )
+    if mask.histogram()[1]:
+        return mask, False
+    return mask.point([*range(255), _WHITE]), False
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """Name without suffix -> image file, refusing two of one name."""
-    suffixes = set(Image.registered_extensions())
+def _by_stem(folder: Path) -> tuple[dict[str, Path], list[Path]]:
+    """Name without suffix -> image file, refusing two of one name; and the files that are no pictures."""
     found: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in suffixes and not file.name.startswith("."):
-            if file.stem in found:
-                raise DataError(f"{found[file.stem]} and {file.name} have one name; pairs are made by name")
-            found[file.stem] = file
-    return found
+    taken, other = image_files(folder, deep=False)
+    for file in taken:
+        if file.stem in found:
+            raise DataError(f"{found[file.stem]} and {file.name} have one name; pairs are made by name")
+        found[file.stem] = file
+    return found, other

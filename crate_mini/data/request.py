@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pooch
 import torch
-from PIL import Image
-from torch import Tensor
 
 from crate_mini.data.downloads import Download
-from crate_mini.data.images import (
-    DataError,
-    fit_image,
-    letterbox,
-    letterbox_image,
-    must_fit,
-    on_all_cores,
-    open_image,
-    open_mask,
-)
+from crate_mini.data.opening import DataError, picture_suffixes
 from crate_mini.data.streaming import ImageStream
+
+EMBEDDED = "The set 'embedded' needs no files at all."
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The folder that holds local data sets: ``root``, else ``CRATE_MINI_DATA``, else a cache folder of the user."""
-    return Path(root or os.environ.get("CRATE_MINI_DATA") or pooch.os_cache("crate_mini"))
+    return Path(root or os.environ.get("CRATE_MINI_DATA") or _cache_folder())
+
+
+def _cache_folder() -> Path:
+    """Where this system keeps what programs can fetch again."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "crate_mini"
+    if sys.platform == "win32":
+        return (
+            Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "crate_mini" / "Cache"
+        )
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crate_mini"
 
 
 @dataclass
 class Request:
-    """The arguments of :func:`crate_mini.data.load`."""
+    """The arguments of :func:`crate_mini.data.load`, and what its source says of the set."""
 
     name: str
     split: str
@@ -47,9 +48,9 @@ class Request:
     classes: Sequence[str] | None
     progress: bool
     can_fetch: bool = False
+    layout: str = ""
     letterbox: bool = False
     tier: str = "local"
-    padding: Tensor | None = None  # of letterboxed images: which pixels are none of theirs
 
     @property
     def folder(self) -> Path:
@@ -63,19 +64,38 @@ class Request:
 
     def fetch(self, download: Download) -> None:
         """Fetch the set if that was asked for and it is not there."""
-        if self.download and not (self.folder / download.folder).exists():
-            download.fetch(self.folder, progress=self.progress)
+        if self.download and download.fetch(self.folder, progress=self.progress):
             self.tier = "download"
 
     def require(self, path: Path) -> Path:
-        """The path, if it exists; else a :class:`DataError` with the ways out."""
+        """The path, if it exists; else a :class:`DataError` with the layout of the set and the ways out."""
         if not path.exists():
-            hint = " Or pass download=True." if self.can_fetch else ""
             raise DataError(
-                f"{self.name}: {path} is missing. Put the data set there, or name the folder that holds it by "
-                f"root=... or the environment variable CRATE_MINI_DATA.{hint} The set 'embedded' needs no files at all."
+                f"{self.name}: {path} is missing. {self._layout()}{self._way_out(path)} {EMBEDDED}"
             )
         return path
+
+    def _layout(self) -> str:
+        return f"Expected in {self.folder}: {self.layout}. " if self.layout else ""
+
+    def _way_out(self, path: Path) -> str:
+        """What to do about a path that is missing: another root that has it, or the set as a whole."""
+        inside = path.relative_to(self.folder)
+        here = self.folder.absolute()
+        below = sorted(d for d in here.iterdir() if d.is_dir()) if here.is_dir() else []
+        if found := [root for root in (*here.parents[:2], *below) if (root / inside).exists()]:
+            return f"It is there if the root is {found[0]}: name that."
+        if self.split == inside.name and here.name in ("train", "val", "test"):
+            return f"The root should be the folder above, {here.parent}."
+        if self.split == inside.name and (
+            others := [d.name for d in below if d.name in ("train", "val", "test")]
+        ):
+            return f"Here is only {' and '.join(others)}: make the folder {self.split}, or name a split that is there."
+        way = "name the folder that holds the set as root or in the environment variable CRATE_MINI_DATA"
+        if len(inside.parts) > 1 and (self.folder / inside.parts[0]).exists():
+            again = "move it away and have it downloaded again" if self.can_fetch else "get it again"
+            return f"What is there is not the whole set: {again}, or {way}."
+        return f"Put the set there, or {way}{', or have it downloaded' if self.can_fetch else ''}."
 
     def lines(self, path: Path, columns: int = 1, separator: str | None = None) -> list[list[str]]:
         """The lines of a text file that are not empty, in columns; an error names file and line."""
@@ -109,7 +129,9 @@ class Request:
         chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(self.seed))[: self.n]
         return [items[i] for i in sorted(chosen.tolist())]
 
-    def stream(self, pairs: list[tuple[Path, int]], classes: Sequence[str]) -> ImageStream:
+    def stream(
+        self, pairs: list[tuple[Path, int]], classes: Sequence[str], not_taken: Sequence[Path] = ()
+    ) -> ImageStream:
         """Files and their labels, as many as were asked for."""
         if not pairs:
             raise DataError(f"{self.title} lists no images of the classes {', '.join(classes)}")
@@ -121,76 +143,37 @@ class Request:
             image_size=self.image_size,
             name=self.title,
             tier=self.tier,
+            not_taken=tuple(map(str, not_taken)),
         )
 
-    def read_masked(
-        self,
-        images: Sequence[Path],
-        masks: Sequence[Path],
-        mask_of: Callable[[Path, tuple[int, int]], Image.Image] = lambda path, size: open_mask(path),
-        outside: int = 0,
-    ) -> tuple[dict[str, Any], Tensor]:
-        """Images and masks, moved alike; of letterboxed ones :attr:`padding` says what lies outside.
 
-        Args:
-            images: files.
-            masks: one file for each.
-            mask_of: opens a mask, given the size of its image.
-            outside: what a mask holds outside of a letterboxed image, some value that this kind of mask may hold.
+def image_files(folder: Path, *, deep: bool = True) -> tuple[list[Path], list[Path]]:
+    """Pictures in a folder and the folders below, and the other files there; both sorted.
 
-        Returns:
-            ``images``, ``files`` and ``tier`` for an :class:`ImageSet`, and the values in the masks.
-        """
-        size = self.image_size
-
-        def both(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-            image = open_image(pair[0])
-            mask = mask_of(pair[1], image.size)
-            if mask.size != image.size:
-                raise DataError(f"{pair[1]} is {mask.size} pixels, its image {pair[0]} is {image.size}")
-            if self.letterbox:
-                boxed = letterbox_image(image, size), letterbox_image(mask, size, outside=outside)
-                return np.asarray(boxed[0]), np.asarray(boxed[1]), image.size
-            return (
-                np.asarray(fit_image(image, size)),
-                np.asarray(fit_image(mask, size, nearest=True)),
-                image.size,
-            )
-
-        pairs = list(zip(images, masks, strict=True))
-        must_fit(len(pairs), size)
-        pixels = np.empty((len(pairs), size, size, 3), np.uint8)
-        raw = []
-        if self.letterbox:
-            self.padding = torch.ones(len(pairs), size, size, dtype=torch.bool)
-        for i, (image, mask, sides) in on_all_cores(both, pairs, title=self.name, progress=self.progress):
-            pixels[i] = image
-            raw.append(mask)
-            if self.padding is not None:
-                left, top, width, height = letterbox(sides, size)
-                self.padding[i, top : top + height, left : left + width] = False
-        read = {
-            "images": torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
-            "files": tuple(map(str, images)),
-            "tier": self.tier,
-        }
-        return read, torch.from_numpy(np.stack(raw).astype(np.uint8))
+    What is hidden, itself or by a folder, counts as neither. What is no file (a pipe, a link to nothing or to a
+    folder) counts as another.
+    """
+    taken, other = [], []
+    with os.scandir(folder) as found:  # asks the disk once for a folder, not for every file
+        entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+    for entry in entries:
+        path = folder / entry.name
+        is_picture = path.suffix.lower() in picture_suffixes()
+        if deep and entry.is_dir() and not entry.is_symlink():  # a link may lead back to here
+            for files, more in zip((taken, other), image_files(path), strict=True):
+                files += more
+        else:
+            (taken if is_picture and entry.is_file() else other).append(path)
+    return taken, other
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Image files in a folder and the folders below, sorted; hidden ones are left out."""
-    suffixes = set(Image.registered_extensions())
-    return [
-        f for f in sorted(folder.rglob("*")) if f.suffix.lower() in suffixes and not f.name.startswith(".")
-    ]
-
-
-def check_values(raw: Tensor, allowed: Sequence[int], masks: Sequence[Path], meaning: str) -> None:
-    """Every mask holds allowed values alone; else a :class:`DataError` names the first that does not."""
-    wrong = ~torch.isin(raw, torch.tensor(allowed)).flatten(1)
-    if wrong.any():
-        bad = int(wrong.any(1).nonzero()[0])
-        found = sorted(set(raw[bad].flatten()[wrong[bad]].tolist()))
-        told = ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-        few = list(allowed) if len(allowed) < 5 else f"{allowed[0]} to {allowed[-2]} and {allowed[-1]}"
-        raise DataError(f"{masks[bad]} holds values other than {few}; {meaning}; found {told}")
+def count_not_taken(files: Sequence[str | os.PathLike]) -> str:
+    """``"2 files not taken: 1 .heic, 1 .txt (for example a/b.heic)"``; empty if there are none."""
+    if not files:
+        return ""
+    paths = [Path(file) for file in files]
+    kinds = Counter(
+        (p.suffix.lower() or "without a suffix") if p.is_file() else "that is no file" for p in paths
+    )
+    told = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    return f"{len(paths)} {'file' if len(paths) == 1 else 'files'} not taken: {told} (for example {paths[0]})"

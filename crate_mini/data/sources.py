@@ -1,16 +1,18 @@
-"""Where images come from: every set by its name, behind :func:`load` and :func:`open_stream`."""
+"""Where images come from: every set by its name, behind :func:`load`, :func:`open_stream` and :func:`check`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from crate_mini.data import embedded, labelled, masked
+from crate_mini.data import embedded, labelled, masked, pairs, scenes
+from crate_mini.data.images import must_fit
 from crate_mini.data.imageset import ImageSet
-from crate_mini.data.request import Request
+from crate_mini.data.request import Request, count_not_taken, data_root
 from crate_mini.data.streaming import ImageStream
 
 
@@ -18,66 +20,103 @@ class Source(NamedTuple):
     """A data set: how it is read, and what is known of it without reading.
 
     Attributes:
-        read: the images, in memory or as a stream.
         splits: its parts, the one for training first.
         folders: where it lies in the folder of the data sets, under any of these names.
-        stream: opens it as a stream; None where it is not made of files with labels.
+        layout: what lies where, for who looks for it in vain.
+        read: the images in memory, of a set that comes in one piece.
+        stream: opens it as a stream, where it is made of files with labels.
+        masked: lists images and masks, where mask files come with it.
         can_fetch: whether it can be downloaded.
-        has_masks: whether mask files come with it.
+        lists: folder of text files, each of which is a further split.
     """
 
-    read: Callable[[Request], ImageSet | ImageStream]
     splits: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    layout: str = ""
+    read: Callable[[Request], ImageSet] | None = None
     stream: Callable[[Request], ImageStream] | None = None
+    masked: Callable[[Request], pairs.Pairs] | None = None
     can_fetch: bool = False
-    has_masks: bool = False
+    lists: str = ""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether mask files come with it."""
+        return self.masked is not None
 
 
 def _embedded(request: Request) -> ImageSet:
     if request.classes is not None:
         raise ValueError("the embedded set is balanced over all its classes; choose among them with subset()")
     n = request.n or (5000 if request.split == "train" else 1000)
+    must_fit(n, request.image_size)
     return embedded.generate(n, seed=request.seed, image_size=request.image_size, split=request.split)
 
 
-def _files(
-    source: Callable[[Request], ImageStream], splits: tuple[str, ...], *folders: str, can_fetch: bool = True
-):
-    return Source(source, splits, folders, source, can_fetch)
-
+_TINY = (
+    "tiny-imagenet-200/train/<wnid>/images/*.JPEG, val/images, val/val_annotations.txt, wnids.txt, words.txt"
+)
 
 SETS: dict[str, Source] = {
-    "embedded": Source(_embedded, ("train", "val", "test")),
-    "tiny-imagenet": _files(labelled.tiny_imagenet, ("train", "val"), "tiny-imagenet-200"),
-    "tiny-imagenet-animals": _files(labelled.tiny_imagenet_animals, ("train", "val"), "tiny-imagenet-200"),
-    "imagenette": _files(
-        labelled.imagenette, ("train", "val"), "imagenette2-160", "imagenette2-320", "imagenette2"
+    "embedded": Source(("train", "val", "test"), read=_embedded),
+    "tiny-imagenet": Source(
+        ("train", "val"), ("tiny-imagenet-200",), _TINY, stream=labelled.tiny_imagenet, can_fetch=True
+    ),
+    "tiny-imagenet-animals": Source(
+        ("train", "val"), ("tiny-imagenet-200",), _TINY, stream=labelled.tiny_imagenet_animals, can_fetch=True
+    ),
+    "imagenette": Source(
+        ("train", "val"), ("imagenette2-160", "imagenette2-320", "imagenette2"),
+        "imagenette2-160, imagenette2-320 or imagenette2, each with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",
+        stream=labelled.imagenette, can_fetch=True,
     ),
     "cifar10": Source(
-        labelled.cifar("CIFAR10", labelled.CIFAR10),
-        ("train", "test"),
-        ("cifar-10-batches-py",),
-        None,
-        True,
+        ("train", "test"), ("cifar-10-batches-py",), "cifar-10-batches-py/data_batch_1 to 5, test_batch, batches.meta",
+        read=labelled.cifar("CIFAR10", labelled.CIFAR10), can_fetch=True,
     ),
     "cifar100": Source(
-        labelled.cifar("CIFAR100", labelled.CIFAR100),
-        ("train", "test"),
-        ("cifar-100-python",),
-        None,
-        True,
+        ("train", "test"), ("cifar-100-python",), "cifar-100-python/train, test, meta",
+        read=labelled.cifar("CIFAR100", labelled.CIFAR100), can_fetch=True,
     ),
-    "stl10": Source(labelled.stl10, ("train", "test"), ("stl10_binary",), None, True),
-    "pets": Source(masked.pets, ("train", "test"), ("oxford-iiit-pet",), masked.pets_stream, True, True),
+    "stl10": Source(
+        ("train", "test"), ("stl10_binary",),
+        "stl10_binary/train_X.bin, train_y.bin, test_X.bin, test_y.bin, class_names.txt",
+        read=labelled.stl10, can_fetch=True,
+    ),
+    "pets": Source(
+        ("train", "test"), ("oxford-iiit-pet",),
+        "oxford-iiit-pet/images, annotations/trimaps, annotations/trainval.txt, annotations/test.txt",
+        stream=masked.pets_stream, masked=masked.pets, can_fetch=True,
+    ),
     "caltech101": Source(
-        masked.caltech101, ("train", "test"), ("caltech101",), masked.caltech101_stream, True, True
+        ("train", "test"), ("caltech101",),
+        "caltech101/101_ObjectCategories/<class>/image_*.jpg, Annotations/<class>/annotation_*.mat",
+        stream=masked.caltech101_stream, masked=masked.caltech101, can_fetch=True,
     ),
-    "voc2012": Source(masked.voc2012, ("train", "val", "trainval"), ("VOCdevkit/VOC2012",), None, True, True),
-    "horses": Source(masked.horses, ("test",), ("weizmann-horse",), has_masks=True),
-    "folder": _files(labelled.image_folder, ("train", "val", "test"), "train", can_fetch=False),
-    "masks": Source(masked.masks, ("test",), ("masks",), has_masks=True),
-}
+    "voc2012": Source(
+        ("train", "trainval", "val"), ("VOCdevkit/VOC2012",),
+        "VOCdevkit/VOC2012/JPEGImages, SegmentationClass, SegmentationObject, ImageSets/Segmentation/<split>.txt",
+        masked=scenes.voc2012, can_fetch=True, lists="VOCdevkit/VOC2012/ImageSets/Segmentation",
+    ),
+    "coco": Source(
+        ("train", "val"), ("coco",), "coco/val2017, train2017, annotations/instances_{val,train}2017.json",
+        masked=scenes.coco,
+    ),
+    "pascal-part": Source(
+        ("test",), ("pascal-part-animals",), "pascal-part-animals/images, parts, objects, parts.json",
+        masked=scenes.pascal_part,
+    ),
+    "horses": Source(
+        ("test",), ("weizmann-horse",), "weizmann-horse/images/NAME.jpg, masks/NAME.png", masked=masked.horses
+    ),
+    "folder": Source(
+        ("train", "val", "test"), ("train",), "train/<class>/*.jpg, and in the same way val and test",
+        stream=labelled.image_folder,
+    ),
+    "masks": Source(
+        ("test",), ("masks",), "images/NAME.jpg, and for each masks/NAME.png", masked=masked.masks
+    ),
+}  # fmt: skip
 """Name -> source; ``SETS[name].splits`` are its splits."""
 
 
@@ -104,11 +143,12 @@ def load(
             ``embedded`` (tier 1, made on the spot, with masks and parts),
             ``tiny-imagenet``, ``tiny-imagenet-animals`` (25 of its classes), ``imagenette``, ``cifar10``,
             ``cifar100``, ``stl10``,
-            ``pets``, ``caltech101`` and ``horses`` (with masks), ``voc2012`` (with masks, and its classes as parts),
+            ``pets``, ``caltech101`` and ``horses`` (with masks), ``voc2012`` and ``coco`` (with masks, their classes as
+            parts, and objects as instances), ``pascal-part`` (five animals with parts and instances),
             ``folder`` (``root/<split>/<class>/*.jpg``), ``masks`` (``root/images`` and ``root/masks``, paired by name).
         split: ``"train"``, ``"val"`` or ``"test"``, as far as the set has it. For ``pets``, train is the
-            trainval list; for ``caltech101``, the first 30 images of each class; ``horses`` and ``masks`` have one
-            split only, ``"test"``.
+            trainval list; for ``caltech101``, the first 30 images of each class; for ``voc2012``, any list in
+            ``ImageSets/Segmentation``; ``horses``, ``pascal-part`` and ``masks`` have one split only, ``"test"``.
         image_size: side in pixels.
         n: how many images, drawn by ``seed`` (balanced over classes for ``embedded``); all if None.
         seed: of the draw; for ``embedded`` of the images themselves.
@@ -118,7 +158,7 @@ def load(
             whole or not at all, and a download that broke off is taken up where it was.
         classes: keep only these classes, in this order.
         letterbox: show all of every image instead of its centre square; for the sets that come with mask files. The
-            bars around it are of one colour, and hold 255, not counted, in ``masks`` and ``parts``.
+            bars around it are of one colour, and hold 255, not counted, in masks, parts and instances.
         progress: show a progress bar while images are fetched and read.
 
     Raises:
@@ -127,16 +167,21 @@ def load(
             holds, which :func:`open_stream` is for.
     """
     request = _request(name, split, image_size, n, seed, root, download, classes, progress)
-    if letterbox and not SETS[name].has_masks:
-        have = ", ".join(k for k, source in SETS.items() if source.has_masks)
+    request, source = replace(request, letterbox=letterbox), SETS[name]
+    if letterbox and not source.has_masks:
+        have = ", ".join(k for k, other in SETS.items() if other.has_masks)
         raise ValueError(
             f"letterboxing needs mask files, which say what is not counted; {name!r} has none, but {have} have"
         )
-    request = replace(request, letterbox=letterbox)
-    found = SETS[name].read(request)
-    if isinstance(found, ImageStream):
-        return found.read(progress=progress)
-    return found if request.padding is None else found.without(request.padding)
+    if source.masked is not None:
+        listed = source.masked(request)
+        _warn(listed.not_taken, request.title)
+        return pairs.read(request, listed)
+    if source.stream is not None:
+        stream = source.stream(request)
+        _warn(stream.not_taken, request.title)
+        return stream.read(progress=progress)
+    return source.read(request)
 
 
 def open_stream(
@@ -177,7 +222,56 @@ def open_stream(
     if (source := SETS[name].stream) is None:
         can = ", ".join(k for k, s in SETS.items() if s.stream is not None)
         raise ValueError(f"{name!r} is not made of files with labels, so load() it; streams can be: {can}")
-    return replace(source(request), workers=workers)
+    stream = source(request)
+    _warn(stream.not_taken, request.title)
+    return replace(stream, workers=workers)
+
+
+class Check(NamedTuple):
+    """What :func:`check` finds.
+
+    Attributes:
+        name: of the set and its split.
+        files: how many images there are.
+        damaged: what is wrong with those that cannot be used, one message each; reads them as it goes on.
+        not_taken: what lies among them and is no picture that is read here, in words; empty if nothing does.
+    """
+
+    name: str
+    files: int
+    damaged: Iterator[str]
+    not_taken: str
+
+
+def check(
+    name: str,
+    split: str = "train",
+    *,
+    root: str | os.PathLike | None = None,
+    download: bool = False,
+    progress: bool = False,
+) -> Check:
+    """Try every image of a set, and every mask.
+
+    Raises:
+        ValueError, DataError: as :func:`load`; of a set in one piece also what is wrong with it.
+    """
+    request = _request(name, split, 64, None, 0, root, download, None, progress)
+    source = SETS[name]
+    if source.masked is not None:
+        listed = source.masked(request)
+        return Check(request.title, len(listed.images), listed.damaged(), count_not_taken(listed.not_taken))
+    if source.stream is not None:
+        stream = source.stream(request)
+        return Check(request.title, len(stream), stream.damaged(), count_not_taken(stream.not_taken))
+    return Check(request.title, len(source.read(request)), iter(()), "")
+
+
+def _warn(not_taken: Sequence[str | os.PathLike], title: str) -> None:
+    """Say what is left out; not of lists and notes, which nobody takes for pictures."""
+    notes = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".html", ".db", ".ini")
+    if told := count_not_taken([f for f in not_taken if not os.fspath(f).lower().endswith(notes)]):
+        warnings.warn(f"{title}: {told}; save them as JPEG or PNG if they belong to the set", stacklevel=3)
 
 
 def whereabouts(name: str, root: Path) -> str:
@@ -191,11 +285,18 @@ def _request(name, split, image_size, n, seed, root, download, classes, progress
     """The arguments, once they make sense."""
     if name not in SETS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(SETS)}")
-    if split not in SETS[name].splits:
-        raise ValueError(f"{name!r} has the splits {', '.join(SETS[name].splits)}; got {split!r}")
+    source, more = SETS[name], []
+    if source.lists:
+        more = sorted(
+            f.stem for f in (data_root(root) / source.lists).glob("*.txt") if f.stem not in source.splits
+        )
+    if split not in (*source.splits, *more):
+        raise ValueError(f"{name!r} has the splits {', '.join([*source.splits, *more])}; got {split!r}")
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     if image_size < 1:
-        raise ValueError(f"image_size must be at least 1 pixel, got {image_size}")
-    can_fetch = SETS[name].can_fetch
-    return Request(name, split, image_size, n, seed, root, download, classes, progress, can_fetch)
+        raise ValueError(f"an image is at least 1 pixel large, got a size of {image_size}")
+    must_fit(1, image_size)
+    return Request(
+        name, split, image_size, n, seed, root, download, classes, progress, source.can_fetch, source.layout
+    )

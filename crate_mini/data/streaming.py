@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from crate_mini.data.images import DataError, open_image, read_square, read_squares
+from crate_mini.data.images import read_square, read_squares
 from crate_mini.data.imageset import ImageSet
+from crate_mini.data.opening import DataError, open_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class ImageStream(Dataset):
         tier: ``"local"`` or ``"download"``.
         workers: processes that decode while training goes on; 0 decodes in the process that trains, None takes
             what the cores at hand leave, :func:`default_workers`.
+        not_taken: files that lie among the images and are no pictures that are read here.
     """
 
     files: tuple[str, ...]
@@ -41,6 +43,7 @@ class ImageStream(Dataset):
     name: str = "unnamed"
     tier: str = "local"
     workers: int | None = None
+    not_taken: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels.shape != (len(self.files),):
@@ -120,7 +123,7 @@ class Feed:
 
     def __init__(self, data: ImageSet | ImageStream, device: torch.device, *, hold: bool = True) -> None:
         if hold and isinstance(data, ImageSet):
-            data = replace(data, masks=None, parts=None).to(device)
+            data = replace(data, masks=None, parts=None, instances=None).to(device)
         self.data, self.device = data, device
         self._loader: DataLoader | None = None
         self._order = _Order()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import html
 import json
 import secrets
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import ipywidgets as widgets
@@ -107,17 +106,16 @@ class HeadInspector(widgets.VBox):
         """Run the models on one more picture and show it, in the viewer that is there.
 
         Args:
-            image: a PIL image, or uint8 ``(3, h, w)``; fitted to ``side`` and whole patches.
+            image: a picture of PIL, or uint8 ``(3, h, w)``; fitted to ``side`` and whole patches.
             title: its name.
 
         Raises:
             ValueError: too small, or too long and thin.
+            DataError: pixels that cannot be read as colours.
         """
         width, height = image.size if isinstance(image, Image.Image) else image.shape[:0:-1]
         if min(width, height) < SMALLEST:
             raise ValueError(f"{title} is only {width} x {height} pixels; take a photo with more in it")
-        if isinstance(image, Image.Image):
-            image = image.convert("RGB")
         picture = data.to_patch_grid(image, self.side, self._patch)
         with torch.no_grad():
             maps = {n: cls_attention_maps(m, picture[None], self.layers) for n, m in self.models.items()}
@@ -175,16 +173,10 @@ class HeadInspector(widgets.VBox):
         file = change["new"][-1]
         name = PurePosixPath(file["name"].replace("\\", "/")).name or "photo"
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "photo"
-                path.write_bytes(bytes(file["content"]))
-                try:
-                    photo = data.open_image(path)
-                except data.DataError as error:
-                    raise ValueError(f"{name} could not be read as a picture") from error
+            photo = data.open_image(bytes(file["content"]), name)
             self._say(f"Running the model on {name} …")
             self.add(photo, name)
-        except (ValueError, Image.DecompressionBombError, MemoryError) as error:
+        except (ValueError, data.DataError, MemoryError) as error:
             self._say(str(error))
         else:
             self._say(f"{name}: {photo.width} x {photo.height} pixels. It goes nowhere but to the kernel.")

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from crate_mini.attention_maps import cls_attention_maps, spread
 from crate_mini.checkpoints import CheckpointError, load_tensors, save_tensors
-from crate_mini.data.imageset import IGNORE, ImageSet
+from crate_mini.data.imageset import IGNORE, PIXELWISE, ImageSet
 from crate_mini.model import CRATE
 from crate_mini.recorder import layer_numbers
 from crate_mini.segmentation.masks import centre_prior, iou
@@ -174,7 +174,7 @@ def score_images(
 
 
 def at_size(dataset: ImageSet, size: int) -> ImageSet:
-    """The set resized to squares of ``size`` pixels: images smoothly, masks and parts by the nearest pixel."""
+    """The set resized to squares of ``size`` pixels: images smoothly, masks and their like by the nearest pixel."""
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, got {size}")
     if tuple(dataset.images.shape[-2:]) == (size, size):
@@ -194,7 +194,7 @@ def at_size(dataset: ImageSet, size: int) -> ImageSet:
         ]
     )
     images = images.round().clamp(0, 255).to(torch.uint8)
-    return replace(dataset, images=images, masks=nearest(dataset.masks), parts=nearest(dataset.parts))
+    return replace(dataset, images=images, **{k: nearest(getattr(dataset, k)) for k in PIXELWISE})
 
 
 @dataclass(frozen=True)

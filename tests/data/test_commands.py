@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from crate_mini.checkpoints import load_model
 from crate_mini.cli import main
@@ -16,7 +18,7 @@ def test_list(tmp_path, capsys):
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
     assert set(lines) == set(SETS)
     assert "here" in lines["voc2012"]
-    assert "splits: train, val, trainval" in lines["voc2012"]
+    assert "splits: train, trainval, val" in lines["voc2012"]
     assert "not here" in lines["stl10"]
 
 
@@ -32,6 +34,63 @@ def test_check(pictures, capsys):
     assert [row.split(" is ")[0] for row in told.out.splitlines()] == [str(path) for path in damaged]
     assert "2 of the 24 images of folder/train cannot be read" in told.err
     assert main([*line, "--split", "val"]) == 0
+
+
+def test_check_says_what_was_not_taken(pictures, capsys):
+    (pictures / "train" / "dark" / "IMG_7.HEIC").write_bytes(b"a photo of a telephone")
+    (pictures / "train" / "dark" / "notes").write_text("no picture")
+    assert main(["data", "folder", "--root", str(pictures), "--check"]) == 0
+    told, whole = capsys.readouterr().out.splitlines()
+    assert told == (
+        "2 files not taken: 1 .heic, 1 without a suffix "
+        f"(for example {pictures / 'train' / 'dark' / 'IMG_7.HEIC'})"
+    )
+    assert whole == "all 24 images of folder/train can be read"
+
+
+def test_check_reads_masks_and_what_comes_in_one_piece(tmp_path, capsys):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for name, value in (("a", 255), ("b", 77)):
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / f"{name}.jpg")
+        Image.new("L", (8, 8), value).save(tmp_path / "masks" / f"{name}.png")
+    Image.fromarray(np.full((8, 8), 3.5, np.float32)).save(tmp_path / "images" / "b.tif")
+    (tmp_path / "images" / "b.jpg").unlink()
+    line = ["data", "masks", "--root", str(tmp_path), "--check"]
+    assert main(line) == 2
+    told = capsys.readouterr()
+    assert "b.tif stores floating-point numbers" in told.out
+    assert "1 of the 2 images of masks/test cannot be read" in told.err
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "b.tif")
+    assert main(line) == 2
+    assert "b.png holds values other than" in capsys.readouterr().out
+    Image.new("L", (8, 8)).save(tmp_path / "masks" / "b.png")
+    assert main(line) == 0
+    assert main(["data", "cifar10", "--root", str(tmp_path), "--check"]) == 2
+    assert "cifar-10-batches-py is missing, or damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            ["train", "--data", "folder", "--out", "run"],
+            "train/<class>/*.jpg, and in the same way val and test",
+        ),
+        (["data", "pets"], "oxford-iiit-pet/images, annotations/trimaps"),
+        (["data", "coco"], "coco/val2017, train2017, annotations/instances_{val,train}2017.json"),
+        (["data", "voc2012", "--split", "nope"], "'voc2012' has the splits train, trainval, val; got 'nope'"),
+        (["data", "embedded", "--image-size", "0"], "an image is at least 1 pixel large"),
+        (["data", "embedded", "--image-size", "1000000"], "images of 1000000x1000000 pixels take"),
+    ],
+)
+def test_messages_speak_of_files_not_of_python(tmp_path, capsys, monkeypatch, line, told):
+    monkeypatch.chdir(tmp_path)
+    assert main([*line, "--root", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    for python in ("root=", "n=", "download=", "()", "True", "image_size"):
+        assert python not in said
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -6,19 +6,22 @@ import hashlib
 import http.server
 import inspect
 import io
+import os
 import re
 import socket
 import tarfile
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from torchvision import datasets
 
-from crate_mini.data import SETS, DataError, downloads, labelled, load, masked
+from crate_mini.data import SETS, DataError, downloads, labelled, load, masked, scenes
 from crate_mini.data.downloads import Download, fetch
+from crate_mini.lock import locked
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
 
@@ -117,8 +120,11 @@ class TestFetch:
         assert fetch(*server.offer("a.bin", CONTENT), tmp_path / "a.bin").read_bytes() == CONTENT
         assert [f.name for f in tmp_path.iterdir()] == ["a.bin"]
         assert capfd.readouterr().err == ""
-        fetch(*server.offer("a.bin", b"other"), tmp_path / "a.bin")  # it is there: nothing is asked
+        fetch(*server.offer("a.bin", CONTENT), tmp_path / "a.bin")  # it is there: nothing is asked
         assert server.asked == [None]
+        (tmp_path / "a.bin").write_bytes(CONTENT[:-1] + b"?")  # and damaged: fetched again
+        assert fetch(*server.offer("a.bin", CONTENT), tmp_path / "a.bin").read_bytes() == CONTENT
+        assert server.asked == [None, None]
 
     def test_breaks_off_twice_and_goes_on_from_there(self, server, tmp_path, capfd):
         server.cut = [98_304, 49_152]
@@ -152,7 +158,7 @@ class TestFetch:
     def test_part_of_something_else_is_thrown_away(self, server, tmp_path):
         (tmp_path / "a.bin.part").write_bytes(b"x" * 100)
         offer = server.offer("a.bin", CONTENT)
-        with pytest.raises(DataError, match=r"md5 checksum is \w+, expected \w+\. .*thrown away; try again"):
+        with pytest.raises(DataError, match=r"checksum is md5:\w+, expected md5:\w+\. .*thrown away; try"):
             fetch(*offer, tmp_path / "a.bin")
         assert list(tmp_path.iterdir()) == []
         assert fetch(*offer, tmp_path / "a.bin").read_bytes() == CONTENT
@@ -228,6 +234,84 @@ class TestDownload:
         assert len(server.asked) == 1, "a page that is not there is not asked for again"
         assert list(tmp_path.iterdir()) == []
 
+    def test_three_at_once_are_one_download(self, server, tmp_path, capfd):
+        """As three processes: the lock is the system's, and asks not who shares a process."""
+        download = Download((server.offer("set.zip", zipped(FILES)),), "set")
+        with ThreadPoolExecutor(3) as pool:
+            fetched = list(pool.map(lambda _: download.fetch(tmp_path), range(3)))
+        assert sorted(fetched) == [False, False, True]
+        assert self.contents(tmp_path) == FILES
+        assert len(server.asked) == 1
+
+    def test_the_one_that_waits_is_told_for_whom(self, server, tmp_path, capfd):
+        download = Download((server.offer("set.zip", zipped(FILES)),), "set")
+        with locked(tmp_path / ".set.lock"):
+            waiting = threading.Thread(target=download.fetch, args=(tmp_path,))
+            waiting.start()
+            waiting.join(0.5)
+            assert waiting.is_alive()
+            assert server.asked == []
+        waiting.join()
+        assert capfd.readouterr().err.startswith(f"waiting for process {os.getpid()} on ")
+        assert self.contents(tmp_path) == FILES
+
+    def test_an_archive_that_was_damaged_while_it_waited_is_fetched_again(
+        self, server, tmp_path, monkeypatch
+    ):
+        url, known_hash = server.offer("set.zip", zipped(FILES))
+        waiting = tmp_path / ".set.download"
+        waiting.mkdir()
+        damaged = bytearray(server.files["/set.zip"])
+        damaged[len(damaged) // 2] ^= 1
+        (waiting / "set.zip").write_bytes(damaged)
+        Download(((url, known_hash),), "set").fetch(tmp_path)
+        assert self.contents(tmp_path) == FILES
+
+    def test_killed_while_unpacking(self, server, tmp_path):
+        """What it leaves: the archive, and a part of what was in it, which nobody takes for the set."""
+        download = Download((server.offer("set.zip", zipped(FILES)),), "set")
+        (tmp_path / ".set.download").mkdir()
+        (tmp_path / ".set.download" / "set.zip").write_bytes(server.files["/set.zip"])
+        (tmp_path / ".set.unpacking" / "set").mkdir(parents=True)
+        (tmp_path / ".set.unpacking" / "set" / "a.txt").write_bytes(b"hal")
+        assert download.fetch(tmp_path)
+        assert server.asked == []
+        assert self.contents(tmp_path) == FILES
+
+    def test_killed_when_all_was_done_but_clearing_up(self, server, tmp_path):
+        download = Download((server.offer("set.zip", zipped(FILES)),), "set")
+        download.fetch(tmp_path)
+        (tmp_path / ".set.download").mkdir()
+        (tmp_path / ".set.download" / "set.zip").write_bytes(b"gigabytes")
+        assert not download.fetch(tmp_path)
+        assert self.contents(tmp_path) == FILES
+
+    def test_stopped_while_unpacking_keeps_the_archive(self, server, tmp_path, monkeypatch):
+        download = Download((server.offer("set.zip", zipped(FILES)),), "set")
+
+        def stopped(archive, folder):
+            folder.mkdir(parents=True)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(downloads, "_unpack", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                download.fetch(tmp_path)
+        assert [f.name for f in tmp_path.iterdir()] == [".set.download"]
+        download.fetch(tmp_path)
+        assert len(server.asked) == 1
+        assert self.contents(tmp_path) == FILES
+
+    def test_an_empty_folder_is_not_the_set_and_a_full_one_is_kept(self, server, tmp_path):
+        download = Download((server.offer("set.zip", zipped(FILES)),), "set")
+        (tmp_path / "empty" / "set").mkdir(parents=True)
+        assert download.fetch(tmp_path / "empty")
+        assert self.contents(tmp_path / "empty") == FILES
+        (tmp_path / "full" / "set").mkdir(parents=True)
+        (tmp_path / "full" / "set" / "mine.txt").write_text("not from there")
+        assert not download.fetch(tmp_path / "full")
+        assert list(self.contents(tmp_path / "full")) == ["set/mine.txt"]
+
     def test_archive_without_the_set(self, server, tmp_path):
         with pytest.raises(DataError, match=r"set\.zip holds no folder other"):
             Download((server.offer("set.zip", zipped(FILES)),), "other").fetch(tmp_path)
@@ -257,7 +341,7 @@ def test_every_set_that_can_be_fetched_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(Download, "fetch", lambda *_, **__: pytest.fail("fetched"))
     for name, source in SETS.items():
         if source.can_fetch:
-            with pytest.raises(DataError, match="ass download=True"):
+            with pytest.raises(DataError, match="ave it downloaded"):
                 load(name, source.splits[-1], root=tmp_path)
 
 
@@ -265,7 +349,7 @@ def test_addresses_and_checksums_are_those_of_torchvision():
     classes = {
         datasets.CIFAR10: [labelled.CIFAR10], datasets.CIFAR100: [labelled.CIFAR100], datasets.STL10: [labelled.STL10],
         datasets.Imagenette: list(labelled.IMAGENETTE.values()), datasets.OxfordIIITPet: [masked.PETS],
-        datasets.VOCSegmentation: [masked.VOC2012], datasets.Caltech101: [masked.CALTECH101],
+        datasets.VOCSegmentation: [scenes.VOC2012], datasets.Caltech101: [masked.CALTECH101],
     }  # fmt: skip
     for cls, known in classes.items():
         text = inspect.getsource(inspect.getmodule(cls))

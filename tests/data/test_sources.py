@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import socket
+import sys
 from pathlib import Path
 
 import jaxtyping
@@ -22,6 +24,7 @@ from crate_mini.data import (
     labelled,
     load,
     open_image,
+    open_stream,
     photographs,
 )
 
@@ -136,8 +139,9 @@ class TestTinyImageNet:
         with pytest.raises(DataError) as caught:
             load("tiny-imagenet", split, root=tiny_imagenet.parent)
         assert f"{path} is missing" in str(caught.value)
-        for way_out in ("root=", "CRATE_MINI_DATA", "download=True", "embedded"):
+        for way_out in ("as root", "CRATE_MINI_DATA", "downloaded", "embedded", "wnids.txt, words.txt"):
             assert way_out in str(caught.value)
+        assert "=" not in str(caught.value), "no Python, for the command line shows it, too"
 
     def test_class_without_images(self, tiny_imagenet):
         for f in (tiny_imagenet / "train" / "n02" / "images").iterdir():
@@ -232,6 +236,91 @@ class TestFolder:
         (folder / "train" / "b" / "._0.png").write_bytes(b"what macOS leaves behind")
         assert load("folder", root=folder).classes == ("a", "b")
         assert len(load("folder", root=folder)) == 4
+
+    def test_pictures_in_hidden_folders_are_none(self, folder):
+        for hidden in (".ipynb_checkpoints", ".git/objects", "deep/.cache"):
+            picture(folder / "train" / "b" / hidden / "0-checkpoint.png", RED)
+        assert len(load("folder", root=folder, classes=["b"])) == 3
+
+    def test_a_hidden_folder_above_hides_nothing(self, folder):
+        (folder / "train").rename(folder / "kept")
+        (folder / ".data").mkdir()
+        (folder / "kept").rename(folder / ".data" / "train")
+        assert len(load("folder", root=folder / ".data")) == 4
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("IMG_1.HEIC", "1 .heic"), ("scan.pdf", "1 .pdf"), ("page.eps", "1 .eps"), ("raw.nef", "1 .nef"),
+            ("drawing.svg", "1 .svg"), ("photo", "1 without a suffix"), ("film.mp4", "1 .mp4"),
+        ],
+    )  # fmt: skip
+    def test_what_is_not_taken_is_said(self, folder, name, told):
+        (folder / "train" / "b" / name).write_bytes(b"something")
+        message = (
+            rf"folder/train: 1 file not taken: {re.escape(told)} \(for example .*{name}\); save them as JPEG"
+        )
+        with pytest.warns(UserWarning, match=message):
+            assert len(load("folder", root=folder)) == 4
+        with pytest.warns(UserWarning, match=message):
+            open_stream("folder", root=folder)
+
+    def test_what_is_no_file_is_not_taken(self, folder):
+        inside = folder / "train" / "b"
+        (inside / "lost.jpg").symlink_to(inside / "nowhere.jpg")
+        (inside / "linked").symlink_to(folder / "train" / "a")
+        (inside / "album.jpg").mkdir()
+        picture(inside / "album.jpg" / "in.png", BLUE)  # a folder, whatever its name
+        picture(folder / "train" / "loose.png", RED)
+        with pytest.warns(UserWarning, match=r"3 files not taken: 1 \.png, 2 that is no file"):
+            data = load("folder", root=folder)
+        assert [Path(f).name for f in data.files] == ["x.JPG", "0.png", "1.png", "2.png", "in.png"]
+
+    def test_a_class_of_heic_alone_says_so(self, folder):
+        for i in range(2):
+            (folder / "train" / "c").mkdir(exist_ok=True)
+            (folder / "train" / "c" / f"{i}.heic").write_bytes(b"")
+        with pytest.raises(DataError, match=r"c holds no images \(2 files not taken: 2 \.heic"):
+            load("folder", root=folder)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+    def test_a_class_whose_name_is_no_text(self, folder):
+        os.mkdir(os.fsencode(folder / "train") + b"/caf\xe9")
+        with pytest.raises(
+            DataError, match=r"the name of .*caf\\udce9 is not UTF-8.*; rename the folder"
+        ) as caught:
+            load("folder", root=folder)
+        str(caught.value).encode()
+
+    def test_files_whose_names_are_no_text_can_be_read(self, folder):
+        os.rename(folder / "train" / "b" / "1.png", os.fsencode(folder / "train" / "b") + b"/\xe9.png")
+        assert len(load("folder", root=folder)) == 4
+
+    @pytest.mark.parametrize(
+        ("root", "split", "way_out"),
+        [
+            ("train", "train", r"It is there if the root is {folder}: name that"),
+            ("train", "val", r"It is there if the root is {folder}: name that"),
+            ("train", "test", r"The root should be the folder above, {folder}\."),
+            ("train/a", "train", r"It is there if the root is {folder}: name that"),
+            ("..", "train", r"It is there if the root is {folder}: name that"),
+            (".", "test", r"Here is only train and val: make the folder test, or name a split that is there"),
+            (
+                "no/such/folder",
+                "train",
+                r"Put the set there, or name the folder that holds the set as root or in",
+            ),
+        ],
+    )
+    def test_a_root_that_is_one_too_deep_or_too_high(self, folder, root, split, way_out):
+        mine = folder / "top" / "mine"
+        mine.mkdir(parents=True)
+        for part in ("train", "val"):
+            (folder / part).rename(mine / part)
+        with pytest.raises(DataError) as caught:
+            load("folder", split, root=Path(os.path.normpath(mine / root)))
+        assert re.search(way_out.format(folder=re.escape(str(mine))), str(caught.value))
+        assert "train/<class>/*.jpg, and in the same way val and test" in str(caught.value)
 
     def test_classes(self, folder):
         data = load("folder", root=folder, classes=["b"])
@@ -349,14 +438,30 @@ class TestMasks:
         array[9, 15] = 77
         Image.fromarray(array).save(image_and_mask / "masks" / "b.png")
         with pytest.raises(
-            DataError, match=r"b\.png holds values other than \[0, 255\]; masks must be black and white"
+            DataError,
+            match=r"b\.png holds values other than \[0, 1, 255\]; masks must be black and white.*found 77",
         ):
             load("masks", "test", root=image_and_mask, image_size=20)
 
     def test_other_size(self, image_and_mask):
         Image.new("L", (39, 20)).save(image_and_mask / "masks" / "b.png")
-        with pytest.raises(DataError, match=r"b\.png is \(39, 20\) pixels, its image .*b\.png is \(40, 20\)"):
+        with pytest.raises(DataError, match=r"mask of .*b\.png is 39 x 20 pixels, the image 40 x 20"):
             load("masks", "test", root=image_and_mask)
+
+    def test_what_is_not_taken_is_said(self, image_and_mask):
+        (image_and_mask / "images" / "c.heic").write_bytes(b"")
+        (image_and_mask / "masks" / "c.svg").write_bytes(b"")
+        with pytest.warns(UserWarning, match=r"masks/test: 2 files not taken: 1 \.heic, 1 \.svg"):
+            load("masks", "test", root=image_and_mask)
+        picture(image_and_mask / "masks" / "c.png")
+        with pytest.raises(DataError, match=r"'c' has no image \(2 files not taken: 1 \.heic"):
+            load("masks", "test", root=image_and_mask)
+
+    def test_the_folder_of_images_is_not_the_root(self, image_and_mask):
+        with pytest.raises(
+            DataError, match=r"images/NAME\.jpg, and for each masks/NAME\.png.*root is .*: name that"
+        ):
+            load("masks", "test", root=image_and_mask / "images")
 
     def test_nothing_there(self, tmp_path):
         with pytest.raises(DataError, match="images is missing"):
@@ -438,7 +543,9 @@ class TestCIFAR:
         assert near(large.images[0], (10, 100, 200))
 
     def test_missing(self, tmp_path):
-        with pytest.raises(DataError, match=r"cifar100 is not in .*download=True.*'embedded' needs no files"):
+        with pytest.raises(
+            DataError, match=r"cifar-100-python is missing.*downloaded.*'embedded' needs no files"
+        ):
             load("cifar100", root=tmp_path)
 
 
@@ -491,7 +598,7 @@ class TestPictures:
             open_image(tmp_path / "nowhere.png")
 
     def test_a_folder_is_no_image(self, tmp_path):
-        with pytest.raises(DataError, match="is not an image that can be read"):
+        with pytest.raises(DataError, match="is no file with a picture in it"):
             open_image(tmp_path)
 
     def test_too_many_pixels(self, tmp_path, monkeypatch):
@@ -537,7 +644,7 @@ class TestRequests:
             load("horses")
         with pytest.raises(ValueError, match="n must be at least 1, got 0"):
             load("embedded", n=0)
-        with pytest.raises(ValueError, match="image_size must be at least 1 pixel, got -8"):
+        with pytest.raises(ValueError, match="at least 1 pixel large, got a size of -8"):
             load("folder", image_size=-8)
         with pytest.raises(ValueError, match="the embedded set is balanced over all its classes"):
             load("embedded", classes=["cat"])

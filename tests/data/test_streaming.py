@@ -83,8 +83,10 @@ class TestStream:
         assert message.startswith(str(path))
 
     def test_more_than_the_memory_holds(self, root, monkeypatch):
-        monkeypatch.setattr(images.os, "sysconf", lambda _: 150, raising=False)  # 150 pages of 150 bytes
-        with pytest.raises(DataError, match=r"24 images of 64x64 pixels take .* stream them .*n=\.\.\."):
+        monkeypatch.setattr(images.os, "sysconf", lambda _: 200, raising=False)  # 200 pages of 200 bytes
+        with pytest.raises(
+            DataError, match=r"24 images of 64x64 pixels take .*; take fewer, or smaller ones, or stream them"
+        ):
             load("folder", root=root)
         assert len(open_stream("folder", root=root)) == 24
         assert len(load("folder", root=root, image_size=8, n=2)) == 2
