@@ -11,7 +11,6 @@ softmax matrix and all three products of ISTA, as the released code does; ours g
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crate_mini.checkpoints import write_atomically
 from crate_mini.model import Block, CRATEConfig
-from crate_mini.provenance import provenance
+from crate_mini.results import add_dirty, provenance, require_clean, write
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "blocks.json"
 DIM, HEADS, TOKENS = 384, 6, 197
@@ -151,7 +149,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds of each side")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice if not given")
     parser.add_argument("--no-write", action="store_true", help=f"do not write {RESULT.name}")
+    add_dirty(parser)
     a = parser.parse_args()
+    if not a.no_write:
+        require_clean(a.dirty)
     if a.threads:
         torch.set_num_threads(a.threads)
 
@@ -173,7 +174,7 @@ def main() -> None:
         devices = {d.type: provenance(d)["device"] for d, _ in runs}
         setting = {"dim": DIM, "heads": HEADS, "depth": a.depth, "tokens": TOKENS, "batch": a.batch}
         facts = provenance(runs[-1][0], setting=setting | {"rounds": a.rounds}, devices=devices, rows=rows)
-        write_atomically(RESULT, lambda t: t.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8"))
+        write(RESULT, facts, allow_dirty=a.dirty)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ alternate, so that a busy machine slows both; the medians are compared.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +20,8 @@ from statistics import median, quantiles
 import torch
 from torch import Tensor
 
-from crate_mini.checkpoints import write_atomically
 from crate_mini.layerwise import released_rate
-from crate_mini.provenance import provenance
+from crate_mini.results import add_dirty, provenance, require_clean, write
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "layerwise.json"
 TOKENS, HEADS, HEAD_DIM, EPS_SQ = 785, 6, 64, 0.01
@@ -99,7 +97,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds of each side")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice if not given")
     parser.add_argument("--no-write", action="store_true", help=f"do not write {RESULT.name}")
+    add_dirty(parser)
     a = parser.parse_args()
+    if not a.no_write:
+        require_clean(a.dirty)
     if a.threads:
         torch.set_num_threads(a.threads)
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
@@ -122,7 +123,7 @@ def main() -> None:
             devices={d.type: provenance(d)["device"] for d in devices},
             rows=rows,
         )
-        write_atomically(RESULT, lambda t: t.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8"))
+        write(RESULT, facts, allow_dirty=a.dirty)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ says how well the cut is determined.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +25,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from crate_mini import data
-from crate_mini.checkpoints import load_pretrained, write_atomically
+from crate_mini.checkpoints import load_pretrained
 from crate_mini.maskcut import Round, affinity, maskcut_rounds
-from crate_mini.provenance import provenance
+from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.token_pca import patch_features
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "maskcut.json"
@@ -72,7 +71,10 @@ def main() -> None:
     parser.add_argument("--data", default="pets")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice if not given")
     parser.add_argument("--no-write", action="store_true", help=f"do not write {RESULT.name}")
+    add_dirty(parser)
     a = parser.parse_args()
+    if not a.no_write:
+        require_clean(a.dirty)
     if a.threads:
         torch.set_num_threads(a.threads)
     model = load_pretrained(a.weights)
@@ -120,9 +122,7 @@ def main() -> None:
         if r["worst_iou"] < 0.99:
             print(f"  image {r['image']}: IoU {r['worst_iou']}, gaps {r['gaps']}")
     if not a.no_write:
-        write_atomically(
-            RESULT, lambda t: t.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        )
+        write(RESULT, result, allow_dirty=a.dirty)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,14 @@ does. Same pictures, same recipe, same seeds; accuracy is on pictures that neith
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import write_atomically
 from crate_mini.model import count_parameters, create_model
-from crate_mini.provenance import provenance
+from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.training import Recipe, evaluate, train
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "derivation" / "tied.json"
@@ -33,7 +31,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--no-write", action="store_true", help="print only")
+    add_dirty(parser)
     args = parser.parse_args()
+    if not args.no_write:
+        require_clean(args.dirty)
 
     train_set = data.load("embedded", "train", n=args.images)
     val_set, test_set = (data.load("embedded", split, n=1000) for split in ("val", "test"))
@@ -67,9 +68,7 @@ def main() -> None:
         "rows": rows,
     } | provenance("cpu")
     if not args.no_write:
-        write_atomically(
-            RESULT, lambda t: t.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        )
+        write(RESULT, result, allow_dirty=args.dirty)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ the device and augments whole batches there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -36,12 +35,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from crate_mini import data
-from crate_mini.checkpoints import write_atomically
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.operations import training_multiply_adds
-from crate_mini.provenance import provenance
 from crate_mini.recipes import get_recipe
+from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.training import Recipe, default_device, train
 
 DRAWN = 1024  # images; an epoch repeats them
@@ -285,7 +283,10 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also compiled by torch.compile")
     result = RESULTS / ("training_gpu.json" if gpu else "training.json")
     parser.add_argument("--no-write", action="store_true", help=f"do not write {result.name}")
+    add_dirty(parser)
     a = parser.parse_args()
+    if not a.no_write:
+        require_clean(a.dirty)
     if a.threads:
         torch.set_num_threads(a.threads)
     a.batch = a.batch or get_recipe(a.recipe).recipe.batch_size
@@ -312,7 +313,7 @@ def main() -> None:
             "workers": a.workers,
         }
         facts = provenance(device, setting=setting, rows=rows)
-        write_atomically(result, lambda t: t.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8"))
+        write(result, facts, allow_dirty=a.dirty)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ def cores() -> int:
 
 # Before anything loads PyTorch: as many threads as there are cores, shared among the workers.
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["CRATE_MINI_DIRTY"] = (
+    "1"  # tests write results of code that is being worked on, to folders of their own
+)
 os.environ.setdefault(
     "OMP_NUM_THREADS", str(max(1, cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 )

@@ -19,7 +19,7 @@ from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask,
 from crate_mini.checkpoints import CheckpointError, list_pretrained, load_pretrained
 from crate_mini.data import IGNORE, ImageSet, load
 from crate_mini.model import create_model
-from crate_mini.provenance import read_result
+from crate_mini.results import read, write
 from crate_mini.segmentation import (
     RULES,
     Scores,
@@ -764,7 +764,7 @@ class TestComparisons:
 
         def compared(names):
             found = score_masks._comparisons({name: results[name] for name in names})
-            score_masks.write_json(tmp_path / "comparisons.json", found)
+            write(tmp_path / "comparisons.json", found)
             return found
 
         return results, compared
@@ -811,19 +811,19 @@ class TestStored:
 
     def test_is_about_the_weights_in_the_package(self):
         cards = list_pretrained()
-        compared = json.loads(read_result("masks/comparisons.json"))
+        compared = read("masks/comparisons")
         assert {n for n in cards if score_masks.run_of(n)} <= set(compared["networks"]), (
             "run tools/score_masks.py"
         )
         for name in compared["networks"]:
-            written = json.loads(read_result(f"masks/{name}.json"))
+            written = read(f"masks/{name}")
             if name in cards:  # others are trained and scored, but not shipped
                 assert written["sha256"] == cards[name]["sha256"], f"run tools/score_masks.py again: {name}"
         assert segmentation.stored("crate_mini_animals", "pets/test", 128)["chosen_on"] == "pets/train"
 
     def test_networks_are_held_against_those_of_their_recipe(self):
-        compared = json.loads(read_result("masks/comparisons.json"))
-        recipes = {n: json.loads(read_result(f"masks/{n}.json")).get("recipe") for n in compared["networks"]}
+        compared = read("masks/comparisons")
+        recipes = {n: read(f"masks/{n}").get("recipe") for n in compared["networks"]}
         for first in compared["networks"]:
             for second in score_masks.rivals(first, compared["networks"]):
                 assert second != first

@@ -19,10 +19,9 @@ from typing import Any
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import write_atomically
 from crate_mini.layerwise import measure
 from crate_mini.model import CRATE, count_parameters, create_model
-from crate_mini.provenance import provenance
+from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.training import Recipe, evaluate, train
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "layerwise" / "training.json"
@@ -149,7 +148,9 @@ def main() -> None:
         "--threads", type=int, default=1, help="CPU threads; one is fastest on a busy machine"
     )
     parser.add_argument("--gather", action="store_true", help="train nothing: gather the runs that are there")
+    add_dirty(parser)
     a = parser.parse_args()
+    require_clean(a.dirty)
     torch.set_num_threads(a.threads)
     sets = {} if a.gather else {"train": animals("train", TRAIN), "held_out": animals("test", HELD_OUT)}
     # one seed of everything first, so that a run that is cut short leaves a whole picture
@@ -164,8 +165,7 @@ def main() -> None:
         if not path.exists():
             if a.gather:
                 continue
-            text = json.dumps(one_run(name, settings, seed, sets))
-            write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+            write(path, one_run(name, settings, seed, sets), allow_dirty=a.dirty)
         run = json.loads(path.read_text(encoding="utf-8"))
         last = run["points"][-1]
         print(
@@ -184,10 +184,7 @@ def main() -> None:
                 recipe=RECIPE,
                 runs=runs,
             )
-            text = json.dumps(facts) + "\n"
-            write_atomically(
-                RESULT, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8")
-            )
+            write(RESULT, facts, allow_dirty=a.dirty)
 
 
 if __name__ == "__main__":

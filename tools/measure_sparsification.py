@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +17,10 @@ import torch
 from torch import Tensor
 
 from crate_mini import data
-from crate_mini.checkpoints import load_pretrained, write_atomically
+from crate_mini.checkpoints import load_pretrained
 from crate_mini.model import CRATE, Block
-from crate_mini.provenance import provenance
 from crate_mini.recorder import record
+from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.sparsification import ISTA, sparse_code
 from crate_mini.stats import normal_interval
 
@@ -98,7 +97,9 @@ def main() -> None:
     parser.add_argument("--weights", default="crate_mini_animals")
     parser.add_argument("--data", default="tiny-imagenet-animals")
     parser.add_argument("--out", type=Path, default=RESULT)
+    add_dirty(parser)
     arguments = parser.parse_args()
+    require_clean(arguments.dirty)
     torch.manual_seed(0)
     model, images = load_pretrained(arguments.weights), data.load(arguments.data, "val")
     found = {name: measure(model, change, images) for name, change in VARIANTS.items()}
@@ -116,9 +117,7 @@ def main() -> None:
             "zeros_by_layer": [round(z, 4) for z in got["zeros"]],
         }
     facts = provenance(weights=arguments.weights, data=f"{arguments.data}/val", images=len(images), seed=0)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(facts | {"variants": variants}, indent=2) + "\n"
-    write_atomically(arguments.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write(arguments.out, facts | {"variants": variants}, allow_dirty=arguments.dirty)
     for name, v in variants.items():
         print(f"{name:<18} {v['top1']:.3f}  {v['change']:+.3f} ± {v['change_95']:.3f}  {v['zeros_by_layer']}")
 

@@ -20,10 +20,9 @@ from typing import Any
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import write_atomically
 from crate_mini.model import create_model
 from crate_mini.operations import training_multiply_adds
-from crate_mini.provenance import provenance
+from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.training import Recipe, evaluate, train
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "training" / "ablation.json"
@@ -109,7 +108,9 @@ def main() -> None:
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     p.add_argument("--only", nargs="+", help="these variants")
     p.add_argument("--out", type=Path, default=RESULT)
+    add_dirty(p)
     a = p.parse_args()
+    require_clean(a.dirty)
     plan = SETS[a.set]
     runs = json.loads(a.out.read_text(encoding="utf-8"))["runs"] if a.out.exists() else []
     done = {(r["set"], r["variant"], r["seed"]) for r in runs}
@@ -123,8 +124,7 @@ def main() -> None:
         result = run_one(a.set, variant, seed, train_set, held_out)
         # another process may have added runs meanwhile
         runs = json.loads(a.out.read_text(encoding="utf-8"))["runs"] if a.out.exists() else []
-        text = json.dumps({"runs": [*runs, result]}, indent=1) + "\n"
-        write_atomically(a.out, lambda file, text=text: file.write_text(text, encoding="utf-8"))
+        write(a.out, {"runs": [*runs, result]}, allow_dirty=a.dirty)
         print(
             f"{variant}, seed {seed}: top-1 {result['top1']:.3f} in {result['minutes']:.1f} minutes",
             flush=True,

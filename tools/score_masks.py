@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from crate_mini import data
-from crate_mini.checkpoints import list_pretrained, load_model, write_atomically
+from crate_mini.checkpoints import list_pretrained, load_model
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.provenance import provenance, result_text
 from crate_mini.recipes import RunId, get_sweep
+from crate_mini.results import add_dirty, provenance, require_clean
+from crate_mini.results import write as write_result
 from crate_mini.segmentation import (
     RULES,
     Evaluation,
@@ -80,7 +81,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="trainings that are not shipped")
     parser.add_argument("--cache", type=Path, default=ROOT / "runs" / "masks", help="what was scored so far")
+    add_dirty(parser)
     a = parser.parse_args()
+    require_clean(a.dirty)
 
     found = _networks(a.runs)
     names = a.only or list(found)
@@ -104,9 +107,10 @@ def main() -> None:
                 result = Evaluation(scores, choose(chosen), chosen.facts["data"])
                 results[name][f"{where}/{split}", size] = result
         boxed = _letterboxed(network, name, sets, a.cache) if name in found and name in BOXED else {}
-        _write(name, found.get(name), results[name], boxed)
+        facts = _facts(name, found.get(name), results[name], boxed)
+        write_result(RESULTS / f"{name}.json", facts, allow_dirty=a.dirty)
         print(_line(name, results[name]), flush=True)
-    write_json(RESULTS / "comparisons.json", _comparisons(results))
+    write_result(RESULTS / "comparisons.json", _comparisons(results), allow_dirty=a.dirty)
 
 
 def _networks(runs: Path) -> dict[str, dict[str, Any]]:
@@ -189,12 +193,13 @@ def _letterboxed(network: CRATE, name: str, sets: _Sets, cache: Path) -> dict[st
     }
 
 
-def _write(
+def _facts(
     name: str,
     card: dict[str, Any] | None,
     found: dict[tuple[str, int], Evaluation],
     boxed: dict[str, Any],
-) -> None:
+) -> dict[str, Any]:
+    """What a network's file holds."""
     scores: dict[str, dict[str, Any]] = {}
     for (where, size), result in found.items():
         scores.setdefault(where, {})[str(size)] = result.summary()
@@ -204,7 +209,7 @@ def _write(
         facts |= {"parameters": card["parameters"], "recipe": card["recipe"], "top1": held_out["top1"]}
     if boxed:
         facts["letterboxed"] = boxed
-    write_json(RESULTS / f"{name}.json", facts | {"scores": scores})
+    return facts | {"scores": scores}
 
 
 def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[str, Any]:
@@ -330,11 +335,6 @@ def _line(name: str, found: dict[tuple[str, int], Evaluation]) -> str:
         if size == MAIN_SIZE
     ]
     return f"{name}: " + "; ".join(parts)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a result, whole or not at all."""
-    write_atomically(path, lambda temporary: temporary.write_text(result_text(content), encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from score_masks import CHOSEN_ON, RESULTS, ROOT, write_json
+from score_masks import CHOSEN_ON, RESULTS, ROOT
 
 from crate_mini import data
 from crate_mini.checkpoints import load_model
-from crate_mini.provenance import provenance
 from crate_mini.recipes import get_recipe, get_sweep
+from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.segmentation import evaluate
 from crate_mini.training import default_device
 
@@ -35,7 +35,9 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="where the trainings are")
     parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    add_dirty(parser)
     a = parser.parse_args()
+    require_clean(a.dirty)
     rows = {row["name"]: row for row in _earlier()}
     names = get_sweep("variants")
     for name in names:
@@ -44,7 +46,8 @@ def main() -> None:
             rows[name] = _row(name, weights, a.root)
             found = rows[name]["scores"]["horses/test"]["auroc"]["mean_of_heads"]["last"][0]
             print(f"{name}: top-1 {rows[name]['top1']:.1%}, last layer on horses {found:.3f}", flush=True)
-            write_json(RESULT, provenance(default_device(), networks=[rows[n] for n in names if n in rows]))
+            facts = provenance(default_device(), networks=[rows[n] for n in names if n in rows])
+            write(RESULT, facts, allow_dirty=a.dirty)
 
 
 def _earlier() -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import load_model, save_model, write_atomically
-from crate_mini.provenance import result_text
+from crate_mini.checkpoints import load_model, save_model
+from crate_mini.results import add_dirty, require_clean, write
 from crate_mini.training import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("name", help="name for load_pretrained")
     parser.add_argument("--card-only", action="store_true", help="keep log and card, not the weights")
     parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    add_dirty(parser)
     a = parser.parse_args()
+    require_clean(a.dirty)
 
     card = json.loads((a.run / "model.json").read_text(encoding="utf-8"))
     if not a.card_only:
@@ -45,8 +47,7 @@ def main() -> None:
     TRAINING.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(a.run / "log.csv", TRAINING / f"{a.name}.csv")
     cards = json.loads(CARDS.read_text(encoding="utf-8")) if CARDS.is_file() else {}
-    text = result_text(dict(sorted((cards | {a.name: card}).items())))
-    write_atomically(CARDS, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write(CARDS, dict(sorted((cards | {a.name: card}).items())), allow_dirty=a.dirty)
 
 
 def _ship(run: Path, name: str, card: dict[str, Any], root: Path | None) -> dict[str, Any]:

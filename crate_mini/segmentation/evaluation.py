@@ -6,7 +6,6 @@ against each other on the same images, :func:`compare_trainings` several trainin
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from crate_mini import results
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.provenance import read_result
 from crate_mini.segmentation.scoring import RULES, Scores, score_images
 from crate_mini.stats import hierarchical_interval, mean_interval, welch_interval
 
@@ -308,7 +307,7 @@ def stored(weights: str, data: str, size: int = 128) -> dict[str, Any]:
     Raises:
         FileNotFoundError: these weights were not scored; KeyError: not on this set, or not at this size.
     """
-    return json.loads(read_result(f"masks/{weights}.json"))["scores"][data][str(size)]
+    return results.read(f"masks/{weights}")["scores"][data][str(size)]
 
 
 def _require_same_images(a: Evaluation, b: Evaluation) -> None:
