@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from crate_mini import compression
+from crate_mini import operators
 from crate_mini.checkpoints import load_pretrained
 from crate_mini.compression import ExplicitAttention, attend, explicit_attention, mssa
 from crate_mini.model import CRATE, CRATEConfig
@@ -27,7 +27,7 @@ def error(found: torch.Tensor, exact: torch.Tensor) -> float:
     return ((found.double() - exact).norm() / exact.norm()).item()
 
 
-def plain_attention(queries, keys, values):
+def plain_attention(queries, keys, values, mask=None):
     return (queries @ keys.mT * queries.shape[-1] ** -0.5).softmax(-1) @ values
 
 
@@ -47,7 +47,7 @@ def compared(block: nn.Module, Z: torch.Tensor, dtype: torch.dtype, monkeypatch)
     with torch.autocast("cpu", dtype):
         ours = half_steps(block, Z)
     with monkeypatch.context() as patch:
-        patch.setattr(compression, "attend", plain_attention)
+        patch.setattr(operators, "attend", plain_attention)
         patch.setattr(ISTA, "forward", lambda self, Y: ista_step(Y, self.D, self.step, self.lam))
         plain = half_steps(copy.deepcopy(block).to(dtype), Z.to(dtype))
     return {

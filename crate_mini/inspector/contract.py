@@ -32,8 +32,10 @@ r"""What passes from Python to the page: one JSON object, described here and now
          "network": null |                  what the page needs to run the model
            {"config": {"dim": int, "heads": int, "head_dim": int, "depth": int, "num_classes": int,
                        "patch": int, "grid": int,            pixels of a patch; patches a side in training
-                       "attention": "mssa" | "mhsa", "feed": "ista" | "mlp", "tied": bool,
-                       "step": float, "lam": float, "proximal": "relu" | "soft", "mlp_ratio": int,
+                       "readout": "class" | "mean", "keep": float, "move": float,   the block's weights
+                       "attention": "mssa" | "mhsa", "tied": bool, "feed": "ista" | "mlp",
+                       "step": float, "lam": float, "proximal": "relu" | "soft",    of ISTA
+                       "mlp_ratio": int,                                            of the MLP
                        "mean": [r, g, b], "std": [r, g, b]},
             "classes": [str, ...],          names of the logits, or empty
             "tensors": [[str, [int, ...]], ...]},  names and shapes, in the order of the weights

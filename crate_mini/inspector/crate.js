@@ -1,4 +1,5 @@
-// A model of crate_mini.model, run in the page: CRATE, the ViT, and what lies between (MSSA or MHSA, ISTA or MLP).
+// A model of crate_mini.model, run in the page: CRATE, the ViT, and what lies between (MSSA or MHSA, ISTA or MLP). What
+// else there is, network.py refuses by name.
 // Weights come as contract.py describes. All arithmetic is in float64, on weights that were rounded to half
 // precision once; tokens are rows of flat arrays, weights are (out, in) as PyTorch keeps them. Needs patches.js beside it.
 
@@ -111,6 +112,42 @@ async function unpackHalves(base64) {
   }
 }
 
+// ---- the operators, by the names that they have in a config -----------------------------------------------
+
+// Queries, keys and values. In CRATE all three are the same projection.
+const PROJECT = {
+  mssa(network, name, x, n) {
+    const { dim: d, heads, head_dim: p } = network.config;
+    const projected = network.linear(name, x, n, d, heads * p);
+    return { queries: projected, keys: projected, values: projected };
+  },
+  mhsa(network, name, x, n) {
+    const { dim: d, heads, head_dim: p } = network.config;
+    const m = heads * p;
+    const all = network.linear(name, x, n, d, 3 * m);
+    const [queries, keys, values] = [0, 1, 2].map((part) => columns(all, n, 3 * m, part * m, m));
+    return { queries, keys, values };
+  },
+};
+
+// Of y, tokens behind the LayerNorm; `tokens` are those before it, for a skip connection.
+const FEED = {
+  ista(network, name, y, n) {
+    const { dim: d, step, lam, proximal } = network.config;
+    const threshold = step * lam;
+    return linear(y, n, d, network.weights.get(`${name}.step`), d).map((v) => {
+      if (proximal === "relu") return Math.max(v - threshold, 0);
+      return Math.sign(v) * Math.max(Math.abs(v) - threshold, 0);
+    });
+  },
+  mlp(network, name, y, n, tokens) {
+    const { dim: d, mlp_ratio: ratio } = network.config;
+    const hidden = network.linear(`${name}.0`, y, n, d, ratio * d);
+    for (let i = 0; i < hidden.length; i++) hidden[i] *= 0.5 * (1 + erf(hidden[i] * Math.SQRT1_2));
+    return addTo(network.linear(`${name}.2`, hidden, n, ratio * d, d), tokens);
+  },
+};
+
 // ---- the model -------------------------------------------------------------------------------------------
 
 class Network {
@@ -124,6 +161,8 @@ class Network {
       at += size;
     }
     if (at !== numbers.length) throw new Error(`the page has ${numbers.length} weights, the model ${at}`);
+    if (!(config.attention in PROJECT)) throw new Error(`this page cannot run the attention "${config.attention}"`);
+    if (!(config.feed in FEED)) throw new Error(`this page cannot run the feed "${config.feed}"`);
     for (let l = 0; l < config.depth; l++) if (config.feed === "ista") this.foldStep(l);
   }
 
@@ -185,18 +224,9 @@ class Network {
     return out;
   }
 
-  // Queries, keys and values (n, K p) of one layer; in CRATE all three are the same projection.
+  // Queries, keys and values (n, K p) of one layer.
   project(layer, x, n) {
-    const { dim: d, heads, head_dim: p, attention } = this.config;
-    const m = heads * p;
-    const name = `blocks.${layer}.attention.project`;
-    if (attention === "mssa") {
-      const projected = this.linear(name, x, n, d, m);
-      return { queries: projected, keys: projected, values: projected };
-    }
-    const all = this.linear(name, x, n, d, 3 * m);
-    const [queries, keys, values] = [0, 1, 2].map((part) => columns(all, n, 3 * m, part * m, m));
-    return { queries, keys, values };
+    return PROJECT[this.config.attention](this, `blocks.${layer}.attention.project`, x, n);
   }
 
   attend(layer, { queries, keys, values }, n) {
@@ -218,24 +248,13 @@ class Network {
 
   // Tokens that leave the layer, of tokens between the operators.
   feed(layer, tokens, n) {
-    const { dim: d, feed, step, lam, proximal, mlp_ratio: ratio } = this.config;
-    const y = this.norm(`blocks.${layer}.norm2`, tokens, n, d);
-    if (feed === "ista") {
-      const moved = linear(y, n, d, this.weights.get(`blocks.${layer}.feed.step`), d);
-      const threshold = step * lam;
-      return moved.map((v) => {
-        if (proximal === "relu") return Math.max(v - threshold, 0);
-        return Math.sign(v) * Math.max(Math.abs(v) - threshold, 0);
-      });
-    }
-    const hidden = this.linear(`blocks.${layer}.feed.0`, y, n, d, ratio * d);
-    for (let i = 0; i < hidden.length; i++) hidden[i] *= 0.5 * (1 + erf(hidden[i] * Math.SQRT1_2));
-    return addTo(this.linear(`blocks.${layer}.feed.2`, hidden, n, ratio * d, d), tokens);
+    const y = this.norm(`blocks.${layer}.norm2`, tokens, n, this.config.dim);
+    return FEED[this.config.feed](this, `blocks.${layer}.feed`, y, n, tokens);
   }
 
   // The whole forward pass. `pause(layer)` is awaited before every layer, so that the page stays alive.
   async run(pixels, pause = () => {}) {
-    const { dim: d, patch, depth, num_classes: classes } = this.config;
+    const { dim: d, patch, depth, keep, move } = this.config;
     const grid = [pixels.height / patch, pixels.width / patch];
     const n = grid[0] * grid[1] + 1;
     const layers = [];
@@ -244,11 +263,22 @@ class Network {
       await pause(l);
       const projected = this.project(l, this.norm(`blocks.${l}.norm1`, tokens, n, d), n);
       layers.push({ queries: projected.queries, keys: projected.keys });
-      tokens = this.feed(l, addTo(tokens, this.attend(l, projected, n)), n);
+      const moved = this.attend(l, projected, n);
+      tokens = this.feed(l, tokens.map((t, i) => keep * t + move * moved[i]), n);
       layers[l].zeros = shareOfZeros(tokens);
     }
-    const logits = this.linear("head", this.norm("norm", tokens.subarray(0, d), 1, d), 1, d, classes);
-    return { grid, layers, logits, chances: softmaxRows(logits.slice(), 1, classes) };
+    const logits = this.answer(tokens, n);
+    return { grid, layers, logits, chances: softmaxRows(logits.slice(), 1, logits.length) };
+  }
+
+  // Logits: of the class token, or of the mean of all others.
+  answer(tokens, n) {
+    const { dim: d, num_classes: classes, readout } = this.config;
+    if (readout === "class") return this.linear("head", this.norm("norm", tokens.subarray(0, d), 1, d), 1, d, classes);
+    const patches = this.norm("norm", tokens.subarray(d), n - 1, d);
+    const mean = new Float64Array(d);
+    for (let i = 0; i < patches.length; i++) mean[i % d] += patches[i] / (n - 1);
+    return this.linear("head", mean, 1, d, classes);
   }
 
   // Coding rate of the projections that attention is computed from, summed over heads, in nats:

@@ -15,17 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crate_mini.model import CRATE, former_name
+from crate_mini.model import CRATE, Block, former_name
 
 MAX_PARAMETERS = 4_000_000
 """Larger models are refused: a page with one would weigh more than 10 MB, and take long to answer."""
-SETTINGS = (
-    "dim", "heads", "depth", "num_classes", "attention", "feed", "tied", "step", "lam", "proximal", "mlp_ratio",
-)  # fmt: skip
 
 
 def fits_in_page(models: Iterable[nn.Module]) -> bool:
-    """Whether these models, together, are small enough to be put into a page and run there."""
+    """Whether these models can be put into a page and run there: small enough together, of operators known there."""
+    models = list(models)
+    try:
+        for model in models:
+            _settings(model)
+    except (TypeError, ValueError):
+        return False
     return sum(p.numel() for model in models for p in model.parameters()) <= MAX_PARAMETERS
 
 
@@ -37,13 +40,11 @@ def encode_network(model: nn.Module, name: str = "") -> tuple[dict[str, Any], st
 
     Raises:
         TypeError: not one of :mod:`crate_mini.model`'s models.
-        ValueError: too many parameters, or weights that are not finite in half precision.
+        ValueError: an operator that no page can run, too many parameters, or weights that are not finite in half
+            precision.
     """
     who = f"{name}: " if name else ""
-    if not isinstance(model, CRATE):
-        raise TypeError(
-            f"{who}a page can run the models of crate_mini.model only, got {type(model).__name__}"
-        )
+    settings = _settings(model, who)
     state = model.state_dict()
     size = sum(t.numel() for t in state.values())
     if size > MAX_PARAMETERS:
@@ -56,17 +57,48 @@ def encode_network(model: nn.Module, name: str = "") -> tuple[dict[str, Any], st
         raise ValueError(f"{who}weights are not finite in half precision: {', '.join(broken[:3])}")
     c = model.config
     return {
-        "config": {key: getattr(c, key) for key in SETTINGS}
-        | {
-            "head_dim": c.head_dim or c.dim // c.heads,
+        "config": {
+            "dim": c.dim,
+            "depth": c.depth,
+            "num_classes": c.num_classes,
+            "readout": c.readout,
             "patch": c.patch_size,
             "grid": c.grid,
             "mean": list(c.mean),
             "std": list(c.std),
-        },
+        }
+        | settings,
         "classes": list(getattr(model, "classes", ())),
         "tensors": [[key, list(tensor.shape)] for key, tensor in half.items()],
     }, _text(list(half.values()))
+
+
+def _settings(model: nn.Module, who: str = "") -> dict[str, Any]:
+    """What every layer says of itself; all must say the same, for ``crate.js`` knows one kind of layer a model."""
+    if type(model) is not CRATE:  # a subclass may compute something else
+        raise TypeError(
+            f"{who}a page can run the models of crate_mini.model only, got {type(model).__name__}"
+        )
+    settings: dict[str, Any] = {}
+    for layer, block in enumerate(model.blocks):
+        operators = (block.attention, block.feed)
+        told = [operator.page_settings() for operator in operators]
+        strange = [type(o).__name__ for o, known in zip(operators, told, strict=True) if known is None]
+        strange += [] if type(block) is Block else [type(block).__name__]
+        if strange:
+            raise ValueError(
+                f"{who}a page cannot run {' and '.join(strange)}, in layer {layer}: crate.js has no forward pass for "
+                "it; leave out run_in_page=True"
+            )
+        here = {"heads": block.attention.heads, "head_dim": block.attention.head_dim}
+        here |= {"keep": block.keep, "move": block.move} | told[0] | told[1]
+        settings = settings or here
+        if settings != here:
+            raise ValueError(
+                f"{who}a page cannot run layers that differ: layer 0 has {settings}, layer {layer} has {here}; "
+                "leave out run_in_page=True"
+            )
+    return settings
 
 
 def _text(tensors: list[Tensor]) -> str:

@@ -31,15 +31,15 @@ def encode_pair(model: CRATE, layer: int, tokens: Tensor) -> dict[str, str | Non
     attention = model.blocks[layer].attention
     with torch.no_grad():
         queries, keys = attention.queries_keys(attention.project(tokens))
-    same = model.config.attention == "mssa"
-    return {"keys": _text(keys), "queries": None if same else _text(queries)}
+    return {"keys": _text(keys), "queries": None if attention.symmetric else _text(queries)}
 
 
 def pair_bytes(model: CRATE, picture: Tensor) -> int:
     """Characters that one layer's pair of a picture adds to a page."""
-    c = model.config
-    n = 1 + picture.shape[-2] // c.patch_size * (picture.shape[-1] // c.patch_size)
-    numbers = n * c.heads * (c.head_dim or c.dim // c.heads) * (1 if c.attention == "mssa" else 2)
+    h, w = model.embedding.grid(picture)
+    attention = model.blocks[0].attention
+    n = model.embedding.prefix + h * w
+    numbers = n * attention.heads * attention.head_dim * (1 if attention.symmetric else 2)
     return 4 * -(-2 * numbers // 3) + 32  # base64, and the JSON around it
 
 

@@ -167,6 +167,7 @@ MODELS = {
     "crate": {},
     "soft and tied": {"tied": True, "proximal": "soft", "step": 0.2, "lam": 0.05},
     "odd sizes": {"dim": 50, "heads": 3, "head_dim": 7, "num_classes": 5, "patch_size": 4},
+    "weighted": {"keep": 0.7, "move": -0.4, "readout": "mean"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -15,8 +16,9 @@ from matplotlib import colormaps
 from crate_mini.attention_maps import cls_attention_maps
 from crate_mini.inspector import HeadViewer, build_contract, dequantise, inspect_images, quantise
 from crate_mini.inspector.contract import COLOUR_MAPS, colour_table, decode_maps
-from crate_mini.inspector.network import fits_in_page
-from crate_mini.model import create_model
+from crate_mini.inspector.network import encode_network, fits_in_page
+from crate_mini.model import CRATE, create_model
+from crate_mini.operators import MSSA
 
 
 @pytest.fixture
@@ -299,6 +301,61 @@ def test_networks_too_large_for_a_page_are_refused_and_known_beforehand(make_ima
         small.cls_token[0, 0, 0] = 1e9
     with pytest.raises(ValueError, match="not finite in half precision: cls_token"):
         HeadViewer(make_images(1, 32, 32), make_maps(1, 4, 4, 4, 4), networks=small)
+
+
+def test_what_a_page_cannot_run_is_refused_by_name():
+    class Turned(MSSA):
+        """Computes something else than crate.js does for an MSSA."""
+
+        def forward(self, Z, mask=None):
+            return -super().forward(Z, mask)
+
+    class Other(CRATE):
+        pass
+
+    plain = create_model("crate_nano", image_size=32, num_classes=3)
+    assert fits_in_page([plain])
+    turned = copy.deepcopy(plain)
+    turned.blocks[1].attention = Turned(96, 4)
+    with pytest.raises(
+        ValueError, match=r"^mine: a page cannot run Turned, in layer 1: crate\.js has no forward"
+    ):
+        encode_network(turned, "mine")
+    uneven = copy.deepcopy(plain)
+    uneven.blocks[2].feed.step = 0.2
+    with pytest.raises(
+        ValueError, match=r"layers that differ: layer 0 has .*'step': 0.1.* layer 2 has .*0.2"
+    ):
+        encode_network(uneven)
+    with pytest.raises(TypeError, match="got Other"):
+        encode_network(Other(plain.config))
+    for model in (turned, uneven, Other(plain.config)):
+        assert not fits_in_page([plain, model])
+
+
+def test_the_page_is_told_the_settings_of_the_operators():
+    model = create_model(
+        "crate_nano", image_size=32, step=0.2, keep=0.9, move=-0.5, tied=True, readout="mean"
+    )
+    told = encode_network(model)[0]["config"]
+    expected = {
+        "attention": "mssa",
+        "tied": True,
+        "feed": "ista",
+        "step": 0.2,
+        "lam": 0.1,
+        "proximal": "relu",
+    }
+    expected |= {"keep": 0.9, "move": -0.5, "readout": "mean", "heads": 4, "head_dim": 24}
+    assert expected.items() <= told.items()
+    told = encode_network(create_model("vit_nano", image_size=32, mlp_ratio=3))[0]["config"]
+    assert {
+        "attention": "mhsa",
+        "tied": False,
+        "feed": "mlp",
+        "mlp_ratio": 3,
+        "readout": "class",
+    }.items() <= told.items()
 
 
 def test_colours_of_the_theme_stand_in_one_place(images, maps):
