@@ -14,8 +14,12 @@ way solves a dense eigenproblem for each.
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -487,3 +491,16 @@ def _orthogonal(x: Tensor, basis: Float[Tensor, "b k n"]) -> Tensor:
     for _ in range(2):
         x = x - ((basis @ x[..., None]).mT @ basis)[:, 0]
     return x
+
+
+class _CallableModule(ModuleType):
+    """A module that can be called: ``crate_mini.maskcut(...)`` is :func:`maskcut`, whatever was imported before."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.maskcut(*args, **kwargs)
+
+
+# crate_mini has a public function and a module of one name, and Python puts the module in the function's place as soon
+# as anybody imports it. So the module is both: what it holds is found in it, and called it is the function.
+sys.modules[__name__].__class__ = _CallableModule
+__signature__ = inspect.signature(maskcut)  # what help() and editors show of it

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import crate_mini
 from crate_mini.checkpoints import CheckpointError
 from crate_mini.cli import data, evaluate, import_official, inspect, layerwise, train
 from crate_mini.data import DataError
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="crate-mini", description=__doc__.split("\n\n")[0])
+    top.add_argument("--version", action="version", version=f"crate-mini {crate_mini.__version__}")
     commands = top.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands)

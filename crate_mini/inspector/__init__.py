@@ -6,18 +6,21 @@ along (:mod:`~crate_mini.inspector.network`) and run in the page (``crate.js``) 
 (``photo.js``). In a running notebook :class:`HeadInspector` does the same with models of any size.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crate_mini.inspector.contract import build_contract, dequantise, quantise
 from crate_mini.inspector.viewer import HeadViewer, inspect_images
 
 __all__ = ["HeadInspector", "HeadViewer", "build_contract", "dequantise", "inspect_images", "quantise"]
 
+if TYPE_CHECKING:
+    from crate_mini.inspector.live import HeadInspector
+else:
 
-def __getattr__(name: str) -> Any:
-    # Only who asks for it pays for importing the widgets.
-    if name == "HeadInspector":
-        from crate_mini.inspector.live import HeadInspector
+    def __getattr__(name: str) -> Any:
+        # Only who asks for it pays for importing the widgets.
+        if name == "HeadInspector":
+            from crate_mini.inspector.live import HeadInspector
 
-        return HeadInspector
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return HeadInspector
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""``python -m crate_mini``, for where the command ``crate-mini`` is not on the path."""
+
+import sys
+
+from crate_mini.cli import main
+
+sys.exit(main())
