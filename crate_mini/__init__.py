@@ -14,11 +14,13 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from crate_mini.inspector import HeadInspector as HeadInspector
     from crate_mini.maskcut import maskcut as maskcut
     from crate_mini.model import CRATE as CRATE
-    from crate_mini.model import create_model as create_model
     from crate_mini.rates import coding_rate as coding_rate
     from crate_mini.rates import compression_rate as compression_rate
     from crate_mini.rates import sparse_rate_reduction as sparse_rate_reduction
     from crate_mini.recorder import record as record
+    from crate_mini.registry import create_model as create_model
+    from crate_mini.registry import list_models as list_models
+    from crate_mini.registry import register_model as register_model
     from crate_mini.segmentation import evaluate as evaluate_segmentation
 
     __version__: str
@@ -30,12 +32,14 @@ _HOMES = {
     "cls_attention_maps": "crate_mini.attention_maps:cls_attention_maps",
     "coding_rate": "crate_mini.rates:coding_rate",
     "compression_rate": "crate_mini.rates:compression_rate",
-    "create_model": "crate_mini.model:create_model",
+    "create_model": "crate_mini.registry:create_model",
     "evaluate_segmentation": "crate_mini.segmentation:evaluate",
+    "list_models": "crate_mini.registry:list_models",
     "list_pretrained": "crate_mini.checkpoints:list_pretrained",
     "load_pretrained": "crate_mini.checkpoints:load_pretrained",
     "maskcut": "crate_mini.maskcut",  # the module, which can be called: see there
     "record": "crate_mini.recorder:record",
+    "register_model": "crate_mini.registry:register_model",
     "sparse_rate_reduction": "crate_mini.rates:sparse_rate_reduction",
 }
 
@@ -48,10 +52,12 @@ __all__ = [
     "compression_rate",
     "create_model",
     "evaluate_segmentation",
+    "list_models",
     "list_pretrained",
     "load_pretrained",
     "maskcut",
     "record",
+    "register_model",
     "sparse_rate_reduction",
 ]
 

@@ -162,6 +162,32 @@ def load_pretrained(name: str, *, device: torch.device | str = "cpu") -> CRATE:
         return load_model(folder / f"{name}.safetensors", device=device)
 
 
+def load_weights(source: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> CRATE:
+    """A model from weights by name or by path.
+
+    Args:
+        source: a name of :func:`list_pretrained`; a ``.safetensors`` file; or a folder with a ``model.safetensors``, as
+            a training leaves it and :meth:`CRATE.save_pretrained <crate_mini.model.CRATE.save_pretrained>` writes it.
+        device: where to put it.
+
+    Raises:
+        ValueError: neither a known name nor something that is there.
+        FileNotFoundError: a file that is not there, or a folder without weights.
+        CheckpointError: a damaged file.
+    """
+    if isinstance(source, str) and source in list_pretrained():
+        return load_pretrained(source, device=device)
+    path = Path(source)
+    if path.is_dir():
+        return load_model(path / "model.safetensors", device=device)
+    if path.suffix == ".safetensors":
+        return load_model(path, device=device)
+    raise ValueError(
+        f"{os.fspath(source)!r} is no weights file (.safetensors), no folder with one, and no weights of this package, "
+        f"which comes with {', '.join(list_pretrained())}"
+    )
+
+
 # --- the authors' state dicts ----------------------------------------------------------------------------------------
 
 # Head counts cannot be read off the shapes (heads x head_dim is the width); these are the published ones.

@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
@@ -216,7 +217,13 @@ class CRATE(nn.Module):
     Takes images ``(b, 3, h, w)``, uint8 or float in [0, 1], whose sides are multiples of the patch, and
     returns logits ``(b, num_classes)``. For sizes other than ``config.image_size`` the position embedding
     is interpolated.
+
+    Attributes:
+        config: all that fixes its shape and arithmetic.
+        classes: names of the classes, in the order of the logits; empty if nobody has given any.
     """
+
+    classes: tuple[str, ...] = ()
 
     def __init__(self, config: CRATEConfig) -> None:
         super().__init__()
@@ -277,6 +284,35 @@ class CRATE(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+def adapt(
+    model: CRATE, *, num_classes: int | None = None, image_size: int | None = None, seed: int = 0
+) -> CRATE:
+    """A copy for other classes, with a fresh classifier, or for images of another size, or both.
+
+    All other weights are kept, and the classifier, too, if no ``num_classes`` are given. The position embedding is
+    interpolated once, bicubically, to the new grid, as the model itself does at every call for images of a size it was
+    not made for. The fresh classifier is drawn by ``seed``.
+
+    Raises:
+        ValueError: a size that is not a multiple of the patch.
+    """
+    config = replace(
+        model.config,
+        num_classes=num_classes or model.config.num_classes,
+        image_size=image_size or model.config.image_size,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        adapted = CRATE(config)
+    adapted.encoder.load_state_dict(model.encoder.state_dict())
+    position = model.embedding.positions(config.grid, config.grid).detach()
+    adapted.embedding.load_state_dict(model.embedding.state_dict() | {"position": position})
+    if num_classes is None:
+        adapted.head.load_state_dict(model.head.state_dict())
+        adapted.classes = model.classes
+    return adapted.to(model.head.weight.device)
+
+
 # how weights were named before the model had parts: one level less
 _FORMER_NAMES = {
     "embed.": "embedding.patches.",
@@ -323,10 +359,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def __getattr__(name: str) -> Any:
-    # Where names and sizes live now; it builds on this module, so it is imported when asked for.
-    if name in ("create_model", "model_names"):
-        from crate_mini import registry
+if TYPE_CHECKING:
+    from crate_mini.registry import create_model as create_model
+    from crate_mini.registry import model_names as model_names
+else:
 
-        return getattr(registry, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # Where names and sizes live now; it builds on this module, so it is imported when asked for.
+        if name in ("create_model", "model_names"):
+            from crate_mini import registry
+
+            return getattr(registry, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,11 +6,13 @@ sizes of its own. Further models are entered with :func:`register_model`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from crate_mini.model import CRATE, CRATEConfig
+from crate_mini.checkpoints import list_pretrained, load_weights
+from crate_mini.model import CRATE, CRATEConfig, adapt
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,15 @@ FAMILIES = {
     "vit": (VIT_SIZES, {"attention": "mhsa", "feed": "mlp"}),
 }
 
+# Which of the shipped weights pretrained=True means, where several fit a name.
+FIRST_CHOICE = {
+    "crate_nano": "crate_nano_embedded",
+    "crate_mini": "crate_mini_all_lion_s0",
+    "vit_mini": "vit_mini_all_lion_s0",
+}
+# What weights may differ in from the model that they are loaded as: create_model fits these.
+_ADAPTABLE = ("num_classes", "image_size")
+
 _MODELS: dict[str, dict[str, Any]] = {}
 
 
@@ -87,9 +98,18 @@ def register_model(name: str, **settings: Any) -> None:
     _MODELS[name] = settings
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Every name that :func:`create_model` knows and that fits a pattern, such as ``"crate_*_8"``."""
-    return [name for name in _MODELS if fnmatchcase(name, pattern)]
+def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
+    """Every name that :func:`create_model` knows and that fits a pattern, such as ``"crate_*_8"``.
+
+    Args:
+        pattern: of a shell: ``*`` is anything, ``?`` one character, ``[ab]`` one of these. Case counts.
+        pretrained: only names that the package comes with weights for.
+    """
+    names = [name for name in _MODELS if fnmatchcase(name, pattern)]
+    if not pretrained:
+        return names
+    cards = list_pretrained()
+    return [name for name in names if _fitting(_MODELS[name], cards)]
 
 
 def model_names() -> list[str]:
@@ -100,12 +120,13 @@ def model_names() -> list[str]:
 def create_model(
     name: str,
     *,
+    pretrained: bool | str | os.PathLike[str] = False,
     image_size: int | None = None,
     patch_size: int | None = None,
     num_classes: int | None = None,
     **overrides: Any,
 ) -> CRATE:
-    """A freshly initialised model by name.
+    """A model by name: freshly initialised, or with weights.
 
     Args:
         name: ``crate_tiny``, ``crate_small``, ``crate_base``, ``crate_large`` (arXiv 2306.01129, patch 16);
@@ -113,19 +134,62 @@ def create_model(
             ``crate_nano``, ``crate_mini`` (this book's, patch 8, 64-pixel images, the latter also as
             ``crate_mini_depth2`` to ``6``); ``vit_*``; ``crate_mhsa_*``, ``crate_mlp_*`` and ``vit_wide_*``, at
             CRATE's width, for the ablations. :func:`list_models` has them all.
-        image_size: pixels; 64 for nano and mini, otherwise 224.
+        pretrained: True for the shipped weights of this name, or the name or path of weights, as for
+            :func:`~crate_mini.checkpoints.load_weights`. Such a model is in evaluation mode, and its ``classes`` are
+            those of the weights.
+        image_size: pixels; by default those of the name (64 for nano and mini, otherwise 224) or of the weights, whose
+            position embedding is interpolated to another size.
         patch_size: pixels; the name's own if not given.
-        num_classes: width of the classifier; 1000 if the name has none of its own.
+        num_classes: width of the classifier; by default 1000, unless the name has one of its own, or that of the
+            weights. Weights of another number of classes keep all but their classifier, which is fresh then.
         overrides: any other field of :class:`~crate_mini.model.CRATEConfig`.
 
     Raises:
-        ValueError: unknown name or setting, or sizes that do not fit.
+        ValueError: unknown name or setting, sizes that do not fit, no weights of this name or several of equal
+            standing, or weights of another architecture.
+        FileNotFoundError, CheckpointError: a path without usable weights.
     """
     if name not in _MODELS:
         raise ValueError(f"unknown model {name!r}; known are {', '.join(model_names())}")
     sizes = {"image_size": image_size, "patch_size": patch_size, "num_classes": num_classes}
     given = {k: v for k, v in sizes.items() if v is not None} | overrides
-    return CRATE(CRATEConfig.from_dict(_MODELS[name] | given))
+    settings = _MODELS[name] | given
+    if pretrained is False:
+        return CRATE(CRATEConfig.from_dict(settings))
+    source = _first_choice(name, settings) if pretrained is True else pretrained
+    model = load_weights(source)
+    if differing := _differences(settings, model.config.to_dict()):
+        told = ", ".join(f"{k} {theirs!r} in place of {ours!r}" for k, (ours, theirs) in differing.items())
+        raise ValueError(f"the weights {os.fspath(source)!r} are no {name}: they have {told}")
+    asked = {k: given[k] for k in _ADAPTABLE if k in given and given[k] != getattr(model.config, k)}
+    return adapt(model, **asked).eval() if asked else model
+
+
+def _differences(settings: dict[str, Any], weights: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What weights have otherwise than a model of these settings: name -> (the model's, the weights')."""
+    ours, theirs = (CRATEConfig.from_dict(config).to_dict() for config in (settings, weights))
+    free = {*_ADAPTABLE, *({"mean", "std"} - set(settings))}
+    return {k: (ours[k], theirs[k]) for k in ours if k not in free and ours[k] != theirs[k]}
+
+
+def _fitting(settings: dict[str, Any], cards: dict[str, dict[str, Any]]) -> list[str]:
+    """Names of the weights, by their cards, that fit a model of these settings."""
+    return [name for name, card in cards.items() if not _differences(settings, card["config"])]
+
+
+def _first_choice(name: str, settings: dict[str, Any]) -> str:
+    """The shipped weights that ``pretrained=True`` means."""
+    fitting = _fitting(settings, list_pretrained())
+    if FIRST_CHOICE.get(name) in fitting:
+        return FIRST_CHOICE[name]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise ValueError(f"several weights fit {name}: say pretrained= with one of {', '.join(fitting)}")
+    raise ValueError(
+        f"the package comes with no weights for {name} as it was asked for; it has some for "
+        f"{', '.join(list_models(pretrained=True))}. Weights of your own: pretrained='path/to/model.safetensors'"
+    )
 
 
 for _family, (_sizes, _operators) in FAMILIES.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, read_out
+from crate_mini.model import adapt as adapt
 from crate_mini.training import Recipe, Run, train
 
 POOLS = {
@@ -191,25 +192,6 @@ def linear_probe(
         "chance": 1 / classes,
         "majority": (y_test == commonest).double().mean().item(),
     }
-
-
-def adapt(model: CRATE, *, num_classes: int, image_size: int | None = None, seed: int = 0) -> CRATE:
-    """A copy with a fresh classifier, ready to be fine-tuned, for images of another size if need be.
-
-    All other weights are kept. The position embedding is interpolated once, bicubically, to the new grid, as the
-    model itself does at every call for images of a size it was not made for.
-
-    Raises:
-        ValueError: a size that is not a multiple of the patch.
-    """
-    config = replace(model.config, num_classes=num_classes, image_size=image_size or model.config.image_size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapted = CRATE(config)
-    adapted.encoder.load_state_dict(model.encoder.state_dict())
-    position = model.embedding.positions(config.grid, config.grid).detach()
-    adapted.embedding.load_state_dict(model.embedding.state_dict() | {"position": position})
-    return adapted.to(model.head.weight.device)
 
 
 def fine_tune(

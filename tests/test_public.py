@@ -18,7 +18,8 @@ import crate_mini
 ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = {
     "CRATE", "HeadInspector", "__version__", "cls_attention_maps", "coding_rate", "compression_rate", "create_model",
-    "evaluate_segmentation", "list_pretrained", "load_pretrained", "maskcut", "record", "sparse_rate_reduction",
+    "evaluate_segmentation", "list_models", "list_pretrained", "load_pretrained", "maskcut", "record",
+    "register_model", "sparse_rate_reduction",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Each ``type: ignore`` marks a mistake that the checker must report; one that it 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, assert_type
 
 from torch import Tensor
@@ -18,10 +19,12 @@ from crate_mini import (
     compression_rate,
     create_model,
     evaluate_segmentation,
+    list_models,
     list_pretrained,
     load_pretrained,
     maskcut,
     record,
+    register_model,
     sparse_rate_reduction,
 )
 from crate_mini.data import ImageSet
@@ -29,7 +32,7 @@ from crate_mini.maskcut import maskcut_batch
 from crate_mini.segmentation import Evaluation
 
 assert_type(crate_mini.__version__, str)
-crate_mini.coding_rates  # type: ignore[attr-defined]
+print(crate_mini.coding_rates)  # type: ignore[attr-defined]
 
 
 def rates(Z: Tensor, U: Tensor) -> None:
@@ -43,16 +46,23 @@ def rates(Z: Tensor, U: Tensor) -> None:
 
 def models() -> None:
     assert_type(create_model("crate_mini", num_classes=10, depth=2), CRATE)
+    assert_type(create_model("vit_mini", pretrained=True), CRATE)
+    assert_type(create_model("vit_mini", pretrained=Path("model.safetensors")), CRATE)
+    assert_type(list_models("crate_*", pretrained=True), list[str])
+    register_model("crate_wide", dim=1024, heads=16, depth=2)
     assert_type(load_pretrained("crate_mini_animals", device="cuda"), CRATE)
     assert_type(list_pretrained(), dict[str, dict[str, Any]])
     create_model(0)  # type: ignore[arg-type]
     create_model("crate_mini", num_classes="ten")  # type: ignore[arg-type]
+    create_model("crate_mini", pretrained=1.0)  # type: ignore[arg-type]
+    list_models(8)  # type: ignore[arg-type]
+    register_model(dim=1024, heads=16, depth=2)  # type: ignore[call-arg]
     load_pretrained()  # type: ignore[call-arg]
 
 
 def measuring(model: CRATE, images: Tensor, masked: ImageSet) -> None:
     assert_type(cls_attention_maps(model, images, layers=[-1]), Tensor)
-    record(model, images, ["tokens_in"])["tokens_in"][0].shape
+    print(record(model, images, ["tokens_in"])["tokens_in"][0].shape)
     result = evaluate_segmentation(model, masked, layer=-1)
     assert_type(result, Evaluation)
     cls_attention_maps(images, model)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import list_pretrained, load_model, load_pretrained
+from crate_mini.checkpoints import list_pretrained, load_weights
 from crate_mini.model import CRATE
 from crate_mini.training import default_device
 
@@ -82,5 +82,5 @@ def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch
 
 
 def weights_named(name: str) -> CRATE:
-    """Weights by the name of a shipped model or by the path of a file."""
-    return load_model(name) if name.endswith(".safetensors") else load_pretrained(name)
+    """Weights by the name of a shipped model or by the path of a file or folder."""
+    return load_weights(name)

@@ -121,7 +121,10 @@ def test_a_strip_coloured_by_its_own_axes_is_the_same_strip(model, make_images):
         (png(Image.new("RGB", (4000, 10))), "too long and thin"),
         (png(colour_picture(64, 64))[:500], "mine.png is not an image that can be read, or is truncated"),
         (b"\0\0\0\x18ftypheic" + bytes(99), "mine.png is HEIC, which is not read here: save it as JPEG"),
-        (png(Image.new("F", (64, 64), 7.5), "TIFF"), "mine.png stores floating-point numbers from 7.5 to 7.5"),
+        (
+            png(Image.new("F", (64, 64), 7.5), "TIFF"),
+            "mine.png stores floating-point numbers from 7.5 to 7.5",
+        ),
         (png(Image.new("I", (64, 64), 7), "TIFF"), "mine.png stores numbers with a sign"),
     ],
 )
