@@ -244,11 +244,18 @@ def choose_and_report(
         found["chosen"].append(here.gather(0, best)[0])
         found["reported"].append(there.gather(0, best)[0])
         found["same"].append((best == other)[0].double())
-    return {k: torch.stack(v).nanmean(0) for k, v in found.items()}
+    seen = (~scores[:, 0].isnan()).sum(0) > 1  # one picture has no other half
+    return {k: torch.stack(v).nanmean(0).masked_fill(~seen, torch.nan) for k, v in found.items()}
 
 
 def shuffle_pictures(maps: Float[Tensor, "b *heads n"]) -> Float[Tensor, "b *heads n"]:
-    """Every picture gets the maps of the picture half a set away: what is left is where heads look anyway."""
+    """Every picture gets the maps of the picture half a set away: what is left is where heads look anyway.
+
+    Raises:
+        ValueError: a single picture, which would get its own.
+    """
+    if len(maps) < 2:
+        raise ValueError("a picture cannot get the maps of another one: there is no other; take two or more")
     return maps.roll(len(maps) // 2, 0)
 
 

@@ -234,6 +234,15 @@ class TestWorth:
         moved = heads.shuffle_pictures(maps)
         assert not (moved == maps).any()
         assert sorted(moved[:, 0, 0].tolist()) == list(range(6))
+        with pytest.raises(ValueError, match="there is no other; take two or more"):
+            heads.shuffle_pictures(maps[:1])
+
+    def test_one_picture_has_no_other_half(self):
+        scores = torch.rand(6, 3, 3)
+        scores[1:, :, 1] = torch.nan  # a part that one picture shows
+        scores[2:, :, 2] = torch.nan  # and one that two show
+        for found in heads.choose_and_report(scores).values():
+            assert found.isnan().tolist() == [False, True, False]
 
 
 class TestConsistency:
@@ -430,6 +439,17 @@ class TestCommand:
         for numbers in (found["random"]["best"], found["ceiling"], found["best_head"]["reported"]):
             assert [v is None for v in numbers] == [False, False, True]
         assert 0.5 < found["random"]["best"][0] <= 1
+
+    def test_a_single_picture_is_held_against_no_other(self):
+        masks = torch.zeros(1, 32, 32, dtype=torch.uint8)
+        masks[:, 8:24, 8:24] = 1
+        images_ = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+        found = cli_heads.score(tiny(), ImageSet(images_, torch.zeros(1).long(), masks=masks), random=4)[
+            "image"
+        ]
+        assert set(np.array(found["another_picture"]["mean"]).flatten()) == {None}
+        assert found["best_head"]["reported"] == [None]
+        assert found["ceiling"][0] > 0.9
 
     def test_a_set_without_parts_or_masks_is_refused(self):
         images_ = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)

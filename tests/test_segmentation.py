@@ -610,6 +610,13 @@ class TestEvaluate:
         assert summary["untrained"]["fingerprint"] == summary["fingerprint"]
         assert summary["untrained"]["rules"] != summary["rules"]
 
+    def test_of_a_single_image_no_other_has_a_map(self, model):
+        result = evaluate(model, blobs(1), rule="auroc", untrained=False)
+        assert result.scores["elsewhere/auroc"].isnan().all()
+        fixed = result.summary()["rules"]["auroc"]["fixed"]
+        assert fixed["elsewhere"] is None
+        assert fixed["score"] != fixed["shuffled"]
+
     def test_untrained_twin_leaves_the_global_random_state_alone(self, model):
         torch.manual_seed(5)
         expected = torch.rand(1)

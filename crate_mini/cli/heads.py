@@ -78,7 +78,9 @@ def score(
     found = {}
     for within in kinds:
         scores = heads.part_scores(maps, pixels, within)
-        moved = heads.part_scores(heads.shuffle_pictures(maps), pixels, within)
+        moved = scores.new_full(scores.shape, torch.nan)  # of a single picture: there is no other
+        if len(images) > 1:
+            moved = heads.part_scores(heads.shuffle_pictures(maps), pixels, within)
         pool = heads.mean_seen(heads.part_scores(pool_maps, pixels, within))
         stands = heads.standing(heads.mean_seen(scores), pool)
         fair = heads.choose_and_report(scores.flatten(1, 2))

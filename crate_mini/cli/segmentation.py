@@ -104,5 +104,5 @@ def _print(result: Evaluation) -> None:
             rows["untrained, best head an object"] = control["per_image"][-1]["score"]
         rows |= kept["baselines"]
         print(f"\n{RULES[rule]}")
-        for name, (mean, low, high) in rows.items():
+        for name, (mean, low, high) in ((k, v) for k, v in rows.items() if v is not None):
             print(f"  {name:<48} {mean:.3f} ({low:.3f} to {high:.3f})")

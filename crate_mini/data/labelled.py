@@ -13,7 +13,7 @@ from crate_mini.data.downloads import Download
 from crate_mini.data.images import must_fit
 from crate_mini.data.imageset import ImageSet
 from crate_mini.data.opening import DataError
-from crate_mini.data.request import EMBEDDED, Request, count_not_taken, image_files
+from crate_mini.data.request import Request, count_not_taken, image_files
 from crate_mini.data.streaming import ImageStream
 
 # Twenty-five animals whose pictures show the whole body against a background more often than not.
@@ -143,13 +143,12 @@ def cifar(name: str, download: Download) -> Callable[[Request], ImageSet]:
         from torchvision import datasets  # takes seconds, which every process would spend that loads any data
 
         request.fetch(download)
+        folder = request.require(request.folder / download.folder)
         try:
             read = getattr(datasets, name)(request.folder, train=request.split == "train")
         except (RuntimeError, OSError) as error:
             raise DataError(
-                f"{request.name}: {request.folder / download.folder} is missing, or damaged ({error}). Have it "
-                "downloaded, or name the folder that holds it as root or in the environment variable CRATE_MINI_DATA. "
-                f"{EMBEDDED}"
+                f"{folder} is damaged, or not the whole set ({error}); move it away and have it downloaded again"
             ) from error
         return _packed(request, np.transpose(read.data, (0, 3, 1, 2)), np.array(read.targets), read.classes)
 

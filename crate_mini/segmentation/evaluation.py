@@ -81,7 +81,7 @@ class Evaluation:
                     "head": head,
                     "score": _interval(s[f"heads/{rule}"][at]),
                     "shuffled": _interval(s[f"shuffled/{rule}"][at]),
-                    "elsewhere": _interval(s[f"elsewhere/{rule}"][at]),
+                    "elsewhere": _interval(s[f"elsewhere/{rule}"][at]) if len(s) > 1 else None,
                     "above_centre": _interval(s[f"heads/{rule}"][at] - centre),
                 },
                 "cross_fitted": self._cross_fitted(rule, centre),

@@ -56,7 +56,7 @@ class Scores:
             anew for each object (:func:`~crate_mini.segmentation.expected_best_of`); ``shuffled`` and ``chance``
             (n, L, K) are the same two for maps whose patches were shuffled, which keeps the area, the values and the
             entropy of every map; ``mean`` (n, L) of the mean of a layer's maps, for which no head is chosen;
-            ``elsewhere`` (n, L, K) each head's map of the image before in place of its own;
+            ``elsewhere`` (n, L, K) each head's map of the image before in place of its own, NaN of a single image;
             ``everything`` (n,) a flat map; ``centre`` (n,) the distance from the centre as a map, for the mask rules
             (n, 9) discs of nine areas. And ``spread`` (n, L, K), the share of the patches that a map rests on, and
             ``offset`` (n,), how far from the centre objects lie, in halves of the image.
@@ -305,6 +305,8 @@ def _score_chunk(
         scored(_shuffle(maps[1:], chunk, seed)),
         scored(maps[:-1]),
     )
+    if len(table.images) < 2:  # the image before is the image itself, which controls nothing
+        elsewhere = {rule: torch.full_like(found, torch.nan) for rule, found in elsewhere.items()}
     of_layer = scored(maps[1:].mean(2, keepdim=True))
     flat = score_maps(
         torch.ones(last - first, maps.shape[-1]), table.counts[first:last], table.background[first:last]

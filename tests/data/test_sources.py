@@ -547,6 +547,11 @@ class TestCIFAR:
             DataError, match=r"cifar-100-python is missing.*downloaded.*'embedded' needs no files"
         ):
             load("cifar100", root=tmp_path)
+        (tmp_path / "cifar-100-python").mkdir()
+        with pytest.raises(
+            DataError, match=r"cifar-100-python is damaged, or not the whole set .*move it away and have"
+        ):
+            load("cifar100", root=tmp_path)
 
 
 class TestPictures:
