@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
+import stat
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crate_mini.model import CRATE, CRATEConfig
+from crate_mini.outputs import as_os_error
 
 
 class CheckpointError(ValueError):
@@ -35,14 +37,18 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
     """Let ``write`` fill a temporary file beside ``path``, then move it into place: all of it or nothing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = stat.S_IMODE(
+        os.fstat(file).st_mode
+    )  # less what the umask takes; some libraries write private files
+    os.close(file)
     try:
-        write(Path(temporary))
-        os.chmod(temporary, 0o644)
+        write(temporary)
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -53,7 +59,7 @@ def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadat
     try:
         return write_atomically(path, lambda temporary: save_file(owned, temporary, metadata=header))
     except SafetensorError as error:  # what a full disk raises here, which is no OSError
-        raise OSError(f"could not write {path} ({error}); is the disk full?") from error
+        raise as_os_error(error, path) from error
 
 
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -146,12 +146,13 @@ def head_grid(
 
 
 def training_curves(
-    runs: Mapping[str, Sequence[Mapping[str, float]]], *, chance: float | None = None
+    runs: Mapping[str, Sequence[Mapping[str, float | int | None]]], *, chance: float | None = None
 ) -> Figure:
     """Training loss, held-out loss and held-out accuracy by epoch, one colour for each run.
 
     Args:
-        runs: name -> history of :func:`crate_mini.training.train`.
+        runs: name -> history of :func:`crate_mini.training.train`; epochs that were not evaluated are left out of the
+            lines of what was held out.
         chance: accuracy of guessing, drawn as a line.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
@@ -160,8 +161,10 @@ def training_curves(
         left.plot(
             epoch, [row["train_loss"] for row in history], color=colour, ls=":", label=f"{name}, training"
         )
-        left.plot(epoch, [row["val_loss"] for row in history], color=colour, label=f"{name}, held out")
-        right.plot(epoch, [100 * row["val_top1"] for row in history], color=colour, marker=".", label=name)
+        measured = [row for row in history if row["val_top1"] is not None]
+        epoch = [row["epoch"] for row in measured]
+        left.plot(epoch, [row["val_loss"] for row in measured], color=colour, label=f"{name}, held out")
+        right.plot(epoch, [100 * row["val_top1"] for row in measured], color=colour, marker=".", label=name)
     if chance is not None:
         right.axhline(100 * chance, color="grey", lw=1, ls="--")
         right.text(1, 100 * chance + 1, "guessing", fontsize=8, color="grey", va="bottom")

@@ -19,7 +19,19 @@ except ImportError:  # Windows
     fcntl = None
 
 _PAUSE = 0.2  # seconds between two looks at a lock that another holds
+_HELD: set[int] = set()  # files that this process holds locked
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # of the file system
+
+
+def _let_go() -> None:
+    """In a fork: a lock is its holder's alone, and shall not outlive it because a worker does."""
+    for file in _HELD:
+        os.close(file)
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 class LockedError(BlockingIOError):
@@ -55,14 +67,17 @@ def locked(
             tell(f"waiting for {holder}")
             told = True
         time.sleep(_PAUSE)
+    _HELD.add(file)
     try:
         os.ftruncate(file, 0)
         os.write(file, _myself().encode("utf-8", "backslashreplace"))
         yield
     finally:
-        if fcntl is not None:  # Windows lets nobody remove a file that is open
-            path.unlink(missing_ok=True)
-        os.close(file)
+        if file in _HELD:  # a fork that comes here holds nothing
+            if fcntl is not None:  # Windows lets nobody remove a file that is open
+                path.unlink(missing_ok=True)
+            _HELD.remove(file)
+            os.close(file)
 
 
 def _take(path: Path) -> int | None:

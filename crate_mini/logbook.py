@@ -1,9 +1,9 @@
 """Watching a training: a chart that grows in a notebook, and TensorBoard; the CSV is always written.
 
-Both are given to :func:`~crate_mini.training.train` as its hooks::
+Both are callbacks of :func:`~crate_mini.training.train`::
 
     chart = LiveChart(held_out=val_set.subset(range(256)))
-    train(model, train_set, val_set, recipe, on_step=chart, on_epoch=chart)
+    train(model, train_set, val_set, recipe, callbacks=[chart])
     chart.figure()
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -20,13 +19,12 @@ from matplotlib.figure import Figure
 from crate_mini import figures
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.training import evaluate, show_progress
+from crate_mini.training import Callback, evaluate, show_progress
+from crate_mini.training.callbacks import Row
 
-Row = Mapping[str, int | float]
 
-
-class Hook:
-    """Something that ``train`` can be given both as ``on_step`` and as ``on_epoch``: how it is called tells which."""
+class Hook(Callback):
+    """A callback that ``train`` can also be given as ``on_step`` and as ``on_epoch``: how it is called tells which."""
 
     def __call__(self, first: Row | int, model: CRATE | None = None) -> None:
         """``hook(row)`` after some steps, ``hook(epoch, model)`` after an epoch."""
@@ -40,6 +38,10 @@ class Hook:
 
     def on_epoch(self, epoch: int, model: CRATE) -> None:
         """An epoch is over."""
+
+    def on_epoch_end(self, epoch: int, model: CRATE, row: Row) -> None:
+        """An epoch is over, as a callback hears it."""
+        self.on_epoch(epoch, model)
 
 
 class Hooks(Hook):

@@ -72,6 +72,33 @@ def test_a_killed_holder_holds_nothing(tmp_path):
         pass
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks there")
+def test_a_fork_holds_nothing(tmp_path):
+    """Neither while it lives, nor when it leaves the block that it was born in."""
+    with locked(tmp_path / "lock"):
+        child = os.fork()
+        if child == 0:
+            try:
+                with locked(tmp_path / "lock"):
+                    os._exit(1)
+            except LockedError:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, "the parent still holds it"
+        inner, outer = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(inner[1], b".")
+            os.read(outer[0], 1)  # lives on until it is told to end
+            os._exit(0)
+        os.read(inner[0], 1)
+    with locked(tmp_path / "lock"):
+        pass
+    os.write(outer[1], b".")
+    os.waitpid(child, 0)
+    for end in (*inner, *outer):
+        os.close(end)
+
+
 def test_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError), locked(tmp_path / "none" / "lock"):
         pass

@@ -191,6 +191,8 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
         }
         if (settings["start"] or "").endswith(".safetensors"):
             settings["start"] = None  # what an earlier training would have written
+    if "warmup_epochs" not in vars(a):  # not asked for, so a short training is warm-up at most
+        settings["warmup_epochs"] = min(settings["warmup_epochs"], settings["epochs"])
     if settings["start"]:
         settings["model"] = settings["start"]  # the weights tell
     return argparse.Namespace(**settings)

@@ -5,18 +5,25 @@ was stopped, even killed, goes on from what it last saved and ends with the weig
 """
 
 from crate_mini.training.augmentation import augment, draw_patches
+from crate_mini.training.callbacks import Callback, Callbacks
 from crate_mini.training.lion import Lion
 from crate_mini.training.loop import default_device, show_progress, train
 from crate_mini.training.optimizers import learning_rate, make_optimizer
 from crate_mini.training.recipe import OPTIMIZERS, Recipe
-from crate_mini.training.state import Run
-from crate_mini.training.tasks import evaluate
+from crate_mini.training.rng import Draws
+from crate_mini.training.run import Run
+from crate_mini.training.tasks import Classification, Task, evaluate
 
 __all__ = [
     "OPTIMIZERS",
+    "Callback",
+    "Callbacks",
+    "Classification",
+    "Draws",
     "Lion",
     "Recipe",
     "Run",
+    "Task",
     "augment",
     "default_device",
     "draw_patches",

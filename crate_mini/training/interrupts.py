@@ -7,14 +7,14 @@ import threading
 from typing import Any
 
 
-class _StopRequest:
+class StopRequest:
     """Turns the first interrupt into a request, so that no step is cut in two; the second one is immediate."""
 
     def __init__(self) -> None:
         self.asked = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> _StopRequest:
+    def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no signals
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._ask)

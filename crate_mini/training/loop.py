@@ -1,36 +1,37 @@
-"""The loop: steps, devices, ranks, saving, resuming, interrupts."""
+"""The loop: steps, devices, processes, saving, resuming, interrupts. What is learned is the task's business."""
 
 from __future__ import annotations
 
-import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from crate_mini import distributed
 from crate_mini.checkpoints import save_model
-from crate_mini.data.imageset import ImageSet
-from crate_mini.data.streaming import Feed, ImageStream
+from crate_mini.lock import locked
 from crate_mini.memory import keep_freed_memory
-from crate_mini.model import CRATE
-from crate_mini.training.augmentation import _draw, augment, draw_patches
-from crate_mini.training.callbacks import _Pace
-from crate_mini.training.interrupts import _StopRequest
+from crate_mini.outputs import try_folder, writing
+from crate_mini.training.callbacks import Callback, Callbacks, Functions, Pace
+from crate_mini.training.interrupts import StopRequest
+from crate_mini.training.marks import Marks
 from crate_mini.training.optimizers import learning_rate, make_optimizer
+from crate_mini.training.precision import Update, autocast, dtype_of
 from crate_mini.training.recipe import Recipe
-from crate_mini.training.state import Run, _fingerprint, _State, _writing
-from crate_mini.training.tasks import _check_labels, _evaluate
+from crate_mini.training.rng import Draws, callers_generators_kept, order_of_epoch, seed_modules
+from crate_mini.training.run import Run
+from crate_mini.training.state import State, not_finite
+from crate_mini.training.tasks import Classification, Learner, Task
+
+LOCK = "training.lock"
 
 
 def default_device() -> torch.device:
@@ -46,16 +47,18 @@ def show_progress(progress: bool | None = None) -> bool:
 
 
 def train(
-    model: CRATE,
-    train_set: ImageSet | ImageStream,
-    val_set: ImageSet | ImageStream,
+    model: nn.Module,
+    train_set: Any,
+    val_set: Any,
     recipe: Recipe | None = None,
     *,
+    task: Task | None = None,
     out: str | os.PathLike | None = None,
     device: torch.device | str | None = None,
     progress: bool | None = None,
-    on_epoch: Callable[[int, CRATE], None] | None = None,
-    on_step: Callable[[dict[str, int | float]], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    on_epoch: Callable[[int, nn.Module], None] | None = None,
+    on_step: Callable[[Mapping[str, Any]], None] | None = None,
     save_at: Sequence[float] = (),
     save_minutes: float = 10.0,
     card: Mapping[str, Any] | None = None,
@@ -68,185 +71,231 @@ def train(
 
     Args:
         model: moved to the device and trained; left there, in evaluation mode.
-        train_set: held on the device as uint8, or streamed to it; augmented there either way, and the batches are
-            the same bit for bit.
-        val_set: what accuracy is measured on after every epoch, in the recipe's precision; held on the device too,
-            or streamed.
+        train_set: an :class:`ImageSet`, held on the device as uint8, or an :class:`ImageStream`; the batches are the
+            same bit for bit. Other tasks may take other sets.
+        val_set: what the task measures after an epoch, in the recipe's precision.
         recipe: how; the defaults of :class:`Recipe` if None.
-        out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end,
-            ``model.safetensors``. If it holds a state of the same recipe, model
-            and data, training goes on from there. Several machines must see the same folder.
+        task: what; :class:`Classification` if None.
+        out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end, ``model.safetensors``. If
+            it holds a state of the same recipe, model, task and data, training goes on from there. Several machines
+            must see the same folder; only one training at a time may write there.
         device: by default the best there is.
         progress: draw a progress bar; by default yes, except while the book is built.
-        on_epoch: called after every epoch with its number (1 for the first) and the model; on rank 0 only.
-        on_step: called about twice a second, and after the last step, with ``step`` (steps done, of the whole
-            training), ``epoch`` (from 1), ``lr``, and the mean ``train_loss`` and ``images_per_second`` since the
-            call before; on rank 0 only.
+        callbacks: who hears of it.
+        on_epoch: a function of epoch (1 for the first) and model, called as :meth:`Callback.on_epoch_end` is.
+        on_step: a function of a row, called as :meth:`Callback.on_step` is.
         save_at: shares of the training, in whole percent and below 1. When 0.05 of the steps are done the model is
             written to ``at05.safetensors`` in ``out``, with a card; ``at00.safetensors`` is the start.
         save_minutes: the state is saved after every epoch, and in between when so many minutes have passed.
         card: what the cards of ``save_at`` shall say besides share, step and recipe.
 
-    Returns:
-        The run's history: ``epoch, lr, train_loss, val_loss, val_top1, val_top5, seconds`` for each epoch.
-
     Raises:
-        ValueError: labels outside the model's classes, a set without images, a batch that the processes
-            cannot share equally, or ``save_at`` without a folder or with other shares.
-        CheckpointError: ``out`` holds the state of another recipe, model or training set.
+        ValueError: sets that the task or the processes cannot take, weights that are not finite, ``save_at`` without a
+            folder or with other shares.
+        CheckpointError: ``out`` holds the state of another recipe, model, task or training set, or an unusable one.
         DataError: an image of a stream that cannot be read, by name; what was done is saved in ``out``.
-        FloatingPointError: the loss became NaN or infinite; what was saved before is kept in ``out``.
-        OSError: a file in ``out`` cannot be written; what was saved before is whole.
+        FloatingPointError: loss or weights became NaN or infinite; what was saved before is kept in ``out``.
+        OSError: ``out`` is in use, or cannot be written, and why; what was saved before is whole.
         KeyboardInterrupt: after an interrupt; what was done is saved in ``out``.
     """
     recipe = recipe or Recipe()
     device = torch.device(device) if device is not None else default_device()
-    _check_labels(model, train_set, val_set)
-    rank, world = distributed.rank(), distributed.world_size()
-    batch_size = min(recipe.batch_size, len(train_set))
-    if batch_size % world:
-        raise ValueError(f"{world} processes cannot share a batch of {batch_size} images equally; change one")
-    steps = len(train_set) // batch_size
-    marks = _marks(save_at, recipe.epochs * steps, out)
-    if device.type == "cpu":
-        keep_freed_memory()
-    model.to(device)
-    optimizer = make_optimizer(model, recipe)
-    identity = {"recipe": asdict(recipe), "config": model.config.to_dict(), "data": _fingerprint(train_set)}
-    state = _State(model, optimizer, identity, Path(out) if out is not None else None, device)
-    run = state.resume()
-    forward = DistributedDataParallel(model) if world > 1 else model
-    forward = torch.compile(forward) if recipe.compile else forward
-    autocast = _autocast(device, recipe.precision)
-    patches = math.prod(side // model.config.patch_size for side in train_set.shape[-2:])
-    pace = _Pace(on_step if rank == 0 else None, batch_size, device)
+    folder = Path(out) if out is not None else None
+    functions = [Functions(on_step, on_epoch)] if on_step or on_epoch else []
+    training = _Training(model, task or Classification(recipe), train_set, val_set, recipe, folder, device)
+    training.tell([*callbacks, *functions])
+    training.keep(save_at, save_minutes, card or {})
+    with _held(folder, device), callers_generators_kept(device):
+        training.start()
+        return training.run(show_progress(progress))
 
-    def save_mark(step: int) -> None:
-        if step in marks and rank == 0:
-            about = {
-                "share": marks[step],
-                "step": step,
-                "steps": recipe.epochs * steps,
-                "recipe": asdict(recipe),
-            }
-            with _writing(_mark_path(out, marks[step])) as path:
-                save_model(model, path, {**(card or {}), **about}, classes=train_set.classes)
 
-    share_of_rank = {"rank": rank, "world_size": world}
-    together = distributed.SharedRequest()
-    done = len(run.history) * steps + state.step
-    if done == 0:
-        save_mark(0)
-    elif lost := [s for step, s in marks.items() if step <= done and not _mark_path(out, s).exists()]:
-        warnings.warn(
-            f"the training in {out} is past {', '.join(f'{s:.0%}' for s in lost)}: "
-            "to have the weights of then, train anew in another folder",
-            stacklevel=2,
-        )
-    bar = tqdm(
-        total=recipe.epochs * steps,
-        initial=done,
-        unit="step",
-        disable=rank > 0 or not show_progress(progress),
-    )
-    with (
-        bar,
-        _StopRequest() as stop,
-        state.kept_for_later(run),
-        Feed(train_set, device) as feed,
-        Feed(val_set, device) as val_feed,
-    ):
-        for epoch in range(len(run.history), recipe.epochs):
-            began = time.perf_counter() - state.seconds
-            model.train()
-            order, generator = _order(len(train_set), batch_size, recipe.seed, epoch)
-            for _ in range(state.step):  # done before the run was stopped: only its random numbers are drawn
-                _draw(batch_size, generator)
-                draw_patches(batch_size, patches, recipe.keep_patches, generator)
-            ahead = feed.batches(order[state.step :, rank::world])
-            for i, (images, labels) in enumerate(ahead, start=state.step):
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(recipe, epoch * steps + i, steps)
-                batch = augment(images, recipe, generator, **share_of_rank)
-                kept = draw_patches(
-                    batch_size, patches, recipe.keep_patches, generator, **share_of_rank, device=device
-                )
-                with autocast():
-                    logits = forward(batch, *(() if kept is None else (kept,)))
-                    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                if recipe.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-                optimizer.step()
-                loss = distributed.sum_over_ranks(loss.detach().clone()) / world
-                state.total += loss
-                state.step, state.seconds = i + 1, time.perf_counter() - began
-                bar.update()
-                step = epoch * steps + i + 1
-                pace.add(
-                    loss, step, epoch + 1, optimizer.param_groups[0]["lr"], last=step == recipe.epochs * steps
-                )
-                if step in marks:
-                    state.check_finite(epoch)
-                    save_mark(step)
-                stopping = together.made(stop.asked)
-                if stopping or state.minutes_unsaved > save_minutes:
-                    state.check_finite(epoch)
-                    state.save(run)
-                if stopping:
-                    raise KeyboardInterrupt(
-                        f"stopped in epoch {epoch + 1}, after step {i + 1}{state.go_on()}"
-                    )
+@contextmanager
+def _held(out: Path | None, device: torch.device) -> Iterator[None]:
+    """Let this training alone write to its folder, and refuse before any work what cannot be written to."""
+    with ExitStack() as stack:
+        error = None
+        if out is not None and distributed.rank() == 0:
+            try:
+                stack.enter_context(locked(try_folder(out) / LOCK))
+            except OSError as caught:
+                error = caught
+        together = distributed.agree(int(error is None), device)
+        if error is not None:
+            raise error
+        if not together:
+            raise OSError(f"the first process cannot write to {out}; it says why")
+        yield
+
+
+class _Training:
+    """One training: what it works with, and its steps."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        train_set: Any,
+        val_set: Any,
+        recipe: Recipe,
+        out: Path | None,
+        device: torch.device,
+    ) -> None:
+        self.rank, self.world = distributed.rank(), distributed.world_size()
+        for data in (train_set, val_set):
+            if not len(data):
+                raise ValueError(f"the set {data.name!r} holds no images")
+        self.batch_size = min(recipe.batch_size, len(train_set))
+        if self.batch_size % self.world:
+            raise ValueError(
+                f"{self.world} processes cannot share a batch of {self.batch_size} images equally; change one"
+            )
+        task.setup(model, train_set, val_set)
+        self.model, self.task, self.recipe = model, task, recipe
+        self.train_set, self.val_set, self.out, self.device = train_set, val_set, out, device
+        self.steps = len(train_set) // self.batch_size  # of an epoch
+        self.dtype = dtype_of(recipe.precision, device)
+        self.autocast = autocast(self.dtype, device)
+
+    def tell(self, callbacks: Sequence[Callback]) -> None:
+        """Who hears of the training: what rank 0 has to say."""
+        heard = callbacks if self.rank == 0 else ()
+        self.told = Callbacks(*heard)
+        self.pace = Pace(self.told.on_step if heard else None, self.batch_size, self.device)
+
+    def keep(self, save_at: Sequence[float], save_minutes: float, card: Mapping[str, Any]) -> None:
+        """What is written, and when, besides the state after every epoch."""
+        card = {**card, "recipe": asdict(self.recipe)}
+        self.marks = Marks(save_at, self.recipe.epochs * self.steps, self.out, card, self.train_set.classes)
+        self.save_minutes = save_minutes
+
+    def start(self) -> None:
+        """Bring everything onto the device, and to where it was when it was saved."""
+        recipe = self.recipe
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        learner = Learner(self.model, self.task, compiled=recipe.compile).to(self.device)
+        optimizer = make_optimizer(learner, recipe)
+        self.update = Update(optimizer, list(learner.parameters()), recipe.clip_norm, self.dtype, self.device)
+        identity = {
+            "recipe": asdict(recipe),
+            "config": self.model.config.to_dict(),
+            "data": self.task.fingerprint(self.train_set),
+            "task": {"name": type(self.task).__name__, **self.task.settings()},
+        }
+        self.state = State(learner, self.update, identity, self.out, self.device)
+        self.state.resume()
+        if name := not_finite(learner.state_dict()):
+            raise ValueError(f"the weights to start from hold NaN or an infinite number, first in {name!r}")
+        self.learner, self.forward = learner, learner
+        if self.world > 1:
+            self.forward = DistributedDataParallel(learner, find_unused_parameters=self.task.leaves_out)
+
+    def run(self, progress: bool) -> Run:
+        """All steps that are left to do."""
+        state, recipe = self.state, self.recipe
+        done, total = len(state.run.history) * self.steps + state.step, recipe.epochs * self.steps
+        self.told.on_start(self.model, state.run)
+        if done:
+            self.marks.warn_of_lost(done)
+        else:
+            self._mark(0)
+        self.together = distributed.SharedRequest()
+        self.bar = tqdm(total=total, initial=done, unit="step", disable=self.rank > 0 or not progress)
+        with (
+            self.bar,
+            StopRequest() as self.stop,
+            state.kept_for_later(),
+            self.task.feed(self.train_set, self.device) as feed,
+            self.task.feed(self.val_set, self.device) as val_feed,
+        ):
+            for epoch in range(len(state.run.history), recipe.epochs):
+                self._epoch(epoch, feed)
+                self._end_epoch(epoch, val_feed)
+        self.learner.eval()
+        if self.out is not None and self.rank == 0:
+            with writing(self.out / "model.safetensors") as path:
+                save_model(self.model, path, classes=self.train_set.classes)
+        self.told.on_end(self.model, state.run)
+        return state.run
+
+    def _epoch(self, epoch: int, feed: Any) -> None:
+        """The steps of an epoch that are left to do."""
+        state = self.state
+        began = time.perf_counter() - state.seconds
+        self.learner.train()
+        order, generator = order_of_epoch(len(self.train_set), self.batch_size, self.recipe.seed, epoch)
+        state.begin_epoch(generator)
+        draws = Draws(generator, self.rank, self.world)
+        for batch in feed.batches(order[state.step :, self.rank :: self.world]):
+            lr = learning_rate(self.recipe, epoch * self.steps + state.step, self.steps)
+            loss = self._step(batch, epoch, lr, draws)
+            state.step, state.seconds = state.step + 1, time.perf_counter() - began
+            self._after_step(epoch, lr, loss)
+
+    def _step(self, batch: Any, epoch: int, lr: float, draws: Draws) -> Tensor:
+        """One step of the optimiser; the mean loss over all processes."""
+        for group in self.update.optimizer.param_groups:
+            group["lr"] = lr
+        seed_modules(self.device, self.recipe.seed, epoch, self.state.step, self.rank)
+        drawn = self.task.draw(batch, draws)
+        with self.autocast():
+            loss = self.forward(drawn)
+        if self.update(loss):
+            with torch.no_grad():
+                self.task.after_step(self.model)
+        loss = distributed.sum_over_ranks(loss.detach().clone()) / self.world
+        self.state.loss.add(loss)
+        return loss
+
+    def _after_step(self, epoch: int, lr: float, loss: Tensor) -> None:
+        """Tell, save, stop."""
+        state, done = self.state, epoch * self.steps + self.state.step
+        self.bar.update()
+        self.pace.add(loss, done, epoch + 1, lr, last=done == self.recipe.epochs * self.steps)
+        if done in self.marks.at:
             state.check_finite(epoch)
-            train_loss = state.total.item() / steps
-            with autocast():
-                metrics = _evaluate(model, val_feed)
-            lr = learning_rate(recipe, (epoch + 1) * steps - 1, steps)
-            row = {"epoch": epoch + 1, "lr": lr, "train_loss": train_loss}
-            row |= {f"val_{k}": v for k, v in metrics.items()} | {"seconds": time.perf_counter() - began}
-            run.history.append(row)
-            bar.set_postfix(loss=f"{train_loss:.3f}", top1=f"{metrics['top1']:.1%}")
-            if on_epoch is not None and rank == 0:
-                on_epoch(epoch + 1, model)
-            state.start_epoch()
-            state.save(run)
-            if together.made(stop.asked):
-                raise KeyboardInterrupt(f"stopped after epoch {epoch + 1}{state.go_on()}")
-    model.eval()
-    if out is not None and rank == 0:
-        with _writing(Path(out) / "model.safetensors") as path:
-            save_model(model, path, classes=train_set.classes)
-    return run
+            self._mark(done)
+        stopping = self.together.made(self.stop.asked)
+        if stopping or state.minutes_unsaved > self.save_minutes:
+            state.check_finite(epoch)
+            state.save()
+        if stopping:
+            raise KeyboardInterrupt(f"stopped in epoch {epoch + 1}, after step {state.step}{state.go_on()}")
 
+    def _end_epoch(self, epoch: int, val_feed: Any) -> None:
+        """Measure, tell, save, stop."""
+        state, recipe = self.state, self.recipe
+        began = time.perf_counter() - state.seconds
+        state.check_finite(epoch, ended=True)
+        due = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
+        measured = self._measure(val_feed) if due else dict.fromkeys(self.task.metrics)
+        lr = learning_rate(recipe, (epoch + 1) * self.steps - 1, self.steps)
+        row = {"epoch": epoch + 1, "lr": lr, "train_loss": state.loss.mean()}
+        row |= {f"val_{k}": v for k, v in measured.items()} | {"seconds": time.perf_counter() - began}
+        shown = {k: f"{v:.3f}" for k, v in measured.items() if k != "loss" and v is not None}
+        self.bar.set_postfix(loss=f"{row['train_loss']:.3f}", **shown)
+        self.told.on_epoch_end(epoch + 1, self.model, row)
+        state.end_epoch(row)
+        state.save()
+        if self.together.made(self.stop.asked):
+            raise KeyboardInterrupt(f"stopped after epoch {epoch + 1}{state.go_on()}")
 
-def _order(n: int, batch_size: int, seed: int, epoch: int) -> tuple[Int[Tensor, "steps b"], torch.Generator]:
-    """Shuffled full batches of one epoch, with the generator that its augmentation draws from."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(n, generator=generator)
-    return order[: n - n % batch_size].view(-1, batch_size), generator
+    def _measure(self, val_feed: Any) -> dict[str, float]:
+        """What the task measures, in evaluation mode, without gradients, in the recipe's precision."""
+        self.learner.eval()
+        with torch.no_grad(), self.autocast():
+            measured = self.task.evaluate(self.model, val_feed)
+        self.learner.train()
+        if set(measured) != set(self.task.metrics):
+            name = type(self.task).__name__
+            raise ValueError(
+                f"{name}.evaluate gave {sorted(measured)}, but {name}.metrics has {self.task.metrics}"
+            )
+        return {k: measured[k] for k in self.task.metrics}
 
-
-def _marks(save_at: Sequence[float], steps: int, out: str | os.PathLike | None) -> dict[int, float]:
-    """Number of steps done -> share of the training, for the weights to be kept on the way."""
-    if save_at and out is None:
-        raise ValueError("save_at needs a folder to write to: out=...")
-    if bad := [s for s in save_at if not 0 <= s < 0.995 or abs(100 * s - round(100 * s)) > 1e-6]:
-        raise ValueError(f"save_at takes shares from 0 to 0.99 in whole percent, such as 0.05; got {bad[0]}")
-    marks = {round(share * steps): share for share in sorted(set(save_at))}
-    if len(marks) < len(set(save_at)):
-        raise ValueError(f"{steps} steps are too few to tell the shares {sorted(set(save_at))} apart")
-    return marks
-
-
-def _mark_path(out: str | os.PathLike, share: float) -> Path:
-    return Path(out) / f"at{round(100 * share):02d}.safetensors"
-
-
-def _autocast(device: torch.device, precision: str) -> Callable:
-    bf16 = precision == "bfloat16" or (
-        precision == "auto"
-        and device.type == "cuda"
-        and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+    def _mark(self, done: int) -> None:
+        """Write the weights, if this is a step at which they shall be kept."""
+        if done in self.marks.at and self.rank == 0:
+            self.marks.save(done, self.model)
+            self.told.on_mark(self.marks.at[done], self.model)

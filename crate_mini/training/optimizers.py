@@ -12,11 +12,12 @@ from crate_mini.training.recipe import OPTIMIZERS, Recipe
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser. Weight decay acts on matrices; biases, norms, class token and positions go free.
+    What requires no gradient is left alone.
 
     On a GPU the update of AdamW is one fused kernel; make the optimiser once the model is there.
     """
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2]
+    matrices = [p for n, p in model.named_parameters() if p.requires_grad and p.ndim == 2]
+    others = [p for n, p in model.named_parameters() if p.requires_grad and p.ndim != 2]
     groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},

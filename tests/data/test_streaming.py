@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import runpy
 import signal
 import sys
 from dataclasses import replace
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_training as t
 import torch
 from PIL import Image
 
@@ -22,7 +22,6 @@ from crate_mini.data import DataError, ImageStream, images, load, open_stream, s
 from crate_mini.data.streaming import Feed, default_workers
 
 CPU = torch.device("cpu")
-t = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "test_training.py")))
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 forked = pytest.mark.skipif(sys.platform != "linux", reason="the workers must be forks of this process")
 
@@ -180,7 +179,7 @@ class TestTraining:
                 os.kill(os.getpid(), signal.SIGINT)
             return plain(*args, **kwargs)
 
-        monkeypatch.setattr(training.loop, "augment", interrupted)
+        monkeypatch.setattr(training.tasks, "augment", interrupted)
         with pytest.raises(KeyboardInterrupt, match="stopped in epoch 2, after step 2"):
             self.train(root, start, out=tmp_path / "run")
         files = []
@@ -189,7 +188,7 @@ class TestTraining:
         assert torch.equal(resumed, weights)
         assert its_history == history
         stream = both(root, "train", 0)[1]
-        left = training.loop._order(24, 8, 0, 1)[0][2:].flatten().tolist()
+        left = training.rng.order_of_epoch(24, 8, 0, 1)[0][2:].flatten().tolist()
         assert files[:8] == [stream.files[i] for i in left]
         assert len(files) == 8 + 24 + 2 * 10
 
@@ -202,10 +201,10 @@ class TestTraining:
         def interrupted(*args, **kwargs):
             for process in (*multiprocessing.active_children(), SimpleNamespace(pid=os.getpid())):
                 os.kill(process.pid, signal.SIGINT)
-            monkeypatch.setattr(training.loop, "augment", plain)
+            monkeypatch.setattr(training.tasks, "augment", plain)
             return plain(*args, **kwargs)
 
-        monkeypatch.setattr(training.loop, "augment", interrupted)
+        monkeypatch.setattr(training.tasks, "augment", interrupted)
         with pytest.raises(KeyboardInterrupt, match="stopped in epoch 1, after step 1"):
             self.train(root, 2, out=tmp_path / "run")
         assert multiprocessing.active_children() == []
@@ -223,7 +222,7 @@ class TestTraining:
         whole = path.read_bytes()
         path.write_bytes(whole[:100])
         steps, plain = [], training.augment
-        monkeypatch.setattr(training.loop, "augment", lambda *a, **k: steps.append(1) or plain(*a, **k))
+        monkeypatch.setattr(training.tasks, "augment", lambda *a, **k: steps.append(1) or plain(*a, **k))
         with pytest.raises(DataError, match=rf"^{path} is not an image .*saved in .*run the same again"):
             self.train(root, 0, out=tmp_path / "run")
         path.write_bytes(whole)

@@ -5,27 +5,28 @@ from __future__ import annotations
 import csv
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import small_training
 import torch
+from small_training import TASKS, recipe, run, state_of, stripes, tiny
 
 from crate_mini import distributed
 from crate_mini.checkpoints import load_model
+from crate_mini.training import train
 
 SCRIPT = """
 import json, os, signal, sys
 sys.path.insert(0, sys.argv[1])
-import test_training as t
+import small_training as t
 from PIL import Image
 from crate_mini import distributed
 from crate_mini.data import ImageStream
 
-out, kill, mode = sys.argv[2], sys.argv[3] == "stop", sys.argv[3]
+out, mode, name = sys.argv[2:]
 
 def from_files(data):  # the same images, to be decoded by workers
     files = [f"{out}/{len(data)}_{distributed.rank()}_{i}.png" for i in range(len(data))]
@@ -36,114 +37,109 @@ def from_files(data):  # the same images, to be decoded by workers
 
 with distributed.processes("cpu") as device:
     model = t.tiny(seed=distributed.rank())  # rank 0's start must count for all
+    r = t.recipe()
+    task = t.TASKS[name](r)
     calls = []
 
     def stop(epoch, _):
         calls.append(epoch)
-        if kill and epoch == 2:
+        if mode == "stop" and epoch == 2:
             raise SystemExit(3)
 
-    plain, steps = t.training.augment, []
-
-    def interrupted(*args, **kwargs):
-        steps.append(1)
-        if mode == "interrupt" and len(steps) == 6 and distributed.rank() == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return plain(*args, **kwargs)
-
-    t.training.loop.augment = interrupted
+    interrupts = mode == "interrupt" and distributed.rank() == 1
     train_set, val_set = t.stripes(), t.stripes(15, seed=1)
     if mode == "go":
         train_set, val_set = from_files(train_set), from_files(val_set)
-    try:
-        history = t.train(model, train_set, val_set, t.recipe(), out=out, device=device, progress=False,
-                          on_epoch=stop).history
-    except KeyboardInterrupt as told:
-        with open(f"{out}/stopped{distributed.rank()}.json", "w") as f:
-            json.dump({"told": str(told), "steps": len(steps)}, f)
-        sys.exit(0)
+    with t.at_draw(type(task), 6 if interrupts else 0, t.send(signal.SIGTERM)) as steps:
+        try:
+            history = t.train(model, train_set, val_set, r, task=task, out=out, device=device, progress=False,
+                              on_epoch=stop).history
+        except KeyboardInterrupt as told:
+            with open(f"{out}/stopped{distributed.rank()}.json", "w") as f:
+                json.dump({"told": str(told), "steps": len(steps)}, f)
+            sys.exit(0)
     with open(f"{out}/rank{distributed.rank()}.json", "w") as f:
-        json.dump({"history": history, "weights": t.weights(model).tolist(), "calls": calls}, f)
+        json.dump({"history": history, "state": t.state_of(model, task), "calls": calls}, f)
 """
 
 
-def launch(out: Path, mode: str) -> subprocess.CompletedProcess:
+def launch(out: Path, mode: str, task: str) -> subprocess.CompletedProcess:
     out.mkdir(exist_ok=True)
     (out / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     if sys.platform == "linux":
         environment["GLOO_SOCKET_IFNAME"] = "lo"
+    support = str(Path(small_training.__file__).parent)
     return subprocess.run(
-        [*command, str(out / "script.py"), str(Path(__file__).parent), str(out), mode],
+        [*command, str(out / "script.py"), support, str(out), mode, task],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
 
 
-def of_training():
-    """The small model, images and recipe that the tests of training use."""
-    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_training.py"))))
-
-
-@pytest.fixture(scope="module")
-def one_process():
+def by_one_process(name: str) -> tuple[list[dict], dict]:
     """The same training by one process, in this one."""
-    t = of_training()
-    model = t.tiny()
-    run = t.train(model, t.stripes(), t.stripes(15, seed=1), t.recipe(), device="cpu", progress=False)
-    return run.history, t.weights(model)
+    model, r = tiny(), recipe()
+    task = TASKS[name](r)
+    run = train(model, stripes(), stripes(15, seed=1), r, task=task, device="cpu", progress=False)
+    return run.history, state_of(model, task)
 
 
-def same_curve(ours: list[dict], theirs: list[dict]) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        for column in ("epoch", "lr", "train_loss", "val_loss", "val_top1", "val_top5"):
-            assert a[column] == pytest.approx(b[column], rel=1e-4, abs=1e-6), (a["epoch"], column)
+def same(ranks: list[dict], history: list[dict], state: dict) -> None:
+    """Two processes hold the same, bit for bit, and what one process holds, but for the order of summation."""
+    assert ranks[0]["state"] == ranks[1]["state"]
+    for ours, theirs in zip(ranks[0]["history"], history, strict=True):
+        for column in set(theirs) - {"seconds"}:
+            assert ours[column] == pytest.approx(theirs[column], rel=1e-4, abs=1e-6), (
+                theirs["epoch"],
+                column,
+            )
+    for name, theirs in state.items():
+        if isinstance(theirs, dict):
+            assert ranks[0]["state"][name] == {k: pytest.approx(v, rel=1e-4) for k, v in theirs.items()}
+        else:
+            ours = torch.tensor(ranks[0]["state"][name])
+            torch.testing.assert_close(ours, torch.tensor(theirs), rtol=1e-3, atol=1e-5)
 
 
-def test_two_processes_are_one_and_resume(tmp_path, one_process):
+@pytest.mark.parametrize("task", list(TASKS))
+def test_two_processes_are_one_and_resume(tmp_path, task):
     """Stopped after two epochs and started again, by two processes each time; first from memory, then streaming."""
-    history, weights = one_process
-    stopped = launch(tmp_path, "stop")
+    stopped = launch(tmp_path, "stop", task)
     assert stopped.returncode != 0
     with open(tmp_path / "log.csv", newline="") as f:
         assert [int(row["epoch"]) for row in csv.DictReader(f)] == [1]  # epoch 2 ended before it was saved
 
-    done = launch(tmp_path, "go")
+    done = launch(tmp_path, "go", task)
     assert done.returncode == 0, done.stderr
     ranks = [json.loads((tmp_path / f"rank{i}.json").read_text()) for i in range(2)]
-    assert ranks[0]["weights"] == ranks[1]["weights"]
     assert ranks[0]["calls"] == [2, 3, 4]
     assert ranks[1]["calls"] == []
-    for result in ranks:
-        same_curve(result["history"], history)
-        torch.testing.assert_close(torch.tensor(result["weights"]), weights, rtol=1e-3, atol=1e-5)
-    saved = torch.cat([p.flatten() for p in load_model(tmp_path / "model.safetensors").parameters()])
-    assert saved.tolist() == ranks[0]["weights"]
+    same(ranks, *by_one_process(task))
+    saved = load_model(tmp_path / "model.safetensors").state_dict()
+    assert all(tensor.tolist() == ranks[0]["state"][name] for name, tensor in saved.items())
 
 
-def test_an_interrupt_of_one_process_stops_all_after_the_same_step(tmp_path, one_process):
+@pytest.mark.parametrize("task", list(TASKS))
+def test_an_interrupt_of_one_process_stops_all_after_the_same_step(tmp_path, task):
     """Otherwise the others would wait for it until they are killed, and nothing would be saved."""
-    history, weights = one_process
-    stopped = launch(tmp_path, "interrupt")
+    stopped = launch(tmp_path, "interrupt", task)
     assert stopped.returncode == 0, stopped.stderr
     told = [json.loads((tmp_path / f"stopped{i}.json").read_text()) for i in range(2)]
     assert told[0] == told[1]
     assert told[0]["steps"] in (6, 7)
     assert f"saved in {tmp_path}, run the same again to go on" in told[0]["told"]
 
-    done = launch(tmp_path, "go")
+    done = launch(tmp_path, "go", task)
     assert done.returncode == 0, done.stderr
-    rest = json.loads((tmp_path / "rank0.json").read_text())
-    same_curve(rest["history"], history)
-    torch.testing.assert_close(torch.tensor(rest["weights"]), weights, rtol=1e-3, atol=1e-5)
+    same([json.loads((tmp_path / f"rank{i}.json").read_text()) for i in range(2)], *by_one_process(task))
 
 
 def test_a_batch_that_cannot_be_shared(monkeypatch):
-    t = of_training()
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     monkeypatch.setattr(distributed, "rank", lambda: 0)
     with pytest.raises(ValueError, match="3 processes cannot share a batch of 8 images equally"):
-        t.run(t.tiny())
+        run(tiny())
 
 
 def test_alone_everything_is_as_if_it_were_not_there(monkeypatch):
