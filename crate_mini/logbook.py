@@ -77,7 +77,7 @@ class _Accuracy(Hook):
         """Measure what the epoch has brought."""
         if self.held_out is None:
             return
-        found = evaluate(model, self.held_out.to(model.position.device))
+        found = evaluate(model, self.held_out.to(next(model.parameters()).device))
         self.on_step({"epoch": epoch, "val_loss": found["loss"], "val_top1": found["top1"]})
 
 

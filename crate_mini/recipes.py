@@ -174,6 +174,8 @@ class RunId:
         inner, outer, shape = (
             {k: v for k, v in self.changes.items() if k in kind} for kind in (_INNER, _OUTER, _SHAPE)
         )
+        if "epochs" in inner and "warmup_epochs" not in inner:  # a short training is warm-up at most
+            inner["warmup_epochs"] = min(base.recipe.warmup_epochs, inner["epochs"])
         return replace(
             base, model=self.model, recipe=replace(base.recipe, seed=self.seed, **inner), **outer,
             settings=MappingProxyType(shape),

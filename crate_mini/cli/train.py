@@ -32,7 +32,7 @@ OFTEN = {
     "lr": "peak learning rate",
     "warmup_epochs": "epochs until it is reached",
     "keep_patches": "share of the patches that a step looks at",
-    "precision": "auto, float32 or bfloat16",
+    "precision": "auto, float32, bfloat16 or float16",
     "compile": "through torch.compile, or not",
     "seed": "of weights, order and crops",
 }
@@ -172,6 +172,8 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
     else:
         settings = PLAIN | asdict(Recipe()) | {k: v for k, v in changes.items() if k not in _shape()}
         settings["settings"] = {k: v for k, v in changes.items() if k in _shape()}
+        if "warmup_epochs" not in changes:
+            settings["warmup_epochs"] = min(settings["warmup_epochs"], settings["epochs"])
     if settings["start"] and (given.keys() & {"model", "patch_size"} or settings["settings"]):
         raise ValueError(
             f"training starts from the weights {settings['start']}, which say what model it is: leave out --model, "
@@ -191,8 +193,6 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
         }
         if (settings["start"] or "").endswith(".safetensors"):
             settings["start"] = None  # what an earlier training would have written
-    if "warmup_epochs" not in vars(a):  # not asked for, so a short training is warm-up at most
-        settings["warmup_epochs"] = min(settings["warmup_epochs"], settings["epochs"])
     if settings["start"]:
         settings["model"] = settings["start"]  # the weights tell
     return argparse.Namespace(**settings)

@@ -37,7 +37,12 @@ def test_a_state_of_an_earlier_version(tmp_path):
 
 @pytest.mark.parametrize(
     "lost",
-    ["optimizer.exp_avg.model.head.weight", "optimizer.step.model.norm.bias", "model.head.bias", "generator"],
+    [
+        "optimizer.exp_avg.model.head.weight",
+        "optimizer.step.model.encoder.norm.bias",
+        "model.head.bias",
+        "generator",
+    ],
 )
 def test_a_tensor_that_is_missing(tmp_path, lost):
     tensors, metadata = saved(tmp_path)
@@ -81,7 +86,8 @@ def test_weights_that_are_not_finite_at_the_start(tmp_path):
     with torch.no_grad():
         model.blocks[1].norm1.bias[3] = float("nan")
     with pytest.raises(
-        ValueError, match=r"weights to start from hold NaN .* first in 'model\.blocks\.1\.norm1\.bias'"
+        ValueError,
+        match=r"weights to start from hold NaN .* first in 'model\.encoder\.blocks\.1\.norm1\.bias'",
     ):
         run(model, out=tmp_path)
     assert list(tmp_path.iterdir()) == [], "nothing is written"
