@@ -117,6 +117,15 @@ class TestRunId:
         assert RunId("animals", changes=first) == RunId("animals", changes=second)
         assert RunId("animals", seed=2).network == RunId("animals")
 
+    def test_fewer_epochs_than_the_warm_up(self):
+        """Warm-up at most, unless more is asked for: that is an error."""
+        assert get_recipe("tiny_imagenet").recipe.warmup_epochs == 5
+        assert get_recipe("tiny_imagenet", epochs=2).recipe.warmup_epochs == 2
+        assert get_recipe("tiny_imagenet", epochs=9).recipe.warmup_epochs == 5
+        assert get_recipe("tiny_imagenet", epochs=2, warmup_epochs=0.5).recipe.warmup_epochs == 0.5
+        with pytest.raises(ValueError, match="warmup_epochs must be a number from 0 to epochs, 2; got 3"):
+            get_recipe("tiny_imagenet", epochs=2, warmup_epochs=3.0)
+
     def test_short_forms(self):
         assert RunId.parse("flagship") == RunId("flagship", "crate_small_8", 0)
         assert RunId.parse("animals/vit_mini") == RunId("animals", "vit_mini", 0)
@@ -137,7 +146,7 @@ class TestRunId:
             ("animals/crate_mini/s0/crop_area=0.5", "crop_area wants two numbers"),
             ("animals/crate_mini/s0/clip_norm=much", "clip_norm wants a number or none"),
             ("animals/crate_mini/s0/lr=1e-3,lr=1e-4", "changes a field twice"),
-            ("animals/crate_mini/s0/keep_patches=2", "keep_patches must lie in"),
+            ("animals/crate_mini/s0/keep_patches=2", "keep_patches must be a number above 0"),
         ],
     )
     def test_what_is_no_id(self, text, message):
