@@ -8,18 +8,22 @@ PAGES  ?=
 PAGE   ?= book/intro
 SHOTS  ?= _build/screenshots
 
+# Compiled modules are kept, whatever the shell says: a test run starts PyTorch some hundred times.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Code that ruff reads; the notebooks are linted as they are.
 CODE := $(wildcard crate_mini tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book page test fast browser lint format lock screenshots serve clean
+.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean
 
 help:
 	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
 	@echo "make test         set up, lint, unit tests, the strict book build, every page in a real browser"
 	@echo "make page         one page alone, quickly: make page PAGE=notebooks/05_crate"
 	@echo "make fast         lint and unit tests only: the loop while writing code"
+	@echo "make test-lowest  unit tests with the oldest versions that pyproject.toml allows, in an environment of their own"
 	@echo "make lint         ruff on code and notebooks; no notebook with outputs"
 	@echo "make format       let ruff and nbstripout mend what make lint complains about"
 	@echo "make serve        serve the built book at http://localhost:8000"
@@ -67,6 +71,13 @@ test: lint browser
 
 fast: lint browser
 	$(PY) -m pytest -n auto -m "not book"
+
+# In _build/lowest: what we name in its oldest version, what that needs itself in the newest that goes with it.
+LOWEST := _build/lowest
+test-lowest: setup browser
+	$(PY) -m uv venv --quiet --allow-existing --python $(PY) $(LOWEST)
+	$(PY) -m uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[book,test]"
+	$(LOWEST)/bin/python -m pytest -n auto -m "not book"
 
 # Which browser the tests will use; where there is none, it is brought or it is said what to install.
 browser: setup

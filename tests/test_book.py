@@ -37,11 +37,14 @@ def soups(built_book) -> dict[str, BeautifulSoup]:
 
 
 def test_every_notebook_was_executed(built_book):
-    times = build_book.run_times()
-    for path in build_book.notebooks():
-        assert times[path][0] > 0, path.name
-    rows = json.loads((build_book.BUILD / "run-times.json").read_text(encoding="utf-8"))
+    known, keys = build_book.cached(), build_book.execution_keys(build_book.notebooks())
+    for path, key in keys.items():
+        assert known[path]["key"] == key, (
+            f"{path.name}: executed with another package, or by Jupyter Book itself"
+        )
+    rows = json.loads(build_book.TIMES.read_text(encoding="utf-8"))
     assert [row["notebook"] for row in rows] == [path.name for path in build_book.notebooks()]
+    assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 and row["peak_mib"] > 0 for row in rows)
 
 
 def test_no_warning_and_no_progress_bar_on_a_page(built_book):
@@ -287,6 +290,7 @@ def tiny_book(tmp_path) -> Path:
         nbformat.v4.new_code_cell(
             "import os, pathlib\n"
             "assert os.environ['CRATE_MINI_BOOK'] == '1'\n"
+            "assert os.environ['OMP_NUM_THREADS'] == '1'\n"
             "value = pathlib.Path('../crate_mini/value.txt').read_text()\n"
             "assert value != 'broken', 'value is broken'\n"
             "print('the value is', value)"
@@ -311,6 +315,10 @@ def test_build_is_never_stale_and_never_forgives(tiny_book):
     status, log = build_tiny(tiny_book)
     assert status == 0, log
     assert "the value is first" in page.read_text()
+    assert "Executing notebook" not in log, (
+        "by Jupyter Book itself, one at a time: it found none in the cache"
+    )
+    assert "WARNING" not in log
     assert log.rstrip().endswith(str(tiny_book / "_build" / "html" / "index.html"))
 
     status, log = build_tiny(tiny_book)
@@ -337,6 +345,7 @@ def test_build_is_never_stale_and_never_forgives(tiny_book):
     status, log = build_tiny(tiny_book)
     assert status != 0
     assert "value is broken" in log
+    assert "value is broken" in (tiny_book / "_build" / "reports" / "one.txt").read_text()
 
 
 @pytest.mark.book

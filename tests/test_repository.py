@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import build_book
+import execution
 import make_logo
 import nbformat
 import notebook_form
@@ -24,6 +27,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 CONDA_NAMES = {"pytorch": "torch"}
 MIB = 2**20
+OPTIONAL = {"google"}  # Colab's own module, in its set-up cell
 
 
 def declared() -> dict[str, Requirement]:
@@ -55,6 +59,20 @@ def tracked() -> list[Path]:
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     return [path for name in listing.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file of Python names in its imports, whole, wherever in it; of a notebook, in any cell."""
+    if path.suffix == ".ipynb":
+        lines = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        return set(re.findall(r"^\s*(?:from|import) ([\w.]+)", "\n".join(lines), re.MULTILINE))
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
 
 
 # ---- environments ----------------------------------------------------------------------------------------
@@ -94,6 +112,42 @@ def test_conda_environment_equals_pyproject():
     assert conda.pop("python") == Requirement(f"python{PYPROJECT['project']['requires-python']}").specifier
     conda.pop("pip")
     assert conda == {name: requirement.specifier for name, requirement in declared().items()}
+
+
+def test_every_dependency_has_a_reason_in_the_book():
+    """One row each, in the table of the page where it belongs, with the version that it is declared with."""
+    text = (ROOT / "book" / "dependencies.md").read_text(encoding="utf-8")
+    tables = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    groups = [PYPROJECT["project"]["dependencies"], extras["book"], extras["test"]]
+    seen = set()
+    for table, lines in zip(tables, groups, strict=True):
+        rows = re.findall(r"^\| `([\w-]+)` \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
+        expected = {}
+        for requirement in map(Requirement, lines):
+            (specifier,) = requirement.specifier
+            exactly = "exactly " if specifier.operator == "==" else ""
+            expected[canonicalize_name(requirement.name)] = exactly + specifier.version
+        assert dict(row[:2] for row in rows) == {k: v for k, v in expected.items() if k not in seen}
+        assert all(len(reason) > 10 for *_, reason in rows)
+        seen |= set(expected)
+
+
+def test_everything_imported_is_declared():
+    """The package needs no extra for what it imports at its top; all else is in one of the lists."""
+    providers = importlib.metadata.packages_distributions()
+    ours = {"crate_mini"} | {
+        p.stem for folder in ("tools", "benchmarks") for p in (ROOT / folder).glob("*.py")
+    }
+    known = set(declared())
+    for folder in ("crate_mini", "notebooks", "tools", "tests", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix not in (".py", ".ipynb") or build_book.IGNORED_FOLDERS.intersection(path.parts):
+                continue
+            tops = {name.split(".")[0] for name in imported(path)} - ours - set(sys.stdlib_module_names)
+            for top in tops - OPTIONAL:
+                names = {canonicalize_name(name) for name in providers.get(top, ())}
+                assert names & known, f"{path.relative_to(ROOT)} imports {top}, which is not declared"
 
 
 # ---- version and addresses -------------------------------------------------------------------------------
@@ -241,9 +295,11 @@ def test_relative_links_resolve(path):
 def small_tree(tmp_path, monkeypatch):
     for name in (
         "crate_mini/model.py",
+        "crate_mini/exercises/chapter_01.py",
         "crate_mini/weights/a.safetensors",
         "requirements.lock",
-        "notebooks/a.ipynb",
+        "notebooks/01_a.ipynb",
+        "notebooks/02_b.ipynb",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -251,31 +307,105 @@ def small_tree(tmp_path, monkeypatch):
     return tmp_path
 
 
+def keys(tree: Path) -> list[str]:
+    """Of both notebooks."""
+    return list(build_book.execution_keys(sorted((tree / "notebooks").glob("*.ipynb"))).values())
+
+
 @pytest.mark.parametrize(
-    "name", ["crate_mini/model.py", "crate_mini/weights/a.safetensors", "requirements.lock"]
+    ("name", "changed"),
+    [
+        ("crate_mini/model.py", [True, True]),
+        ("crate_mini/weights/a.safetensors", [True, True]),
+        ("requirements.lock", [True, True]),
+        ("crate_mini/new.js", [True, True]),
+        ("crate_mini/exercises/chapter_01.py", [True, False]),
+        ("crate_mini/chapters/chapter_02.py", [False, True]),
+        ("crate_mini/chapters/figures.py", [True, True]),
+        ("crate_mini/__pycache__/model.pyc", [False, False]),
+        ("notebooks/01_a.ipynb", [False, False]),  # jupyter-cache keys on the cells
+    ],
 )
-def test_execution_key_follows_package_and_lock(small_tree, name):
-    before = build_book.execution_key()
-    assert build_book.execution_key() == before
+def test_execution_keys_follow_what_results_depend_on(small_tree, name, changed):
+    before = keys(small_tree)
+    assert keys(small_tree) == before
+    (small_tree / name).parent.mkdir(exist_ok=True)
     (small_tree / name).write_text("changed")
-    assert build_book.execution_key() != before
+    assert [a != b for a, b in zip(before, keys(small_tree), strict=True)] == changed
 
 
-def test_execution_key_follows_new_files_and_data_but_not_bytecode(small_tree, monkeypatch):
-    before = build_book.execution_key()
-    (small_tree / "crate_mini" / "__pycache__").mkdir()
-    (small_tree / "crate_mini" / "__pycache__" / "model.pyc").write_text("bytecode")
-    assert build_book.execution_key() == before
-    (small_tree / "crate_mini" / "new.js").write_text("")
-    with_new_file = build_book.execution_key()
-    assert with_new_file != before
+def test_execution_keys_follow_local_data(small_tree, monkeypatch):
+    before = keys(small_tree)
     monkeypatch.setenv("CRATE_MINI_DATA", str(small_tree))
-    assert build_book.execution_key() != with_new_file
+    assert all(a != b for a, b in zip(before, keys(small_tree), strict=True))
 
 
-def test_page_key_follows_notebooks_while_execution_key_does_not(small_tree):
-    execution = build_book.execution_key()
-    pages = build_book.page_key(execution)
-    (small_tree / "notebooks" / "a.ipynb").write_text("changed")
-    assert build_book.execution_key() == execution
-    assert build_book.page_key(execution) != pages
+@pytest.mark.parametrize("name", ["notebooks/01_a.ipynb", "crate_mini/exercises/chapter_01.py", "_toc.yml"])
+def test_page_key_follows_everything_that_is_shown(small_tree, name):
+    before = build_book.page_key()
+    assert build_book.page_key() == before
+    (small_tree / name).write_text("changed")
+    assert build_book.page_key() != before
+
+
+def test_what_serves_one_chapter_is_imported_by_it_alone():
+    """Or a page would be kept although what it shows has changed."""
+    for path in [*(ROOT / "crate_mini").rglob("*.py"), *notebook_form.all_notebooks()]:
+        name = path.relative_to(ROOT).as_posix()
+        own = build_book.OF_ONE_CHAPTER.match(name)
+        chapter = own[1] if own else path.stem[:2] if path.suffix == ".ipynb" else ""
+        of = [build_book.OF_ONE_CHAPTER.match(f"{module.replace('.', '/')}.py") for module in imported(path)]
+        assert {found[1] for found in of if found} <= {chapter}, name
+
+
+# ---- executing notebooks ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_notebooks(tmp_path) -> list[Path]:
+    """One that works on one thread and 64 MB, one that fails, one that warns and waits for nothing."""
+    work = (
+        "import os, sys, numpy\n"
+        "held = numpy.ones(2**23)\n"
+        "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.getcwd())"
+    )
+    sources = {"works": work, "fails": "print('so far')\n1 / 0", "quiet": "pass"}
+    return [
+        write_notebook(tmp_path / f"{name}.ipynb", nbformat.v4.new_code_cell(source))
+        for name, source in sources.items()
+    ]
+
+
+def test_notebooks_are_executed_whatever_becomes_of_others(three_notebooks, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(execution, "workers", lambda: 2)
+    done = {result.path.stem: result for result in execution.execute_all(three_notebooks)}
+    assert set(done) == {"works", "fails", "quiet"}
+    assert done["works"].notebook.cells[0].outputs[0].text == f"1 None {tmp_path}\n"
+    assert "ZeroDivisionError: division by zero" in done["fails"].failure
+    assert [result.failure for result in (done["works"], done["quiet"])] == ["", ""]
+    for result in done.values():
+        assert result.seconds > 0
+        assert result.cpu_seconds > 0
+    assert done["works"].peak_mib > done["quiet"].peak_mib + 40
+    written = capfd.readouterr()
+    assert written.out + written.err == "", "kernels that have nothing to say are silent"
+
+
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "expected"), [(1, 64, 1), (2, 24, 2), (64, 256, 8), (16, 8, 2)]
+)
+def test_as_many_at_once_as_cores_and_memory_allow(monkeypatch, cores, gigabytes, expected):
+    monkeypatch.setattr(execution.os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gigabytes * 2**18}
+    monkeypatch.setattr(execution.os, "sysconf", sizes.get)
+    assert execution.workers() == expected
+
+
+def test_the_longest_comes_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(build_book, "TIMES", tmp_path / "times.json")
+    paths = [Path(f"{name}.ipynb") for name in "abc"]
+    assert build_book.longest_first(paths) == paths
+    rows = [{"notebook": "a.ipynb", "cpu_seconds": 2.0}, {"notebook": "b.ipynb", "cpu_seconds": 9.0}]
+    build_book.TIMES.write_text(json.dumps(rows))
+    assert [path.stem for path in build_book.longest_first(paths)] == ["c", "b", "a"]

@@ -2,12 +2,15 @@
 
 Two questions decide how much work there is, and both are answered by hashes, not by dates:
 
-1. *Can the executed notebooks be kept?* jupyter-cache keys on the cells alone, so a change inside the package
-   would be served stale. What a result depends on besides its cells (the package with weights and scripts,
-   measured results, installed versions, local data) is hashed into the execution key; another key, no cache.
+1. *Can an executed notebook be kept?* jupyter-cache keys on the cells alone, so a change inside the package would be
+   served stale. What a result depends on besides its cells (the package with weights and scripts, measured results,
+   installed versions, local data) is hashed into an execution key that is kept with the outputs; with another key
+   they are dropped. The modules that serve one chapter alone count for its notebook alone.
 2. *Can the rendered pages be kept?* Sphinx re-reads changed pages only. That leaves stale side bars, and lets
    a build that failed on a warning pass the second time. So pages are kept only if nothing changed since a
-   build that succeeded; otherwise every page is rendered again, which takes seconds.
+   build that succeeded; otherwise every page is rendered again.
+
+Notebooks are executed beforehand, several at once (``execution.py``); Jupyter Book finds them all in the cache.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +30,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
+import execution
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,12 +38,15 @@ BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 CACHE = BUILD / ".jupyter_cache"
 DOCTREES = BUILD / ".doctrees"
-EXECUTION_KEY = BUILD / ".execution-key"
 FINISHED = BUILD / ".finished"
+REPORTS = BUILD / "reports"
+TIMES = BUILD / "run-times.json"
 
 EXECUTION_INPUTS = ("crate_mini", "results", "requirements.lock")
 PAGE_INPUTS = ("book", "notebooks", "tools", "_config.yml", "_toc.yml", "README.md")
 IGNORED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
+# Checkers, figures and facts of one chapter, by its number: a test sees that nothing else imports them.
+OF_ONE_CHAPTER = re.compile(r"crate_mini/(?:chapters|exercises)/[a-z_]*(\d\d)")
 
 
 # ---- keys ------------------------------------------------------------------------------------------------
@@ -56,12 +64,12 @@ def files_below(names: Iterable[str]) -> Iterator[Path]:
                     yield file
 
 
-def digest(names: Iterable[str], *words: str) -> str:
-    """SHA-256 over the words and over path and content of every named file."""
+def digest(files: Iterable[Path], *words: str) -> str:
+    """SHA-256 over the words and over path and content of every file."""
     total = hashlib.sha256()
     for word in words:
         total.update(word.encode() + b"\0")
-    for file in files_below(names):
+    for file in files:
         total.update(file.relative_to(ROOT).as_posix().encode() + b"\0")
         total.update(hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()
@@ -73,15 +81,25 @@ def local_data() -> str:
     return f"{folder}:{sorted(os.listdir(folder)) if os.path.isdir(folder) else ''}"
 
 
-def execution_key() -> str:
-    """Everything that a notebook's outputs depend on, except the notebook."""
+def surroundings() -> tuple[str, ...]:
+    """What outputs depend on besides files: Python, the system, installed versions, local data."""
     installed = sorted({f"{d.name}=={d.version}" for d in distributions()})
-    return digest(EXECUTION_INPUTS, sys.version, platform.platform(), local_data(), *installed)
+    return sys.version, platform.platform(), local_data(), *installed
 
 
-def page_key(execution: str) -> str:
+def execution_keys(paths: Iterable[Path]) -> dict[Path, str]:
+    """For each notebook, everything that its outputs depend on, except the notebook itself."""
+    shared, own = [], {}
+    for file in files_below(EXECUTION_INPUTS):
+        found = OF_ONE_CHAPTER.match(file.relative_to(ROOT).as_posix())
+        (own.setdefault(found[1], []) if found else shared).append(file)
+    base = digest(shared, *surroundings())
+    return {path: digest(own.get(path.stem[:2], ()), base) for path in paths}
+
+
+def page_key() -> str:
     """Everything that the rendered pages depend on."""
-    return digest(PAGE_INPUTS, execution)
+    return digest(files_below([*EXECUTION_INPUTS, *PAGE_INPUTS]), *surroundings())
 
 
 # ---- what is in the book ---------------------------------------------------------------------------------
@@ -107,18 +125,91 @@ def notebooks() -> list[Path]:
     return [path for entry in toc_entries() if (path := ROOT / f"{entry}.ipynb").exists()]
 
 
-def run_times() -> dict[Path, tuple[float, float]]:
-    """Seconds of execution and the time it ended, for every notebook in the execution cache."""
+def cached() -> dict[Path, dict]:
+    """What is known of every notebook's last execution that is kept: ``key``, ``seconds``, ``ended`` and so on."""
     from jupyter_cache import get_cache
 
     if not CACHE.exists():
         return {}
-    times: dict[Path, tuple[float, float]] = {}
-    for record in get_cache(str(CACHE)).list_cache_records():
-        path, ended = Path(record.uri), record.created.timestamp()
-        if path not in times or times[path][1] < ended:
-            times[path] = (record.data.get("execution_seconds", float("nan")), ended)
-    return times
+    records = sorted(get_cache(str(CACHE)).list_cache_records(), key=lambda record: record.created)
+    return {Path(record.uri): {**record.data, "ended": record.created.timestamp()} for record in records}
+
+
+# ---- executing -------------------------------------------------------------------------------------------
+
+
+def drop_stale(keys: dict[Path, str]) -> list[Path]:
+    """Take out of the cache what is not to be shown again; returns the notebooks to execute."""
+    from jupyter_cache import get_cache
+
+    cache = get_cache(str(CACHE))
+    missing = []
+    for path, key in keys.items():
+        try:
+            current = cache.match_cache_file(str(path))
+        except KeyError:
+            current = None
+        if current is not None and current.data.get("key") != key:
+            cache.remove_cache(current.pk)
+            current = None
+        if current is None:
+            missing.append(path)
+    return missing
+
+
+def keep(done: execution.Executed, key: str) -> None:
+    """Put an executed notebook into the cache, in place of what is there of it."""
+    from jupyter_cache import get_cache
+    from jupyter_cache.base import CacheBundleIn
+
+    cache = get_cache(str(CACHE))
+    for record in cache.list_cache_records():
+        if record.uri == str(done.path):
+            cache.remove_cache(record.pk)
+    facts = {
+        "key": key,
+        "seconds": done.seconds,
+        "execution_seconds": done.seconds,  # the name by which the status page asks for it
+        "cpu_seconds": done.cpu_seconds,
+        "peak_mib": done.peak_mib,
+    }
+    cache.cache_notebook_bundle(
+        CacheBundleIn(done.notebook, str(done.path), data=facts), check_validity=False, overwrite=True
+    )
+
+
+def longest_first(paths: Iterable[Path]) -> list[Path]:
+    """As long as the last time, so that no long one is begun when the others are done; new ones before all."""
+    times = (
+        {row["notebook"]: row["cpu_seconds"] for row in json.loads(TIMES.read_text())}
+        if TIMES.exists()
+        else {}
+    )
+    return sorted(paths, key=lambda path: -times.get(path.name, float("inf")))
+
+
+def execute(paths: Iterable[Path], *, fresh: bool = False) -> bool:
+    """Execute the notebooks whose outputs are not in the cache; returns whether all went well."""
+    keys = execution_keys(paths)
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    if fresh:
+        shutil.rmtree(CACHE, ignore_errors=True)
+    missing, failed = longest_first(drop_stale(keys)), 0
+    if missing:
+        together = min(len(missing), execution.workers())
+        print(f"executing {len(missing)} of {len(keys)} notebooks, {together} at a time", flush=True)
+    for done in execution.execute_all(missing):
+        name = done.path.name
+        if done.failure:
+            failed += 1
+            REPORTS.mkdir(parents=True, exist_ok=True)
+            report = REPORTS / f"{done.path.stem}.txt"
+            report.write_text(done.failure, encoding="utf-8")
+            print(f"{name} failed:\n{done.failure}\nThis is kept in {report}", file=sys.stderr, flush=True)
+        else:
+            keep(done, keys[done.path])
+            print(f"{name}: {done.seconds:.0f} s, {done.cpu_seconds:.0f} s of a core", flush=True)
+    return not failed
 
 
 # ---- building --------------------------------------------------------------------------------------------
@@ -144,13 +235,9 @@ def one_at_a_time() -> Iterator[None]:
 
 def build_environment() -> dict[str, str]:
     """The environment of the build: the reader's, less what would leak into a page."""
-    env = dict(os.environ)
-    env["CRATE_MINI_BOOK"] = "1"  # the package turns progress bars off
-    env["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one in the home folder
-    env["JUPYTER_PLATFORM_DIRS"] = "1"
-    env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    env = os.environ | execution.KERNEL
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", "")])
-    for name in ("MPLBACKEND", "PYTHONPATH", "PYTHONSTARTUP"):
+    for name in execution.NOT_FOR_KERNELS:
         env.pop(name, None)
     return env
 
@@ -180,11 +267,10 @@ def build_page(page: str) -> int:
         return 1
     folder = BUILD / "pages" / page
     folder.mkdir(parents=True, exist_ok=True)
-    key = folder / ".execution-key"
-    if not key.exists() or key.read_text() != execution_key():
-        shutil.rmtree(folder / "_build", ignore_errors=True)
-        key.write_text(execution_key())
-    shutil.rmtree(folder / "_build" / "html", ignore_errors=True)
+    notebook = ROOT / f"{page}.ipynb"
+    if notebook.exists() and not execute([notebook]):
+        return 1
+    shutil.rmtree(folder / "_build", ignore_errors=True)  # Sphinx would not read a page again for new outputs
     toc = folder / "_toc.yml"
     root = toc_entries()[0]
     pages = {"root": root} if page == root else {"root": root, "chapters": [{"file": page}]}
@@ -197,52 +283,63 @@ def build_page(page: str) -> int:
 
 def is_finished(key: str) -> bool:
     """Whether the pages on disk are those of this key, all of them."""
-    if not FINISHED.exists() or FINISHED.read_text() != key:
+    if not FINISHED.exists() or FINISHED.read_text() != key or not TIMES.exists():
         return False
     return all((HTML / f"{entry}.html").exists() for entry in ["index", *toc_entries()])
 
 
 def build(*, fresh: bool = False) -> int:
     """Build what is out of date; returns 0 if the book on disk is whole and current."""
-    execution = execution_key()
-    pages = page_key(execution)
-    if fresh or not EXECUTION_KEY.exists() or EXECUTION_KEY.read_text() != execution:
-        shutil.rmtree(CACHE, ignore_errors=True)
-        FINISHED.unlink(missing_ok=True)
-        EXECUTION_KEY.write_text(execution)
-    if is_finished(pages):
+    pages = page_key()
+    if is_finished(pages) and not fresh:
         print("Nothing changed since the last build.")
         return 0
 
     FINISHED.unlink(missing_ok=True)
+    if not execute(notebooks(), fresh=fresh):
+        print("\nThe book was not built: the notebooks that failed are named above.", file=sys.stderr)
+        return 1
+    note_costs()
     for folder in (DOCTREES, HTML):
         shutil.rmtree(folder, ignore_errors=True)
     status = render()
     if status != 0:
         print("\nThe book was not built: the first error or warning above says why.", file=sys.stderr)
         return status
-    if page_key(execution_key()) != pages:
+    if page_key() != pages:
         print("\nFiles changed while the book was being built: run it again.", file=sys.stderr)
-        EXECUTION_KEY.unlink()
+        shutil.rmtree(CACHE)  # nobody knows which notebook saw what
         return 1
     FINISHED.write_text(pages)
     return 0
 
 
-def report(started: float) -> None:
-    """How long each notebook took, and the page to open."""
-    times = run_times()
-    rows = []
+def note_costs() -> None:
+    """Write down what each notebook cost: for the status page, for the next build, for who asks."""
+    known, rows = cached(), []
     for path in notebooks():
-        seconds, ended = times.get(path, (float("nan"), 0.0))
-        rows.append({"notebook": path.name, "seconds": round(seconds, 1), "executed_now": ended >= started})
-    if rows:
-        print(f"\n{'notebook':<40} {'seconds':>8}")
-        for row in rows:
-            note = "" if row["executed_now"] else "   (kept: nothing it depends on changed)"
-            print(f"{row['notebook']:<40} {row['seconds']:>8.1f}{note}")
-        print(f"{'all notebooks':<40} {sum(row['seconds'] for row in rows):>8.1f}")
-    (BUILD / "run-times.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        facts = known[path]
+        rows.append(
+            {
+                "notebook": path.name,
+                "seconds": round(facts["seconds"], 1),
+                "cpu_seconds": round(facts["cpu_seconds"], 1),
+                "peak_mib": round(facts["peak_mib"]),
+                "ended": facts["ended"],
+            }
+        )
+    TIMES.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def report(started: float) -> None:
+    """What each notebook cost, and the page to open."""
+    rows = json.loads(TIMES.read_text(encoding="utf-8"))
+    print(f"\n{'notebook':<40} {'seconds':>8} {'of a core':>10} {'MiB':>6}")
+    for row in rows:
+        note = "" if row["ended"] >= started else "   (kept: nothing it depends on changed)"
+        costs = f"{row['seconds']:>8.1f} {row['cpu_seconds']:>10.1f} {row['peak_mib']:>6}"
+        print(f"{row['notebook']:<40} {costs}{note}")
+    print(f"{'all notebooks':<49} {sum(row['cpu_seconds'] for row in rows):>10.1f}")
     print(f"\nBuilt in {time.time() - started:.0f} s. Open this page:\n{HTML / 'index.html'}")
 
 
@@ -255,9 +352,9 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     started = time.time()
-    if arguments.page:
-        return build_page(arguments.page)
     with one_at_a_time():
+        if arguments.page:
+            return build_page(arguments.page)
         status = build(fresh=arguments.fresh)
         if status == 0:
             report(started)

@@ -189,23 +189,12 @@ def build_contract(
         raise ValueError("no maps: give a tensor (images, layers, heads, h, w), or a dict by model name")
     titles = _titles(titles, len(pictures))
     truths = _masks(masks, pictures)
-    if view not in VIEWS:
-        raise ValueError(f"view must be one of {', '.join(VIEWS)}; got {view!r}")
-    if not SHARES[0] <= share <= SHARES[1]:
-        raise ValueError(f"share must lie between {SHARES[0]} and {SHARES[1]}, got {share}")
-    if not 0 <= image < len(pictures):
-        raise ValueError(f"image must be a position from 0 to {len(pictures) - 1}, got {image}")
-    if networks is not None and set(networks) != set(models):
-        raise ValueError(
-            f"networks are needed for all models or none: {sorted(models)}, got {sorted(networks)}"
-        )
+    _check_start(view, share, image, len(pictures))
+    sides = _check_networks(models, networks, photo_side)
     if pairs is not None and (networks is not None or asks_kernel):
         raise ValueError(
             "queries and keys come with the page, from its networks or from a kernel: choose one"
         )
-    sides = [network["config"]["patch"] for network in (networks or {}).values()]
-    if networks is not None and photo_side < max(sides):
-        raise ValueError(f"photo_side must be at least one patch, {max(sides)} pixels; got {photo_side}")
     entries, starts, heads = [], [], []
     for name, given in models.items():
         per_image = _maps(name, given, len(pictures))
@@ -247,6 +236,32 @@ def build_contract(
         "colours": _base64(colour_table(colours)),
         "start": {"image": image, "layer": starts, "head": heads, "view": view, "share": share},
     }
+
+
+def _check_start(view: str, share: float, image: int, images: int) -> None:
+    """What is seen first is there."""
+    if view not in VIEWS:
+        raise ValueError(f"view must be one of {', '.join(VIEWS)}; got {view!r}")
+    if not SHARES[0] <= share <= SHARES[1]:
+        raise ValueError(f"share must lie between {SHARES[0]} and {SHARES[1]}, got {share}")
+    if not 0 <= image < images:
+        raise ValueError(f"image must be a position from 0 to {images - 1}, got {image}")
+
+
+def _check_networks(
+    models: Mapping[str, Any], networks: Mapping[str, Any] | None, photo_side: int
+) -> list[int]:
+    """Every model has its network or none has; returns the sides of their patches."""
+    if networks is None:
+        return []
+    if set(networks) != set(models):
+        raise ValueError(
+            f"networks are needed for all models or none: {sorted(models)}, got {sorted(networks)}"
+        )
+    sides = [network["config"]["patch"] for network in networks.values()]
+    if photo_side < max(sides):
+        raise ValueError(f"photo_side must be at least one patch, {max(sides)} pixels; got {photo_side}")
+    return sides
 
 
 def colour_table(name: str) -> np.ndarray:

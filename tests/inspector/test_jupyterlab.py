@@ -114,14 +114,12 @@ def lab(tmp_path) -> Iterator[Lab]:
     settings = {
         "labconfig/page_config.json": {
             "disabledExtensions": {f"@jupyterlab/{name}-extension": True for name in WITHOUT}
-            | {"jupyterlab-jupytext": True}
         },
         "jupyter_server_config.json": {
             "ServerApp": {
                 "jpserver_extensions": {
                     "jupyterlab": True,
                     "jupyter_lsp": False,
-                    "jupyterlab_jupytext": False,
                 }
             },
             "LabApp": {"extension_manager": "readonly", "expose_app_in_browser": True},
