@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crate_mini.model import Block, CRATEConfig
+from crate_mini.model import CRATE, Block, CRATEConfig
 from crate_mini.results import add_dirty, provenance, require_clean, write
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "blocks.json"
@@ -47,6 +47,25 @@ class PlainBlock(nn.Module):
         grad_1 = F.linear(x1, self.D.t())
         grad_2 = F.linear(y, self.D.t())
         return F.relu(y + self.step * (grad_2 - grad_1) - self.step * self.lam)
+
+
+class PlainCRATE(nn.Module):
+    """The network written plainly over the parameters of ``model``, tokens and head as there."""
+
+    def __init__(self, model: CRATE) -> None:
+        super().__init__()
+        self.of = model
+        self.blocks = nn.ModuleList(PlainBlock(block) for block in model.blocks)
+
+    def forward(self, images: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Logits; from the patches ``kept`` alone, if given, which are taken out when all have been embedded."""
+        Z = self.of.tokens(images)
+        if kept is not None:
+            patches = Z[:, 1:].gather(1, kept[..., None].expand(-1, -1, Z.shape[-1]))
+            Z = torch.cat([Z[:, :1], patches], 1)
+        for block in self.blocks:
+            Z = block(Z)
+        return self.of.head(self.of.norm(Z[:, 0]))
 
 
 def stacks(depth: int, device: torch.device) -> tuple[nn.Module, nn.Module]:
