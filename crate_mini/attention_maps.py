@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from crate_mini.model import CRATE
+from crate_mini.passes import run
 from crate_mini.recorder import layer_numbers, record
 
 Maps = Float[Tensor, "*batch h w"]
@@ -42,13 +43,15 @@ def cls_attention_maps(
     """
     layers = layer_numbers(model, layers)
     h, w = model.embedding.grid(images)
-    parts = []
-    for start in range(0, len(images), batch_size):
-        rec = record(model, images[start : start + batch_size], "cls_scores", layers=layers)
+
+    def look(batch: Tensor) -> Tensor:
+        rec = record(model, batch, "cls_scores", layers=layers)
         # Softmax over the patches alone. Attention over all tokens, renormalised, would be the same but for
         # rounding: where the class token looks at itself almost only, float32 leaves 0/0 for the patches.
-        parts.append(torch.stack([rec.patches("cls_scores", i) for i in layers], 1).float().softmax(-1).cpu())
-    return rearrange(torch.cat(parts), "b l k (h w) -> b l k h w", h=h, w=w)
+        return torch.stack([rec.patches("cls_scores", i) for i in layers], 1).float().softmax(-1)
+
+    maps = run(model, images, look, batch_size=batch_size)
+    return rearrange(maps, "b l k (h w) -> b l k h w", h=h, w=w)
 
 
 def mass_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:

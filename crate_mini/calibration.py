@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from crate_mini.data.imageset import ImageSet
+from crate_mini.passes import run
 
 SCHEMES = {
     "width": "bins of equal width between 0 and 1; some may hold few images, or none",
@@ -27,12 +28,7 @@ Labels = Int[Tensor, " n"]
 
 def logits_of(model: nn.Module, data: ImageSet, *, batch_size: int = 256) -> tuple[Logits, Labels]:
     """Logits of every image, and the labels, in order and on the CPU. The model's mode is restored."""
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    with torch.no_grad():
-        batches = [model(batch.to(device)).float().cpu() for batch in data.images.split(batch_size)]
-    model.train(was_training)
-    return torch.cat(batches), data.labels.cpu()
+    return run(model, data, lambda batch: model(batch).float(), batch_size=batch_size), data.labels.cpu()
 
 
 def reliability(

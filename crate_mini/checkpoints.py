@@ -27,6 +27,7 @@ from torch import Tensor
 
 from crate_mini.model import CRATE, CRATEConfig
 from crate_mini.outputs import as_os_error
+from crate_mini.passes import require_finite
 
 
 class CheckpointError(ValueError):
@@ -119,7 +120,8 @@ def load_model(path: str | os.PathLike, *, device: torch.device | str = "cpu") -
 
     Raises:
         FileNotFoundError: no such file.
-        CheckpointError: truncated, altered, or without a configuration that fits the tensors.
+        CheckpointError: truncated, altered, without a configuration that fits the tensors, or with numbers that are
+            not finite.
     """
     path = Path(path)
     card = path.with_suffix(".json")
@@ -143,6 +145,7 @@ def load_model(path: str | os.PathLike, *, device: torch.device | str = "cpu") -
         model.load_state_dict({k: v.float() for k, v in tensors.items()})
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the tensors in {path} do not fit its configuration: {error}") from error
+    _require_finite(tensors, str(path))
     model.classes = tuple(metadata.get("classes", ()))
     return model.to(device).eval()
 
@@ -434,7 +437,7 @@ def from_official(
         overrides: other fields of :class:`~crate_mini.model.CRATEConfig`.
 
     Raises:
-        CheckpointError: missing, surplus or misshapen tensors, all of them named.
+        CheckpointError: missing, surplus or misshapen tensors, all of them named; numbers that are not finite.
     """
     report = describe_official(state_dict, heads=heads)
     inner = state_dict.get("state_dict", state_dict)
@@ -498,8 +501,16 @@ def from_official(
             out = f"transformer.layers.{i}.0.fn.to_out.0"
             tensors.setdefault(f"{out}.weight", torch.eye(report.width))
             tensors.setdefault(f"{out}.bias", torch.zeros(report.width))
+    _require_finite(tensors, "this state dict")
     model.load_state_dict({v: tensors[k].float() for k, v in _official_names(report.depth).items()})
     return model.eval()
+
+
+def _require_finite(tensors: Mapping[str, Tensor], of: str) -> None:
+    try:
+        require_finite(tensors, of)
+    except FloatingPointError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _official_names(depth: int) -> dict[str, str]:

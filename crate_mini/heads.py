@@ -21,6 +21,7 @@ from torch import Tensor
 
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
+from crate_mini.passes import run
 from crate_mini.recorder import layer_numbers, record
 from crate_mini.stats import auroc, expected_best_of, patch_counts
 from crate_mini.stats import simultaneous as simultaneous
@@ -40,7 +41,6 @@ WITHIN = {
 # ---- maps -----------------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def head_maps(
     model: CRATE,
     images: Shaped[Tensor, "b 3 H W"],
@@ -78,9 +78,9 @@ def head_maps(
             f"bases must be ({len(numbers)} layers, R, {model.config.dim}, p), got {tuple(bases.shape)}"
         )
     name = "attention_in" if bases is not None else "cls_scores" if by == "attention" else "projections"
-    found = []
-    for part in images.split(batch_size):
-        kept = record(model, part, name, layers=numbers)
+
+    def look(batch: Tensor) -> Tensor:
+        kept = record(model, batch, name, layers=numbers)
         by_layer = [kept.patches(name, i) for i in numbers]
         if bases is not None:
             of_class = [kept[name][i][:, 0] for i in numbers]
@@ -90,8 +90,9 @@ def head_maps(
             ]
         elif by == "energy":
             by_layer = [keys.square().sum(-1) for keys in by_layer]
-        found.append(torch.stack(by_layer, 1).float().cpu())
-    return torch.cat(found)
+        return torch.stack(by_layer, 1).float()
+
+    return run(model, images, look, batch_size=batch_size)
 
 
 def _seen_through(
@@ -403,12 +404,9 @@ def scaled_heads(model: CRATE, factors: Mapping[tuple[int, int], float | int]) -
         yield model
 
 
-@torch.no_grad()
 def named_right(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[Tensor, " n"]:
     """Which pictures the model gives their own name."""
-    device = model.head.weight.device
-    said = [model(part.to(device)).argmax(-1).cpu() for part in data.images.split(batch_size)]
-    return torch.cat(said) == data.labels
+    return run(model, data, lambda batch: model(batch).argmax(-1), batch_size=batch_size) == data.labels
 
 
 def right_without(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[Tensor, "n L K"]:

@@ -16,7 +16,7 @@ Here both are entries of one grid, *place* x *normalisation* x :math:`\varepsilo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, Block
 from crate_mini.operators import Attention
+from crate_mini.passes import batches, evaluating
 from crate_mini.rates import coding_rate, coding_rate_gradient, rate_from_gram, small_gram
 from crate_mini.recorder import record
 from crate_mini.stats import Running
@@ -189,7 +189,6 @@ def reading(normalise: str, eps_sq: float) -> str:
     return f"{normalise} {eps_sq:g}"
 
 
-@torch.no_grad()
 def measure(
     model: CRATE,
     images: ImageSet | Tensor | Iterable[Tensor],
@@ -241,19 +240,18 @@ def measure(
     if lam < 0 or near_zero < 0:
         raise ValueError(f"lam and near_zero must not be negative, got {lam} and {near_zero}")
     seen: dict[tuple[str, ...], list[Running]] = {}
-    for batch in _batches(images, batch_size, progress):
-        kept = record(model, batch, _RECORDED)
-        for layer, block in enumerate(model.blocks):
-            tokens = {place: kept[place][layer] for place in _RECORDED}
-            tokens["attention_mid"] = block.norm1(tokens["tokens_mid"])
-            try:
-                values = _of_one_layer(block, tokens, readings, lam, near_zero)
-            except ValueError as error:
-                raise ValueError(f"layer {layer} cannot be measured: {error}") from error
-            for key, value in values.items():
-                seen.setdefault(key, [Running() for _ in model.blocks])[layer].add(value)
-    if not seen:
-        raise ValueError("there are no images to measure")
+    with evaluating(model) as device:
+        for batch in batches(images, batch_size, progress=progress, desc="layers"):
+            kept = record(model, batch.to(device), _RECORDED)
+            for layer, block in enumerate(model.blocks):
+                tokens = {place: kept[place][layer] for place in _RECORDED}
+                tokens["attention_mid"] = block.norm1(tokens["tokens_mid"])
+                try:
+                    values = _of_one_layer(block, tokens, readings, lam, near_zero)
+                except ValueError as error:
+                    raise ValueError(f"layer {layer} cannot be measured: {error}") from error
+                for key, value in values.items():
+                    seen.setdefault(key, [Running() for _ in model.blocks])[layer].add(value)
     count = next(iter(seen.values()))[0].count
     result: dict[str, Any] = {
         "images": count,
@@ -321,18 +319,6 @@ def _readings(eps_sq: float | Sequence[float], normalise: str | Sequence[str]) -
     if unknown := [n for n in names if n not in NORMALISE]:
         raise ValueError(f"cannot normalise by {unknown}; known are {', '.join(NORMALISE)}")
     return [(n, e) for n in dict.fromkeys(names) for e in dict.fromkeys(precisions)]
-
-
-def _batches(images: ImageSet | Tensor | Iterable[Tensor], size: int, progress: bool) -> Iterator[Tensor]:
-    if size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {size}")
-    if isinstance(images, ImageSet):
-        images = images.images
-    if isinstance(images, Tensor):
-        if images.ndim != 4:
-            raise ValueError(f"images must be (n, 3, h, w), got shape {tuple(images.shape)}")
-        images = images.split(size) if len(images) else ()
-    yield from tqdm(images, desc="layers", unit="batch", disable=not progress)
 
 
 def _of_one_layer(

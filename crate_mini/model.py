@@ -85,7 +85,7 @@ class EncoderConfig:
             if getattr(self, name) not in known:
                 hint = "" if name == "proximal" else "; an operator from elsewhere must be imported first"
                 raise ValueError(f"{name} must be one of {tuple(known)}, got {getattr(self, name)!r}{hint}")
-        for name in ("keep", "move"):
+        for name in ("keep", "move", "step", "lam"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a finite number, got {getattr(self, name)!r}")
         if self.tied and "tied" not in settings_of(ATTENTIONS[self.attention]):
@@ -144,6 +144,10 @@ class CRATEConfig(EncoderConfig):
             )
         if self.readout not in READOUTS:
             raise ValueError(f"readout must be one of {tuple(READOUTS)}, got {self.readout!r}")
+        if not all(math.isfinite(m) for m in self.mean) or not all(0 < s < math.inf for s in self.std):
+            raise ValueError(
+                f"mean must be finite and std positive for every channel, got {self.mean} and {self.std}"
+            )
 
     @property
     def grid(self) -> int:

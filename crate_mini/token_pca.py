@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from crate_mini.model import CRATE
+from crate_mini.passes import run
 from crate_mini.recorder import layer_numbers, record
 
 COMPONENTS = 4
@@ -101,7 +102,11 @@ def fit_token_pca(features: Float[Tensor, "n f"], border: Bool[Tensor, " m"] | N
 
 
 def patch_features(
-    model: CRATE, images: Shaped[Tensor, "b 3 H W"], layers: Sequence[int] | None = None
+    model: CRATE,
+    images: Shaped[Tensor, "b 3 H W"],
+    layers: Sequence[int] | None = None,
+    *,
+    batch_size: int = 64,
 ) -> dict[int, Float[Tensor, "b n f"]]:
     """What :func:`fit_token_pca` is meant for: the patches' coordinates in all heads, by layer, on the CPU.
 
@@ -109,12 +114,15 @@ def patch_features(
         model: any model of :mod:`crate_mini.model`.
         images: uint8, or float in [0, 1].
         layers: layer numbers; all if None.
+        batch_size: images a forward pass.
     """
-    rec = record(model, images, "projections", layers=layers)
-    return {
-        i: rearrange(rec.patches("projections", i), "b k n p -> b n (k p)").cpu()
-        for i in layer_numbers(model, layers)
-    }
+    numbers = layer_numbers(model, layers)
+
+    def look(batch: Tensor) -> dict[int, Tensor]:
+        rec = record(model, batch, "projections", layers=numbers)
+        return {i: rearrange(rec.patches("projections", i), "b k n p -> b n (k p)") for i in numbers}
+
+    return run(model, images, look, batch_size=batch_size)
 
 
 def border(h: int, w: int) -> Bool[Tensor, "h w"]:

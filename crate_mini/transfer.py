@@ -15,6 +15,7 @@ from torch import Tensor
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, read_out
 from crate_mini.model import adapt as adapt
+from crate_mini.passes import run
 from crate_mini.training import Recipe, Run, train
 
 POOLS = {
@@ -45,16 +46,13 @@ def features(
     """
     if pool not in POOLS:
         raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}")
-    was_training, device = model.training, model.head.weight.device
     readouts = ("class", "mean") if pool == "both" else (pool,)
-    model.eval()
-    rows = []
-    for batch in images.split(batch_size):
-        with torch.no_grad():
-            tokens = model.forward_features(batch.to(device))
-            rows.append(torch.cat([read_out(tokens, one) for one in readouts], dim=-1).float().cpu())
-    model.train(was_training)
-    return torch.cat(rows)
+
+    def look(batch: Tensor) -> Tensor:
+        tokens = model.forward_features(batch)
+        return torch.cat([read_out(tokens, one) for one in readouts], dim=-1).float()
+
+    return run(model, images, look, batch_size=batch_size)
 
 
 @dataclass(frozen=True)

@@ -547,6 +547,15 @@ class TestReport:
             from_official(state)
 
 
+class TestNotFinite:
+    def test_a_state_dict_of_the_authors_is_refused(self):
+        state = official(*SIZES["plain"])
+        state["transformer.layers.0.1.fn.weight"][0, 0] = torch.nan
+        message = "this state dict has weights that are not finite: transformer.layers.0.1.fn.weight holds 1"
+        with pytest.raises(CheckpointError, match=message):
+            from_official(state, heads=SIZES["plain"][1])
+
+
 class TestOfficialFiles:
     def test_read_without_running_anything(self, tmp_path):
         state = official(*SIZES["plain"])

@@ -383,6 +383,9 @@ class TestRefusals:
             ({"attention": "mhsa", "tied": True}, "tied is a property of mssa"),
             ({"keep": float("nan")}, "keep must be a finite number, got nan"),
             ({"move": float("inf")}, "move must be a finite number, got inf"),
+            ({"step": float("nan")}, "step must be a finite number, got nan"),
+            ({"std": (0.2, 0.0, 0.2)}, r"std positive for every channel, got .* and \(0.2, 0.0, 0.2\)"),
+            ({"mean": (0.5, float("nan"), 0.5)}, "mean must be finite"),
         ],
     )
     def test_settings(self, settings, message, unchecked):

@@ -19,6 +19,7 @@ from torch import Tensor
 from crate_mini import data
 from crate_mini.checkpoints import load_pretrained
 from crate_mini.model import CRATE, Block
+from crate_mini.passes import run
 from crate_mini.recorder import record
 from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.sparsification import ISTA, sparse_code
@@ -77,18 +78,19 @@ VARIANTS = {
 }
 
 
-@torch.no_grad()
 def measure(model: CRATE, change: Callable[[Block], None], images: data.ImageSet) -> dict:
     """Right answers, image by image, and the share of zeros after each layer."""
-    model = copy.deepcopy(model).eval()
+    model = copy.deepcopy(model)
     for block in model.blocks:
         change(block)
-    right, zeros = [], []
-    for start in range(0, len(images), 125):
-        seen = record(model, images.images[start : start + 125], ["tokens_out"])
-        right += (seen["logits"].argmax(-1) == images.labels[start : start + 125]).tolist()
-        zeros.append([(z == 0).float().mean().item() for z in seen["tokens_out"].values()])
-    return {"right": right, "zeros": torch.tensor(zeros).mean(0).tolist()}
+
+    def look(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen = record(model, batch, ["tokens_out"])
+        zeros = [(z == 0).float().mean((1, 2)) for z in seen["tokens_out"].values()]
+        return {"named": seen["logits"].argmax(-1), "zeros": torch.stack(zeros, 1)}
+
+    found = run(model, images, look, batch_size=125)
+    return {"right": (found["named"] == images.labels).tolist(), "zeros": found["zeros"].mean(0).tolist()}
 
 
 def main() -> None:

@@ -89,7 +89,6 @@ class Scores:
         return cls(metadata["facts"], values)
 
 
-@torch.no_grad()
 def score_images(
     model: CRATE,
     dataset: ImageSet,
