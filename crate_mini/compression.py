@@ -192,7 +192,7 @@ def mssa(
     U: Float[Tensor, "K d p"],
     W: Float[Tensor, "d Kp"] | None = None,
     b: Float[Tensor, " d"] | None = None,
-    mask: Bool[Tensor, ...] | None = None,
+    mask: Bool[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "*batch n d"]:
     r"""Multi-head subspace self-attention, written as its equation; the layer computes the same faster.
 
@@ -218,7 +218,7 @@ def mssa(
 
 
 def attend(
-    queries: Coordinates, keys: Coordinates, values: Coordinates, mask: Bool[Tensor, ...] | None = None
+    queries: Coordinates, keys: Coordinates, values: Coordinates, mask: Bool[Tensor, "..."] | None = None
 ) -> Coordinates:
     r"""Softmax attention, :math:`\mathrm{softmax}(Q K^\top / \sqrt p)\, V`, by the fastest way there is.
 

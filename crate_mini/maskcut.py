@@ -82,7 +82,7 @@ class Round:
 
 
 def maskcut(
-    features: Shaped[Tensor, ...],
+    features: Shaped[Tensor, "..."],
     grid: tuple[int, int],
     *,
     n_masks: int = 3,
@@ -113,7 +113,7 @@ def maskcut(
 
 
 def maskcut_batch(
-    features: Shaped[Tensor, ...],
+    features: Shaped[Tensor, "..."],
     grid: tuple[int, int],
     *,
     n_masks: int = 3,
@@ -153,7 +153,7 @@ def discover(
 
 
 def maskcut_rounds(
-    features: Shaped[Tensor, ...],
+    features: Shaped[Tensor, "..."],
     grid: tuple[int, int],
     *,
     n_masks: int = 3,

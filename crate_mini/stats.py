@@ -150,7 +150,7 @@ def refuse_nan(values: Tensor, what: str) -> None:
 # ---- the best of several --------------------------------------------------------------------------------------------
 
 
-def expected_best_of(values: Float[Tensor, "*batch R"], k: int | None = None) -> Float[Tensor, ...]:
+def expected_best_of(values: Float[Tensor, "*batch R"], k: int | None = None) -> Float[Tensor, "..."]:
     r"""The expected highest of ``k`` of the values, drawn without putting back: exact, no draws.
 
     .. math:: \mathbb E \max_{i \in S} v_i = \sum_{r=k}^{R} \binom{r-1}{k-1} \Big/ \binom{R}{k}\; v_{(r)},

@@ -97,7 +97,7 @@ def score_baselines(data: ImageSet, *, seed: int = 0) -> dict[str, Float[Tensor,
     }
 
 
-def best_head(scores: Float[Tensor, "n L K"]) -> dict[str, Shaped[Tensor, ...]]:
+def best_head(scores: Float[Tensor, "n L K"]) -> dict[str, Shaped[Tensor, "..."]]:
     """Two ways to choose a head, which answer two questions.
 
     Returns:
