@@ -137,7 +137,7 @@ def test_everything_imported_is_declared():
     """The package needs no extra for what it imports at its top; all else is in one of the lists."""
     providers = importlib.metadata.packages_distributions()
     ours = {"crate_mini"} | {
-        p.stem for folder in ("tools", "benchmarks", "tests") for p in (ROOT / folder).glob("*.py")
+        path.stem for folder in ("tools", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")
     }
     known = set(declared())
     for folder in ("crate_mini", "notebooks", "tools", "tests", "benchmarks"):
