@@ -11,10 +11,8 @@ import hashlib
 import json
 import os
 import re
-import secrets
-import stat
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,30 +25,12 @@ from torch import Tensor
 
 from crate_mini.model import CRATE, CRATEConfig
 from crate_mini.outputs import as_os_error
+from crate_mini.outputs import write_atomically as write_atomically
 from crate_mini.passes import require_finite
 
 
 class CheckpointError(ValueError):
     """A weights file that cannot be used: truncated, altered, or not what was expected."""
-
-
-def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
-    """Let ``write`` fill a temporary file beside ``path``, then move it into place: all of it or nothing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    mode = stat.S_IMODE(
-        os.fstat(file).st_mode
-    )  # less what the umask takes; some libraries write private files
-    os.close(file)
-    try:
-        write(temporary)
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,3 +79,22 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
             f"could not write {path}: {why(error)}. What was saved before is whole: {first}, and run the same again "
             "to go on from there"
         ) from error
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` fill a temporary file beside ``path``, then move it into place: all of it or nothing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = stat.S_IMODE(
+        os.fstat(file).st_mode
+    )  # less what the umask takes; some libraries write private files
+    os.close(file)
+    try:
+        write(temporary)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

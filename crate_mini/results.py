@@ -26,6 +26,8 @@ from typing import Any
 
 import torch
 
+from crate_mini.outputs import write_atomically
+
 PACKAGE = Path(__file__).resolve().parent
 CODE = ("crate_mini", "tools", "benchmarks", "recipes")
 """Folders of a checkout whose files decide what is measured."""
@@ -154,8 +156,6 @@ def write(path: str | os.PathLike, content: Mapping[str, Any], *, allow_dirty: b
     Raises:
         ValueError: a number of code that no commit holds, or one that is not finite.
     """
-    from crate_mini.checkpoints import write_atomically
-
     path = Path(path)
     text = result_text(content)
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

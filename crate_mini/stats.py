@@ -204,7 +204,7 @@ def patch_counts(marked: Bool[Tensor, "*batch H W"], grid: tuple[int, int]) -> I
     if min(h, w) < 1 or H % h or W % w:
         raise ValueError(f"a mask of {H}x{W} pixels does not divide into {h}x{w} patches")
     by_patch = marked.unflatten(-1, (w, W // w)).unflatten(-3, (h, H // h))
-    return by_patch.sum((-3, -1), dtype=torch.int32).flatten(-2)
+    return by_patch.sum((-3, -1)).flatten(-2)
 
 
 # ---- mean and spread ------------------------------------------------------------------------------------------------
