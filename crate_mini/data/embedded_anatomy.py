@@ -150,6 +150,12 @@ def _equine(
             HAIR,
         )
     rump = (hip[0] - girth * 0.82, hip[1] - girth * 0.45)
+    _equine_tail(animal, d, rump, tail)
+    return animal, skull, tilt
+
+
+def _equine_tail(animal: Animal, d: Dice, rump: Point, tail: str) -> None:
+    """Long hair, a tuft at the end, or a short one that stands up."""
     if tail == "hair":
         lift = d.u(-30, 35)
         animal.limb(
@@ -167,7 +173,6 @@ def _equine(
         animal.limb(TAIL, end, (265 + sway,), (0.13,), (0.045, 0.065), MAIN, HAIR)
     else:
         animal.limb(TAIL, (rump[0] + 0.02, rump[1]), (d.u(110, 160),), (0.19,), (0.065, 0.035))
-    return animal, skull, tilt
 
 
 def _horse(d: Dice) -> Animal:
