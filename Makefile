@@ -12,7 +12,7 @@ SHOTS  ?= _build/screenshots
 unexport PYTHONDONTWRITEBYTECODE
 
 # Code that ruff reads; the notebooks are linted as they are.
-CODE := $(wildcard crate_mini tests tools benchmarks notebooks)
+CODE := $(wildcard crate_mini hubconf.py tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
