@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from crate_mini.embeddings import ImageEmbedding, Tokens
 from crate_mini.embeddings import check_images as check_images
+from crate_mini.hub import OnHub
 from crate_mini.operators import ATTENTIONS, FEEDS, Mask, build, settings_of
 from crate_mini.operators import ISTA as ISTA
 from crate_mini.operators import MHSA as MHSA
@@ -215,7 +216,7 @@ class Encoder(nn.Module):
         return self.norm(Z)
 
 
-class CRATE(nn.Module):
+class CRATE(OnHub, nn.Module):
     """A white-box vision transformer and, with other operators named in the config, its baselines.
 
     Takes images ``(b, 3, h, w)``, uint8 or float in [0, 1], whose sides are multiples of the patch, and

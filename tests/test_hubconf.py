@@ -74,6 +74,7 @@ def test_hub_loads_from_a_folder(loaded):
 
 def test_every_dependency_is_one(loaded):
     assert set(hubconf.dependencies) <= set(loaded["loaded"])
+    assert "huggingface_hub" not in loaded["loaded"]  # an extra, even where it is installed
 
 
 def test_every_model_name_is_an_entry():

@@ -119,7 +119,7 @@ def test_every_dependency_has_a_reason_in_the_book():
     text = (ROOT / "book" / "dependencies.md").read_text(encoding="utf-8")
     tables = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     extras = PYPROJECT["project"]["optional-dependencies"]
-    groups = [PYPROJECT["project"]["dependencies"], extras["book"], extras["test"]]
+    groups = [PYPROJECT["project"]["dependencies"], *extras.values()]
     seen = set()
     for table, lines in zip(tables, groups, strict=True):
         rows = re.findall(r"^\| `([\w-]+)` \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
