@@ -23,10 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crate_mini.model import CRATE, CRATEConfig
+from crate_mini.model import CRATE, CRATEConfig, require_finite
 from crate_mini.outputs import as_os_error
 from crate_mini.outputs import write_atomically as write_atomically
-from crate_mini.passes import require_finite
 
 
 class CheckpointError(ValueError):

@@ -364,6 +364,29 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def require_finite(tensors: Mapping[str, Tensor], of: str = "the model") -> None:
+    """Refuse weights that are not finite: whatever is measured with them looks like a number and is none.
+
+    Args:
+        tensors: by name, as in a ``state_dict``.
+        of: whose they are, for the message.
+
+    Raises:
+        FloatingPointError: with the name of the first, and how many more there are.
+    """
+    named = [(name, t) for name, t in tensors.items() if t.is_floating_point()]
+    bad = [torch.isfinite(t).all().logical_not() for _, t in named]
+    if not bad or not bool(torch.stack(bad).any()):  # one question to the device, not one for each tensor
+        return
+    first, *more = [(name, t) for (name, t), b in zip(named, bad, strict=True) if b]
+    count = int((~torch.isfinite(first[1])).sum())
+    others = f" (and {len(more)} more tensors)" if more else ""
+    raise FloatingPointError(
+        f"{of} has weights that are not finite: {first[0]} holds {count} NaN or infinite of {first[1].numel()} "
+        f"numbers{others}; a training that diverged, or a damaged file?"
+    )
+
+
 if TYPE_CHECKING:
     from crate_mini.registry import create_model as create_model
     from crate_mini.registry import model_names as model_names

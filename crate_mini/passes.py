@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from crate_mini.data.imageset import ImageSet
+from crate_mini.model import require_finite as require_finite
 
 Found = Tensor | Mapping[Any, Tensor]
 """What is kept of a batch: one row an image, one tensor or several by name."""
@@ -101,26 +102,3 @@ def batches(
         yield batch
     if batch is None:
         raise ValueError("there are no images to look at")
-
-
-def require_finite(tensors: Mapping[str, Tensor], of: str = "the model") -> None:
-    """Refuse weights that are not finite: whatever is measured with them looks like a number and is none.
-
-    Args:
-        tensors: by name, as in a ``state_dict``.
-        of: whose they are, for the message.
-
-    Raises:
-        FloatingPointError: with the name of the first, and how many more there are.
-    """
-    named = [(name, t) for name, t in tensors.items() if t.is_floating_point()]
-    bad = [torch.isfinite(t).all().logical_not() for _, t in named]
-    if not bad or not bool(torch.stack(bad).any()):  # one question to the device, not one for each tensor
-        return
-    first, *more = [(name, t) for (name, t), b in zip(named, bad, strict=True) if b]
-    count = int((~torch.isfinite(first[1])).sum())
-    others = f" (and {len(more)} more tensors)" if more else ""
-    raise FloatingPointError(
-        f"{of} has weights that are not finite: {first[0]} holds {count} NaN or infinite of {first[1].numel()} "
-        f"numbers{others}; a training that diverged, or a damaged file?"
-    )
