@@ -14,25 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from execution import cores
 from PIL import Image
+
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK_MINUTES = 80  # a test of the book may have to wait until all of it is built, on a slow and busy machine
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# Before anything loads PyTorch: as many threads as there are cores, shared among the workers.
-os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ["CRATE_MINI_DIRTY"] = (
-    "1"  # tests write results of code that is being worked on, to folders of their own
-)
-os.environ.setdefault(
-    "OMP_NUM_THREADS", str(max(1, cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
-)
 
 
 # ---- order and workers -----------------------------------------------------------------------------------
@@ -60,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One worker a core; each holds a browser and PyTorch, some 2 GB, so not more than eight."""
     return min(cores(), 8)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list) -> None:
+    """The workers share the cores: what each inherits says how many threads are its own."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // len(specs))))
 
 
 @pytest.hookimpl(optionalhook=True)

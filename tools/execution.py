@@ -58,11 +58,15 @@ class Executed:
     peak_mib: float
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def workers() -> int:
     """How many notebooks are executed at once."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return max(1, min(cores, MOST, int(memory / GIB_EACH)))
+    return max(1, min(cores(), MOST, int(memory / GIB_EACH)))
 
 
 def execute(path: Path) -> Executed:
