@@ -42,6 +42,7 @@ from crate_mini.segmentation import (
     score_maps,
     scoring,
 )
+from crate_mini.segmentation.baselines import centre_map
 from crate_mini.segmentation.evaluation import untrained_twin
 
 
@@ -133,7 +134,9 @@ class TestHeads:
         truth = upsample(small, (32, 32)).to(torch.uint8)
         known = torch.stack([small, 1 - small, torch.ones_like(small)], 1)[:, None]
         known = known / known.sum((-2, -1), keepdim=True)
-        monkeypatch.setattr(segmentation.masks, "cls_attention_maps", lambda _, images: known[: len(images)])
+        monkeypatch.setattr(
+            scoring, "cls_attention_maps", lambda _, images, *__, **___: known[[0] * len(images)]
+        )
         scores = score_heads(model, image_set(truth), share=0.99)
         assert (scores[:, 0, 0] == 1).all()
         assert (scores[:, 0, 1] == 0).all()
@@ -147,7 +150,7 @@ class TestHeads:
         assert best["oracle"].tolist() == pytest.approx([0.7])
 
     def test_errors(self, model):
-        with pytest.raises(ValueError, match=r"rule must be one of \('mass', 'patch'\), got 'otsu'"):
+        with pytest.raises(ValueError, match=r"rules are best_iou, .*; got \['otsu'\]"):
             score_heads(model, image_set(masks()), rule="otsu")
         for score in (lambda d: score_heads(model, d), score_baselines):
             with pytest.raises(ValueError, match="the set 'made' has no masks to score against"):
@@ -176,7 +179,27 @@ class TestBaselines:
 
     def test_centre_finds_a_centred_disc(self):
         truth = centre_prior((32, 32), 0.4).to(torch.uint8).expand(6, 32, 32)
-        assert (score_baselines(image_set(truth))["centre"] == 1).all()
+        share = truth[0].float().mean().item()
+        assert (score_baselines(image_set(truth), rule="patch", share=share)["centre"] == 1).all()
+        assert (score_baselines(image_set(truth), rule="auroc")["centre"] == 1).all()
+
+    @pytest.mark.parametrize(("rule", "function"), [("mass", mass_mask), ("patch", patch_mask)])
+    def test_the_centre_is_a_map_under_the_rule_of_the_row(self, rule, function):
+        """No area is chosen on the set: the mask is what the rule makes of one map, whatever the objects are."""
+        data = image_set(masks())
+        mask = function(centre_map((32, 32)), 0.6)
+        expected = torch.stack([iou(mask, truth) for truth in data.masks])
+        torch.testing.assert_close(score_baselines(data, rule=rule)["centre"], expected)
+        if rule == "patch":
+            assert mask.float().mean().item() == pytest.approx(0.6, abs=1e-3)
+
+    def test_the_centre_map_falls_with_the_distance_from_the_centre(self):
+        bell = centre_map((8, 12))
+        y, x = ((torch.arange(n) + 0.5) / n - 0.5 for n in (8, 12))
+        far = (y[:, None] ** 2 + x**2).flatten()
+        order = bell.flatten().argsort(descending=True)
+        assert (far[order].diff() > -1e-6).all()
+        torch.testing.assert_close(bell, bell.flip(0, 1))
 
     def test_seed(self):
         data = image_set(masks())
@@ -379,7 +402,8 @@ class TestScoreImages:
         for rule in ("best_iou", "mass", "patch"):
             torch.testing.assert_close(scores[f"everything/{rule}"], old["everything"])
         assert (scores["everything/auroc"] == 0.5).all()
-        torch.testing.assert_close(scores["centre/mass"].mean(0).max(), old["centre"].mean())
+        for rule in RULES:
+            torch.testing.assert_close(scores[f"centre/{rule}"], score_baselines(data, rule=rule)["centre"])
         y, x = ((torch.arange(32) + 0.5) / 32 - 0.5 for _ in range(2))
         near = -(y[:, None] ** 2 + x[None] ** 2)
         counted = data.masks[2] != IGNORE

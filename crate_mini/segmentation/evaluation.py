@@ -341,9 +341,8 @@ def _taken_over(scores: Scores, earlier: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def _centre(scores: Scores, rule: str) -> Float[Tensor, " n"]:
-    """The centre prior; for the mask rules the disc that is best for this very set, which flatters it."""
-    centre = scores[f"centre/{rule}"]
-    return centre if centre.ndim == 1 else centre[:, int(centre.mean(0).argmax())]
+    """The centre prior, under this rule."""
+    return scores[f"centre/{rule}"]
 
 
 def _interval(values: Float[Tensor, " n"]) -> list[float]:

@@ -9,24 +9,24 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from crate_mini.attention_maps import cls_attention_maps, spread
 from crate_mini.checkpoints import CheckpointError, load_tensors, save_tensors
-from crate_mini.data.imageset import IGNORE, PIXELWISE, ImageSet
+from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.recorder import layer_numbers
-from crate_mini.segmentation.masks import centre_prior, iou
-from crate_mini.segmentation.ranking import count_patches, majority, score_maps
+from crate_mini.segmentation.baselines import blind_scores
+from crate_mini.segmentation.objects import Objects, at_size, find_objects, offset
+from crate_mini.segmentation.ranking import score_maps
 from crate_mini.stats import expected_best_of
 
 RULES = {
@@ -38,10 +38,7 @@ RULES = {
 }
 """Name -> what is scored. The first three need no threshold."""
 
-VERSION = 3  # of what is scored; pieces of another version are made again
-
-DISCS = tuple(s / 10 for s in range(1, 10))
-"""Areas of the centred discs that the mask rules are held against."""
+VERSION = 4  # of what is scored; pieces of another version are made again
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,10 @@ class Scores:
             (n, L, K) are the same two for maps whose patches were shuffled, which keeps the area, the values and the
             entropy of every map; ``mean`` (n, L) of the mean of a layer's maps, for which no head is chosen;
             ``elsewhere`` (n, L, K) each head's map of the image before in place of its own, NaN of a single image;
-            ``everything`` (n,) a flat map; ``centre`` (n,) the distance from the centre as a map, for the mask rules
-            (n, 9) discs of nine areas. And ``spread`` (n, L, K), the share of the patches that a map rests on, and
-            ``offset`` (n,), how far from the centre objects lie, in halves of the image.
+            ``everything`` (n,) a flat map and ``centre`` (n,) a bell in the middle, both under the rule itself
+            (:func:`~crate_mini.segmentation.baselines.blind_scores`). And ``spread`` (n, L, K), the share of the
+            patches that a map rests on, and ``offset`` (n,), how far from the centre objects lie, in halves of the
+            image.
     """
 
     facts: dict[str, Any]
@@ -130,16 +128,66 @@ def score_images(
         ValueError: settings out of range; no masks; an image whose object has no pixel (no patch), or fills
             everything that counts, by name.
     """
+    rules, layers, heads, dataset = _checked(model, dataset, rule, layer, heads, resolution, size)
+    (H, W), patch = dataset.images.shape[-2:], model.config.patch_size
+    table = find_objects(dataset, (H // patch, W // patch), objects, resolution, leave_out)
+    facts = {
+        "data": dataset.name, "images": len(table.images), "objects": objects, "objects_scored": len(table.of),
+        "left_out": table.left_out, "size": [H, W], "patch_size": patch, "resolution": resolution,
+        "share": share, "rules": rules, "layers": layers, "heads": heads, "seed": seed,
+        "fingerprint": _digest(dataset.images, table.counts, table.background),
+    }  # fmt: skip
+    if not len(table.images):
+        raise ValueError(f"no image of {dataset.name!r} can be scored: {table.left_out[0]}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    done = _Partial(partial, {**facts, "batch_size": batch_size}, model)
+    pieces = []
+    starts = range(0, len(table.images), batch_size)
+    for start in tqdm(starts, desc=f"{dataset.name} {H}px", unit="batch", disable=not progress):
+        chunk = range(start, min(start + batch_size, len(table.images)))
+        piece = done.get(start)
+        if piece is None:
+            maps = _maps(model, dataset, table, chunk, layers)[:, :, heads]
+            piece = done.put(start, _score_chunk(maps, table, chunk, rules, share, seed))
+        pieces.append(piece)
+    return Scores(facts, {k: torch.cat([p[k] for p in pieces]) for k in pieces[0]})
+
+
+def score_heads(
+    model: CRATE,
+    data: ImageSet,
+    *,
+    rule: str = "mass",
+    share: float = 0.6,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> Float[Tensor, "n L K"]:
+    """Score of every layer's every head, image by image, under one rule: :func:`score_images` without its controls.
+
+    Arguments and errors as there.
+    """
+    scores = score_images(model, data, rule=rule, share=share, batch_size=batch_size, progress=progress)
+    return scores[f"heads/{rule}"]
+
+
+def _checked(
+    model: CRATE,
+    dataset: ImageSet,
+    rule: str | Sequence[str],
+    layer: int | Sequence[int] | None,
+    heads: Sequence[int] | None,
+    resolution: str,
+    size: int | None,
+) -> tuple[list[str], list[int], list[int], ImageSet]:
+    """Rules, layers, heads, and the images at the size they are scored at; or an error that says what is wrong."""
     rules = [rule] if isinstance(rule, str) else list(rule)
     if not rules or (unknown := [r for r in rules if r not in RULES]):
         raise ValueError(f"rules are {', '.join(RULES)}; got {unknown if rules else 'none'}")
     if resolution not in ("pixel", "patch"):
         raise ValueError(f"resolution must be 'pixel' or 'patch', got {resolution!r}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    patch = model.config.patch_size
     dataset = dataset if size is None else at_size(dataset, size)
-    H, W = dataset.images.shape[-2:]
+    (H, W), patch = dataset.images.shape[-2:], model.config.patch_size
     if min(H, W) < patch or H % patch or W % patch:
         raise ValueError(
             f"images of {dataset.name!r} are {H}x{W} pixels, which is no whole number of {patch}-pixel patches; "
@@ -150,145 +198,26 @@ def score_images(
     heads = list(range(K)) if heads is None else list(heads)
     if not heads or any(not 0 <= k < K for k in heads):
         raise ValueError(f"the model has heads 0 to {K - 1}; got {heads}")
-
-    table = _objects(dataset, (H // patch, W // patch), objects, resolution, leave_out)
-    facts = {
-        "data": dataset.name, "images": len(table.images), "objects": objects, "objects_scored": len(table.of),
-        "left_out": table.left_out, "size": [H, W], "patch_size": patch, "resolution": resolution,
-        "share": share, "rules": rules, "layers": layers, "heads": heads, "seed": seed,
-        "fingerprint": _digest(dataset.images, table.counts, table.background),
-    }  # fmt: skip
-    if not len(table.images):
-        raise ValueError(f"no image of {dataset.name!r} can be scored: {table.left_out[0]}")
-    done = _Partial(partial, {**facts, "batch_size": batch_size}, model)
-    pieces = []
-    starts = range(0, len(table.images), batch_size)
-    for start in tqdm(starts, desc=f"{dataset.name} {H}px", unit="batch", disable=not progress):
-        chunk = range(start, min(start + batch_size, len(table.images)))
-        pieces.append(
-            done.get(start)
-            or done.put(start, _score_chunk(model, dataset, table, chunk, layers, heads, rules, share, seed))
-        )
-    return Scores(facts, {k: torch.cat([p[k] for p in pieces]) for k in pieces[0]})
+    return rules, layers, heads, dataset
 
 
-def at_size(dataset: ImageSet, size: int) -> ImageSet:
-    """The set resized to squares of ``size`` pixels: images smoothly, masks and their like by the nearest pixel."""
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}")
-    if tuple(dataset.images.shape[-2:]) == (size, size):
-        return dataset
-
-    def nearest(labels: Tensor | None) -> Tensor | None:
-        if labels is None:
-            return None
-        return F.interpolate(labels[:, None].float(), (size, size), mode="nearest-exact")[:, 0].to(
-            torch.uint8
-        )
-
-    images = torch.cat(
-        [
-            F.interpolate(part.float(), (size, size), mode="bicubic", antialias=True)
-            for part in dataset.images.split(64)
-        ]
-    )
-    images = images.round().clamp(0, 255).to(torch.uint8)
-    return replace(dataset, images=images, **{k: nearest(getattr(dataset, k)) for k in PIXELWISE})
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The objects of a set: ``of`` which image (a place in ``images``), and their pixels in every patch."""
-
-    images: list[int]
-    of: Tensor
-    truth: Tensor
-    counts: Tensor
-    background: Tensor
-    left_out: list[str]
-
-
-def _objects(
-    dataset: ImageSet, grid: tuple[int, int], objects: str, resolution: str, leave_out: bool
-) -> _Table:
-    """Find every object, count its pixels in every patch, and name what cannot be scored."""
-    if objects not in ("mask", "parts"):
-        raise ValueError(f"objects must be 'mask' or 'parts', got {objects!r}")
-    labels = dataset.masks if objects == "mask" else dataset.parts
-    if labels is None:
-        kind = "masks" if objects == "mask" else "parts"
-        raise ValueError(f"the set {dataset.name!r} has no {kind} to score against")
-    labels = labels.cpu()
-    if objects == "mask" and (strange := sorted(set(labels.unique().tolist()) - {0, 1, IGNORE})):
-        raise ValueError(
-            f"masks of {dataset.name!r} hold the values {strange}; they must be 0 background, 1 object, "
-            f"{IGNORE} not counted"
-        )
-    images, of, truth, left_out = [], [], [], []
-    found: list[tuple[Tensor, Tensor]] = []
-    for i, label in enumerate(labels):
-        present = [1] if objects == "mask" else [v for v in label.unique().tolist() if v not in (0, IGNORE)]
-        name = dataset.files[i] if dataset.files else f"image {i}"
-        kept = 0
-        if not present:
-            left_out.append(f"{name} of {dataset.name!r} shows no part")
-        for value in present:
-            # the object becomes 1, what is not counted stays, everything else becomes background
-            one = torch.where(label == value, 1, torch.where(label == IGNORE, IGNORE, 0)).to(torch.uint8)
-            counts, background = count_patches(one, grid)
-            if resolution == "patch":
-                counts, background = majority(counts, background)
-                one = torch.where(counts == 1, 1, torch.where(background == 1, 0, IGNORE)).to(torch.uint8)
-                one = one.view(grid)
-            what = "" if objects == "mask" else f"; part {value}"
-            if counts.sum() == 0:
-                cell = "pixel" if resolution == "pixel" else "patch"
-                left_out.append(f"{name} of {dataset.name!r} has no object {cell} in its mask{what}")
-            elif background.sum() == 0:
-                left_out.append(f"{name} of {dataset.name!r} has no background in its mask{what}")
-            else:
-                found.append((counts, background))
-                truth.append(one)
-                of.append(len(images))
-                kept += 1
-        if kept:
-            images.append(i)
-    if left_out and not leave_out:
-        raise ValueError(
-            f"{left_out[0]}; leave such images out with subset(), or have them listed: leave_out=True, --leave-out"
-            + (f" ({len(left_out)} in all)" if len(left_out) > 1 else "")
-        )
-    empty = torch.zeros(0, grid[0] * grid[1], dtype=torch.int32)
-    counts, background = (torch.stack(c) for c in zip(*found, strict=True)) if found else (empty, empty)
-    return _Table(
-        images,
-        torch.tensor(of, dtype=torch.long),
-        torch.stack(truth) if truth else labels[:0],
-        counts,
-        background,
-        left_out,
-    )
-
-
-def _score_chunk(
-    model: CRATE,
-    dataset: ImageSet,
-    table: _Table,
-    chunk: range,
-    layers: list[int],
-    heads: list[int],
-    rules: list[str],
-    share: float,
-    seed: int,
-) -> dict[str, Tensor]:
-    """What :class:`Scores` holds, for the images of one chunk."""
-    # the image before the first stands in front: its maps are what the first is held against ("elsewhere")
+def _maps(
+    model: CRATE, dataset: ImageSet, table: Objects, chunk: range, layers: list[int]
+) -> Float[Tensor, "b L K h w"]:
+    """Maps of a chunk's images, and in front those of the image before, for which the first is held ("elsewhere")."""
     places = [table.images[chunk.start - 1], *(table.images[i] for i in chunk)]
-    maps = cls_attention_maps(model, dataset.images[places], layers, batch_size=len(places))[:, :, heads]
+    maps = cls_attention_maps(model, dataset.images[places], layers, batch_size=len(places))
     if not torch.isfinite(maps).all():
         bad = int((~torch.isfinite(maps)).flatten(1).any(1).nonzero()[0])
         where = dataset.files[places[bad]] if dataset.files else f"image {places[bad]}"
         raise FloatingPointError(f"attention on {where} of {dataset.name!r} is not finite")
+    return maps
+
+
+def _score_chunk(
+    maps: Float[Tensor, "b L K h w"], table: Objects, chunk: range, rules: list[str], share: float, seed: int
+) -> dict[str, Tensor]:
+    """What :class:`Scores` holds, for the images of one chunk, from :func:`_maps`."""
     width = spread(maps[1:]) / maps[0, 0, 0].numel()
     maps = rearrange(maps, "b l k h w -> b l k (h w)")
 
@@ -307,17 +236,14 @@ def _score_chunk(
     if len(table.images) < 2:  # the image before is the image itself, which controls nothing
         elsewhere = {rule: torch.full_like(found, torch.nan) for rule, found in elsewhere.items()}
     of_layer = scored(maps[1:].mean(2, keepdim=True))
-    flat = score_maps(
-        torch.ones(last - first, maps.shape[-1]), table.counts[first:last], table.background[first:last]
-    )
-    centre = _centre(table, slice(first, last))
+    blind = blind_scores(table.truth[first:last], share)
 
     def by_image(values: Tensor) -> Tensor:
         """Mean over the objects of each image."""
         sums = torch.zeros(len(chunk), *values.shape[1:], dtype=values.dtype).index_add(0, own, values)
         return (sums / torch.bincount(own, minlength=len(chunk)).view(-1, *[1] * (values.ndim - 1))).float()
 
-    result = {"spread": width.float(), "offset": by_image(_offset(table.truth[first:last]))}
+    result = {"spread": width.float(), "offset": by_image(offset(table.truth[first:last]))}
     for rule in rules:
         result |= {
             f"heads/{rule}": by_image(own_maps[rule]),
@@ -326,11 +252,9 @@ def _score_chunk(
             f"shuffled/{rule}": by_image(shuffled[rule]),
             f"chance/{rule}": by_image(expected_best_of(shuffled[rule])),
             f"elsewhere/{rule}": by_image(elsewhere[rule]),
-            f"everything/{rule}": by_image(flat[rule]),
-            f"centre/{rule}": by_image(centre[rule]),
+            **{f"{name}/{rule}": by_image(scores[rule]) for name, scores in blind.items()},
         }
-    # A flat map keeps everything under any rule: as a mask it is the whole image.
-    return result | {f"everything/{r}": by_image(flat["best_iou"]) for r in rules if r in ("mass", "patch")}
+    return result
 
 
 def _shuffle(maps: Float[Tensor, "b L K n"], chunk: range, seed: int) -> Float[Tensor, "b L K n"]:
@@ -340,30 +264,6 @@ def _shuffle(maps: Float[Tensor, "b L K n"], chunk: range, seed: int) -> Float[T
         generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
         orders.append(torch.rand(maps.shape[1:], generator=generator).argsort(-1))
     return maps.gather(-1, torch.stack(orders))
-
-
-def _centre(table: _Table, part: slice) -> dict[str, Tensor]:
-    """The centre prior on the truth, pixel by pixel, one row an object; nine discs for the mask rules."""
-    truth = table.truth[part]
-    H, W = truth.shape[-2:]
-    y, x = ((torch.arange(s) + 0.5) / s - 0.5 for s in (H, W))
-    near = -(y[:, None] ** 2 + x[None, :] ** 2).flatten()
-    pixels = (rearrange(t, "m h w -> m (h w)") for t in (truth == 1, truth == 0))
-    scores = score_maps((1 + near).expand(len(truth), -1), *pixels)
-    discs = torch.stack([centre_prior((H, W), s) for s in DISCS])
-    overlap = iou(discs, truth[:, None]).double()
-    return scores | {"mass": overlap, "patch": overlap}
-
-
-def _offset(truth: Shaped[Tensor, "m h w"]) -> Float[Tensor, " m"]:
-    """Distance of the middle of each object from the middle of the image, in halves of the sides."""
-    inside = (truth == 1).double()
-    area = inside.sum((1, 2))
-    middles = []
-    for dim in (1, 2):
-        place = (torch.arange(truth.shape[dim]) + 0.5) / truth.shape[dim] * 2 - 1
-        middles.append((inside.sum(3 - dim) * place).sum(1) / area)
-    return torch.stack(middles).norm(dim=0)
 
 
 class _Partial:
