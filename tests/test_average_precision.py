@@ -13,6 +13,7 @@ from crate_mini.average_precision import (
     average_precision,
     average_precision_interval,
     box_overlaps,
+    box_shares,
     correct_localisation,
     mask_overlaps,
     matches,
@@ -47,7 +48,7 @@ def scene(seed: int, images: int = 12, ties: bool = False) -> list[tuple]:
     return made
 
 
-def by_pycocotools(made: list[tuple], kind: str) -> dict[str, float]:
+def by_pycocotools(made: list[tuple], kind: str, crowds: list | None = None) -> dict[str, float]:
     from pycocotools import mask as rle
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -61,6 +62,8 @@ def by_pycocotools(made: list[tuple], kind: str) -> dict[str, float]:
     for i, (masks, predicted, scores) in enumerate(made):
         for m in masks:
             truth.append(entry(m) | {"id": len(truth) + 1, "image_id": i + 1, "category_id": 1, "iscrowd": 0})
+        for m in crowds[i] if crowds else ():
+            truth.append(entry(m) | {"id": len(truth) + 1, "image_id": i + 1, "category_id": 1, "iscrowd": 1})
         for m, s in zip(predicted, scores.tolist(), strict=True):
             found.append(
                 entry(m)
@@ -97,6 +100,21 @@ def test_agrees_with_pycocotools(kind, seed, ties):
     expected = by_pycocotools(made, kind)
     assert 0.01 < expected["AP"] < 0.9  # nothing trivial
     assert got == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_crowds_are_passed_over_as_pycocotools_does(seed):
+    made = scene(seed, ties=seed == 3)
+    halves = torch.zeros(2, 24, 24, dtype=torch.bool)
+    halves[0, :, :14], halves[1, 12:, 4:] = True, True
+    crowds = [halves if i % 2 else halves[:0] for i in range(len(made))]
+    shares = [box_shares(boxes_of(p), boxes_of(c)) for (_, p, _), c in zip(made, crowds, strict=True)]
+    got = average_precision(*tables(made, "bbox"), shares)
+    assert got == pytest.approx(by_pycocotools(made, "bbox", crowds), abs=1e-6)
+    assert got["AP"] > average_precision(*tables(made, "bbox"))["AP"] + 1e-3
+    assert average_precision_interval(*tables(made, "bbox"), shares, draws=2)["AP"][0] == got["AP"]
+    with pytest.raises(ValueError, match="one table of crowds an image, or none: got 1 for 12 images"):
+        average_precision(*tables(made, "bbox"), shares[:1])
 
 
 def test_more_than_a_hundred_predictions():

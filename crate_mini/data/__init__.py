@@ -20,7 +20,7 @@ from crate_mini.data.imageset import IGNORE, ImageSet
 from crate_mini.data.labelled import TINY_IMAGENET_ANIMALS
 from crate_mini.data.opening import DataError, as_rgb, open_image
 from crate_mini.data.request import data_root
-from crate_mini.data.sources import SETS, check, load, open_stream, whereabouts
+from crate_mini.data.sources import SETS, check, coco_boxes, load, open_stream, voc2012_val_masks, whereabouts
 from crate_mini.data.streaming import ImageStream
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "ImageStream",
     "as_rgb",
     "check",
+    "coco_boxes",
     "data_root",
     "fit_image",
     "load",
@@ -39,5 +40,6 @@ __all__ = [
     "open_stream",
     "photographs",
     "to_patch_grid",
+    "voc2012_val_masks",
     "whereabouts",
 ]

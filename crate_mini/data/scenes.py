@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from crate_mini.data.coco import mask_of
 from crate_mini.data.downloads import Download
@@ -64,6 +66,16 @@ def voc2012(request: Request) -> Pairs:
     )
 
 
+def val_masks(request: Request) -> tuple[list[str], Iterator[Image.Image]]:
+    """Names and class masks of all official val images: :func:`crate_mini.data.voc2012_val_masks`."""
+    folder = request.folder / VOC2012.folder
+    masks, listing = "SegmentationClassVal", folder / "ImageSets" / "Segmentation" / "val_official.txt"
+    if not listing.is_file():
+        masks, listing = "SegmentationClass", listing.with_name("val.txt")
+    names = sorted(row[0] for row in request.lines(listing))
+    return names, (_draw_voc([folder / masks / f"{name}.png"], (0, 0)).parts for name in names)
+
+
 def _draw_voc(files: list[Path], size: tuple[int, int]) -> Drawn:
     meaning = "expected 0 background, 1 to 20 a class, 255 border; as palette indices, not colours"
     classes = open_values(files[0], (*range(21), IGNORE), meaning)
@@ -89,41 +101,84 @@ def coco(request: Request) -> Pairs:
     """
     if request.classes is not None:
         raise ValueError("an image of 'coco' shows several classes; choose by its parts with subset()")
+    listing, images, of_image, names = _coco_annotations(request)
     year = f"{request.split}2017"
     folder = request.folder / "coco"
-    listing = request.require(folder / "annotations" / f"instances_{year}.json")
     photos = (
         folder / "images" / year if (folder / "images" / year).is_dir() else request.require(folder / year)
     )
-    try:
-        content = json.loads(listing.read_text(encoding="utf-8"))
-        names = {c["id"]: c["name"] for c in sorted(content["categories"], key=lambda c: c["id"])}
-        of_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in content["annotations"]:
-            of_image[annotation["image_id"]].append(
-                {
-                    "class": list(names).index(annotation["category_id"]),
-                    "crowd": bool(annotation.get("iscrowd", 0)),
-                    "segmentation": annotation["segmentation"],
-                }
-            )
-        images = [(i["file_name"], (i["width"], i["height"]), i["id"]) for i in content["images"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # UnicodeDecodeError is a ValueError
-        raise DataError(
-            f"{listing} is no list of COCO's instances ({type(error).__name__}: {error}); get the file again"
-        ) from error
-    if not images:
-        raise DataError(f"{listing} lists no images; get the file again")
-    images = request.draw(sorted(images))
+    images = request.draw(images)
     return Pairs(
         images=[photos / name for name, _, _ in images],
         drawings=[(listing, number, size, of_image[number]) for _, size, number in images],
         draw=_draw_coco,
         labels=[-1] * len(images),
-        classes=tuple(names.values()),
-        part_names=("background", *names.values()),
+        classes=tuple(names),
+        part_names=("background", *names),
         finish=_label_by_area,
     )
+
+
+class Boxes(NamedTuple):
+    """Of one image of COCO, as its annotations have them: (left, top, right, bottom) in pixels.
+
+    Attributes:
+        size: width and height of the image.
+        things: boxes of its objects, ``(g, 4)`` float64.
+        crowds: boxes of regions in which objects are not told apart, ``(c, 4)``.
+    """
+
+    size: tuple[int, int]
+    things: Tensor
+    crowds: Tensor
+
+
+def boxes(request: Request) -> list[Boxes]:
+    """Boxes of all images: :func:`crate_mini.data.coco_boxes`."""
+    _, images, of_image, _ = _coco_annotations(request)
+    return [
+        Boxes(
+            size,
+            *(
+                torch.tensor(
+                    [a["box"] for a in of_image[number] if a["crowd"] == crowd], dtype=torch.float64
+                ).view(-1, 4)
+                for crowd in (False, True)
+            ),
+        )
+        for _, size, number in images
+    ]
+
+
+def _coco_annotations(
+    request: Request,
+) -> tuple[Path, list[tuple[str, tuple[int, int], int]], dict[int, list[dict[str, Any]]], list[str]]:
+    """The file; its images by name, each with its size and number; annotations by number; and the classes."""
+    listing = request.require(request.folder / "coco" / "annotations" / f"instances_{request.split}2017.json")
+    try:
+        content = json.loads(listing.read_text(encoding="utf-8"))
+        categories = sorted(content["categories"], key=lambda c: c["id"])
+        place = {category["id"]: k for k, category in enumerate(categories)}
+        of_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for annotation in content["annotations"]:
+            x, y, width, height = annotation["bbox"]
+            of_image[annotation["image_id"]].append(
+                {
+                    "class": place[annotation["category_id"]],
+                    "crowd": bool(annotation.get("iscrowd", 0)),
+                    "segmentation": annotation["segmentation"],
+                    "box": [x, y, x + width, y + height],
+                }
+            )
+        images = sorted((i["file_name"], (i["width"], i["height"]), i["id"]) for i in content["images"])
+        names = [category["name"] for category in categories]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # a UnicodeDecodeError is a ValueError
+        raise DataError(
+            f"{listing} is no list of COCO's instances ({type(error).__name__}: {error}); get the file again"
+        ) from error
+    if not images:
+        raise DataError(f"{listing} lists no images; get the file again")
+    return listing, images, of_image, names
 
 
 def _draw_coco(drawing: tuple[Path, int, tuple[int, int], list[dict]], _: tuple[int, int]) -> Drawn:

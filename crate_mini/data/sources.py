@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from crate_mini.data import embedded, labelled, masked, pairs, scenes
 from crate_mini.data.images import must_fit
 from crate_mini.data.imageset import ImageSet
@@ -256,7 +258,7 @@ def check(
     Raises:
         ValueError, DataError: as :func:`load`; of a set in one piece also what is wrong with it.
     """
-    request = _request(name, split, 64, None, 0, root, download, None, progress)
+    request = _request(name, split, root=root, download=download, progress=progress)
     source = SETS[name]
     if source.masked is not None:
         listed = source.masked(request)
@@ -274,6 +276,27 @@ def _warn(not_taken: Sequence[str | os.PathLike], title: str) -> None:
         warnings.warn(f"{title}: {told}; save them as JPEG or PNG if they belong to the set", stacklevel=3)
 
 
+def voc2012_val_masks(root: str | os.PathLike | None = None) -> tuple[list[str], Iterator[Image.Image]]:
+    """Names and class masks of all of VOC 2012's official val images; no image need be there.
+
+    They lie in ``SegmentationClass``, listed in ``val.txt``, of the whole set; or in ``SegmentationClassVal``, listed
+    in ``val_official.txt``, beside a part of it. Values: 0 background, 1 to 20 a class, 255 not counted.
+
+    Raises:
+        DataError: they are not there, or damaged.
+    """
+    return scenes.val_masks(_request("voc2012", "val", root=root))
+
+
+def coco_boxes(split: str = "val", root: str | os.PathLike | None = None) -> list[scenes.Boxes]:
+    """Of every image of COCO its size and the boxes of its things and crowds; no image need be there.
+
+    Raises:
+        DataError: the annotations are not there, or damaged.
+    """
+    return scenes.boxes(_request("coco", split, root=root))
+
+
 def whereabouts(name: str, root: Path) -> str:
     """``"embedded"``, ``"here"`` or ``"not here"``: whether a set is in the folder ``root``, without reading it."""
     if name == "embedded":
@@ -281,7 +304,9 @@ def whereabouts(name: str, root: Path) -> str:
     return "here" if any((root / folder).is_dir() for folder in SETS[name].folders) else "not here"
 
 
-def _request(name, split, image_size, n, seed, root, download, classes, progress) -> Request:
+def _request(
+    name, split, image_size=64, n=None, seed=0, root=None, download=False, classes=None, progress=False
+) -> Request:
     """The arguments, once they make sense."""
     if name not in SETS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(SETS)}")

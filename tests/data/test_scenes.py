@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from crate_mini.data import IGNORE, SETS, DataError, ImageSet, check, load, whereabouts
+from crate_mini.data import (
+    IGNORE,
+    SETS,
+    DataError,
+    ImageSet,
+    check,
+    coco_boxes,
+    load,
+    voc2012_val_masks,
+    whereabouts,
+)
 from crate_mini.data.coco import mask_of
 from crate_mini.data.request import data_root
 from crate_mini.segmentation.scoring import at_size
@@ -98,6 +108,20 @@ def test_voc_has_no_objects_where_one_image_has_none(voc):
     assert load("voc2012", "val", root=voc, n=1).instances is None, "whatever is drawn"
 
 
+def test_voc_masks_of_val_with_the_set_or_beside_a_part_of_it(voc):
+    names, masks = voc2012_val_masks(voc)
+    assert names == ["a", "b"]
+    assert [m.size for m in masks] == [(40, 20)] * 2
+    folder = voc / "VOCdevkit" / "VOC2012"
+    (folder / "ImageSets" / "Segmentation" / "val_official.txt").write_text("c\n")
+    numbers(folder / "SegmentationClassVal" / "c.png", np.full((5, 6), 20))
+    names, (mask,) = voc2012_val_masks(voc)
+    assert (names, mask.size, mask.getextrema()) == (["c"], (6, 5), (20, 20))
+    numbers(folder / "SegmentationClassVal" / "c.png", np.full((5, 6), 21))
+    with pytest.raises(DataError, match=r"c\.png holds values other than 0 to 20 and 255"):
+        list(voc2012_val_masks(voc)[1])
+
+
 def test_voc_lists_are_splits(voc):
     with pytest.raises(
         ValueError, match="'voc2012' has the splits train, trainval, val, val_object; got 'first54'"
@@ -149,6 +173,8 @@ def coco(tmp_path) -> Path:
         {"image_id": 9, "category_id": 18, "iscrowd": 0,
          "segmentation": {"size": [24, 16], "counts": packed["counts"].decode()}},
     ]  # fmt: skip
+    for k, annotation in enumerate(annotations):
+        annotation["bbox"] = [k, 2, 3, 4.5]
     images = [{"id": k, "file_name": n, "width": w, "height": h} for n, (k, w, h) in sizes.items()]
     (folder / "annotations").mkdir()
     text = json.dumps({"images": images, "annotations": annotations, "categories": CATEGORIES})
@@ -174,6 +200,15 @@ def test_coco(coco):
         [2.0, 2, 14, 2, 14, 14, 2, 14], [20.0, 15, 28, 15, 24, 19]
     ))  # fmt: skip
     assert (inside == 2).sum() + (inside == 1).sum() == expected
+
+
+def test_coco_boxes(coco):
+    a, b, c = coco_boxes(root=coco)
+    assert (a.size, b.size, c.size) == ((16, 24), (30, 20), (10, 10))
+    assert a.things.tolist() == [[3, 2, 6, 6.5], [4, 2, 7, 6.5]]
+    assert b.things.tolist() == [[0, 2, 3, 6.5], [1, 2, 4, 6.5]]
+    assert b.crowds.tolist() == [[2, 2, 5, 6.5]]
+    assert a.crowds.shape == c.things.shape == c.crowds.shape == (0, 4)
 
 
 def test_coco_in_a_folder_of_images(coco):
