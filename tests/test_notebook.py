@@ -6,8 +6,9 @@ import ast
 
 import pytest
 
-from crate_mini.compression import MSSA, mssa
+from crate_mini.compression import attend, mssa
 from crate_mini.notebook import show_source, source
+from crate_mini.operators import MSSA
 from crate_mini.sparsification import ista_step
 
 
@@ -30,7 +31,7 @@ def test_without_a_docstring_nothing_is_taken():
 
 
 def test_shown_one_below_the_other_with_the_file_above():
-    shown = show_source(mssa, MSSA.forward, ista_step, body_only=True)
+    shown = show_source(mssa, attend, ista_step, body_only=True)
     heads = [line for line in shown.data.split("\n") if line.startswith("#")]
     assert heads == ["# crate_mini/compression.py", "# crate_mini/sparsification.py"]
     assert shown.data.startswith("# crate_mini/compression.py\ndef mssa(")
