@@ -25,10 +25,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from crate_mini import data
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.maskcut import Round, affinity, maskcut_rounds
 from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.token_pca import patch_features
+from crate_mini.weights import load_pretrained
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "maskcut.json"
 SIZE, PEER = 480, "scipy.linalg.eigh(D - A, D, subset_by_index=[1, 1])"

@@ -47,7 +47,6 @@ from bench_layerwise import EPS_SQ, large_determinant
 from torch import Tensor
 
 from crate_mini import data
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.layerwise import measure, released_rate
 from crate_mini.maskcut import maskcut_batch, maskcut_rounds
 from crate_mini.memory import keep_freed_memory
@@ -55,6 +54,7 @@ from crate_mini.model import CRATE, create_model
 from crate_mini.recorder import record
 from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.token_pca import patch_features
+from crate_mini.weights import load_pretrained
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "benchmarks"
 RESULTS = {"time": FOLDER / "scaling.json", "memory": FOLDER / "scaling_memory.json"}

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from crate_mini.attention_maps import cls_attention_maps as cls_attention_maps
-    from crate_mini.checkpoints import list_pretrained as list_pretrained
-    from crate_mini.checkpoints import load_pretrained as load_pretrained
     from crate_mini.inspector import HeadInspector as HeadInspector
     from crate_mini.maskcut import maskcut as maskcut
     from crate_mini.model import CRATE as CRATE
@@ -22,6 +20,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from crate_mini.registry import list_models as list_models
     from crate_mini.registry import register_model as register_model
     from crate_mini.segmentation import evaluate as evaluate_segmentation
+    from crate_mini.weights import list_pretrained as list_pretrained
+    from crate_mini.weights import load_pretrained as load_pretrained
 
     __version__: str
 
@@ -35,8 +35,8 @@ _HOMES = {
     "create_model": "crate_mini.registry:create_model",
     "evaluate_segmentation": "crate_mini.segmentation:evaluate",
     "list_models": "crate_mini.registry:list_models",
-    "list_pretrained": "crate_mini.checkpoints:list_pretrained",
-    "load_pretrained": "crate_mini.checkpoints:load_pretrained",
+    "list_pretrained": "crate_mini.weights:list_pretrained",
+    "load_pretrained": "crate_mini.weights:load_pretrained",
     "maskcut": "crate_mini.maskcut",  # the module, which can be called: see there
     "record": "crate_mini.recorder:record",
     "register_model": "crate_mini.registry:register_model",

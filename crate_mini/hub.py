@@ -1,8 +1,8 @@
 """Sharing models by ``huggingface_hub``, in the three methods that users of the Hub know.
 
-A model's folder holds ``model.safetensors`` and its card ``model.json`` as :func:`~crate_mini.checkpoints.save_model`
+A model's folder holds ``model.safetensors`` and its card ``model.json`` as :func:`~crate_mini.weights.save_model`
 writes them, ``config.json`` for those who look at settings without loading anything, and a ``README.md``. Such a folder
-is loaded without ``huggingface_hub``, too: :func:`~crate_mini.checkpoints.load_weights`.
+is loaded without ``huggingface_hub``, too: :func:`~crate_mini.weights.load_weights`.
 
 ``huggingface_hub`` is an extra (``pip install 'crate-mini[hub]'``), so its mixin is no base of the model class. It is
 laid over a model when one of the methods is called.
@@ -65,7 +65,7 @@ class OnHub:
 
         Args:
             folder: made if it is not there.
-            card: how the weights came about, as for :func:`~crate_mini.checkpoints.save_model`.
+            card: how the weights came about, as for :func:`~crate_mini.weights.save_model`.
             dtype: store in this type, for example ``torch.float16`` to halve the file.
             options: of huggingface_hub's ``ModelHubMixin.save_pretrained``: ``push_to_hub``, ``repo_id`` and others.
 
@@ -120,8 +120,8 @@ def _with_mixin() -> Any:
         from huggingface_hub import ModelCard, ModelHubMixin
     except ImportError as error:
         raise ImportError(MISSING) from error
-    from crate_mini.checkpoints import load_model, save_model
     from crate_mini.model import CRATE
+    from crate_mini.weights import load_model, save_model
 
     class CRATEOnHub(
         ModelHubMixin, CRATE, library_name="crate-mini", pipeline_tag="image-classification",

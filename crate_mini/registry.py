@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from crate_mini.checkpoints import list_pretrained, load_weights
 from crate_mini.model import CRATE, CRATEConfig, adapt
+from crate_mini.weights import list_pretrained, load_weights
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def create_model(
             ``crate_mini_depth2`` to ``6``); ``vit_*``; ``crate_mhsa_*``, ``crate_mlp_*`` and ``vit_wide_*``, at
             CRATE's width, for the ablations. :func:`list_models` has them all.
         pretrained: True for the shipped weights of this name, or the name or path of weights, as for
-            :func:`~crate_mini.checkpoints.load_weights`. Such a model is in evaluation mode, and its ``classes`` are
+            :func:`~crate_mini.weights.load_weights`. Such a model is in evaluation mode, and its ``classes`` are
             those of the weights.
         image_size: pixels; by default those of the name (64 for nano and mini, otherwise 224) or of the weights, whose
             position embedding is interpolated to another size.

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crate_mini.checkpoints import load_model
 from crate_mini.cli import main
 from crate_mini.segmentation import scoring
+from crate_mini.weights import load_model
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_missing_data_names_the_way_out(tmp_path, capsys):
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", ["crate_mini_animals", "vit_mini_animals"])
 def test_shipped_weights_have_the_accuracy_of_their_card(name, tmp_path):
-    from crate_mini.checkpoints import list_pretrained
+    from crate_mini.weights import list_pretrained
 
     out = tmp_path / "r.json"
     assert main(["evaluate", "--weights", name, "--data", "tiny-imagenet-animals", "--out", str(out)]) == 0

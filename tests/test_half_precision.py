@@ -15,10 +15,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from crate_mini import operators
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.compression import ExplicitAttention, attend, explicit_attention, mssa
 from crate_mini.model import CRATE, CRATEConfig
 from crate_mini.sparsification import ISTA, ista_step, move_matrix
+from crate_mini.weights import load_pretrained
 
 OPERATORS = [("mssa", "ista"), ("mhsa", "mlp"), ("mssa", "mlp"), ("mhsa", "ista")]
 

@@ -15,11 +15,11 @@ from sklearn.metrics import roc_auc_score
 
 from crate_mini import data, heads
 from crate_mini.attention_maps import cls_attention_maps
-from crate_mini.checkpoints import save_model
 from crate_mini.cli import heads as cli_heads
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, create_model
 from crate_mini.recorder import record
+from crate_mini.weights import save_model
 
 FAMILIES = ["crate", "vit", "crate_mhsa"]
 

@@ -14,9 +14,9 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from crate_mini import hub
-from crate_mini.checkpoints import CheckpointError, load_model, load_pretrained
 from crate_mini.model import CRATE, CRATEConfig
 from crate_mini.registry import create_model
+from crate_mini.weights import CheckpointError, load_model, load_pretrained
 
 CARD = {"model": "crate_nano", "minutes": 3}
 

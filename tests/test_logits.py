@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from crate_mini.checkpoints import from_official, list_pretrained, load_pretrained
 from crate_mini.model import CRATE
+from crate_mini.official import from_official
+from crate_mini.weights import list_pretrained, load_pretrained
 
 STORED = Path(__file__).with_name("logits.npz")
 

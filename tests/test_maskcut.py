@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from crate_mini import data, maskcut
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.cli import main
 from crate_mini.cli import maskcut as command
 from crate_mini.token_pca import patch_features
+from crate_mini.weights import load_pretrained
 
 
 def scene(h: int, w: int, rectangles: list[tuple[int, int, int, int]], *, seed: int = 0, noise: float = 0.6):

@@ -13,7 +13,6 @@ from scipy.special import erf
 from torch import nn
 
 from crate_mini.attention_maps import cls_attention_maps
-from crate_mini.checkpoints import CheckpointError, load_model, save_model
 from crate_mini.compression import ExplicitAttention, explicit_attention
 from crate_mini.data.imageset import ImageSet
 from crate_mini.heads import scaled_heads
@@ -40,6 +39,7 @@ from crate_mini.recorder import RECORDABLE, record
 from crate_mini.token_pca import patch_features
 from crate_mini.training import Recipe, train
 from crate_mini.transfer import adapt, features
+from crate_mini.weights import CheckpointError, load_model, save_model
 
 # ---- equations, in numpy, in double precision -----------------------------------------------------------------------
 

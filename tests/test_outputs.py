@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from crate_mini import outputs
-from crate_mini.checkpoints import save_tensors, write_atomically
-from crate_mini.outputs import try_folder, why, writing
+from crate_mini.outputs import try_folder, why, write_atomically, writing
+from crate_mini.weights import save_tensors
 
 
 class TestFolder:

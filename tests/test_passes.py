@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from crate_mini import attention_maps, calibration, heads, layerwise, maskcut, reading, token_pca, transfer
-from crate_mini.checkpoints import CheckpointError, load_model, save_model
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE, create_model
 from crate_mini.passes import batches, evaluating, require_finite, run
 from crate_mini.segmentation import evaluate, score_heads, score_images
+from crate_mini.weights import CheckpointError, load_model, save_model
 
 
 def tiny(family: str = "crate") -> CRATE:

@@ -100,6 +100,6 @@ def test_command(tmp_path, capsys):
 
 
 def found_depth() -> int:
-    from crate_mini.checkpoints import load_pretrained
+    from crate_mini.weights import load_pretrained
 
     return load_pretrained("crate_nano_embedded").config.depth

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from crate_mini import data, recipes
-from crate_mini.checkpoints import list_pretrained
 from crate_mini.cli import main, parser
 from crate_mini.cli.train import _filled_in, _model
 from crate_mini.model import CRATEConfig, count_parameters, create_model, model_names
@@ -34,6 +33,7 @@ from crate_mini.recipes import (
     read_setting,
 )
 from crate_mini.training import Recipe
+from crate_mini.weights import list_pretrained
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -452,8 +452,8 @@ class TestCommandLine:
         assert card["run"] == "embedded/crate_nano/s0/data=folder,depth=2,epochs=1,image_size=32"
 
     def test_fine_tuning_starts_from_the_weights(self, tmp_path, monkeypatch):
-        from crate_mini.checkpoints import load_pretrained
         from crate_mini.cli import train as command
+        from crate_mini.weights import load_pretrained
 
         seen = {}
 

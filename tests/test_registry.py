@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from crate_mini import registry
-from crate_mini.checkpoints import (
+from crate_mini.model import CRATE, CRATEConfig
+from crate_mini.registry import FIRST_CHOICE, create_model, list_models, model_names, register_model
+from crate_mini.weights import (
     CheckpointError,
     list_pretrained,
     load_model,
@@ -14,8 +16,6 @@ from crate_mini.checkpoints import (
     load_weights,
     save_model,
 )
-from crate_mini.model import CRATE, CRATEConfig
-from crate_mini.registry import FIRST_CHOICE, create_model, list_models, model_names, register_model
 
 
 def images(b: int = 2, side: int = 64) -> torch.Tensor:

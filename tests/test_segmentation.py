@@ -16,7 +16,6 @@ from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_scor
 
 from crate_mini import segmentation
 from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, spread, upsample
-from crate_mini.checkpoints import CheckpointError, list_pretrained, load_pretrained
 from crate_mini.data import IGNORE, ImageSet, load
 from crate_mini.model import create_model
 from crate_mini.results import read, write
@@ -44,6 +43,7 @@ from crate_mini.segmentation import (
 )
 from crate_mini.segmentation.baselines import centre_map
 from crate_mini.segmentation.evaluation import untrained_twin
+from crate_mini.weights import CheckpointError, list_pretrained, load_pretrained
 
 
 def masks(n: int = 6, size: int = 32, seed: int = 0, ignore: bool = True) -> torch.Tensor:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from crate_mini import data
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.model import create_model
 from crate_mini.recorder import record
 from crate_mini.token_pca import COMPONENTS, DIM, border, fit_token_pca, patch_features
+from crate_mini.weights import load_pretrained
 
 
 def cloud(n: int = 300, f: int = 12, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

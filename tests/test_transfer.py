@@ -24,12 +24,12 @@ from crate_mini.calibration import (
     reliability,
     report,
 )
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.cli import main
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE, create_model
 from crate_mini.training import Recipe, evaluate
 from crate_mini.transfer import L2_GRID, adapt, choose_l2, features, fine_tune, fit_probe, linear_probe
+from crate_mini.weights import load_pretrained
 
 
 def small(**settings) -> CRATE:

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from crate_mini import data
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.model import CRATE, Block
 from crate_mini.passes import run
 from crate_mini.recorder import record
 from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.sparsification import ISTA, sparse_code
 from crate_mini.stats import normal_interval
+from crate_mini.weights import load_pretrained
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "derivation" / "sparsification.json"
 

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from crate_mini import data
-from crate_mini.checkpoints import list_pretrained, load_model
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.recipes import RunId, get_sweep
@@ -43,6 +42,7 @@ from crate_mini.segmentation import (
 )
 from crate_mini.segmentation.evaluation import untrained_twin
 from crate_mini.training import default_device
+from crate_mini.weights import list_pretrained, load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "masks"

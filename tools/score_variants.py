@@ -17,11 +17,11 @@ from typing import Any
 from score_masks import CHOSEN_ON, RESULTS, ROOT
 
 from crate_mini import data
-from crate_mini.checkpoints import load_model
 from crate_mini.recipes import get_recipe, get_sweep
 from crate_mini.results import add_dirty, provenance, require_clean, write
 from crate_mini.segmentation import evaluate
 from crate_mini.training import default_device
+from crate_mini.weights import load_model
 
 SETS = (("pets", "test"), ("horses", "test"))
 RULES = ("auroc", "best_iou")

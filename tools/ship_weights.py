@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import load_model, save_model
 from crate_mini.results import add_dirty, require_clean, write
 from crate_mini.training import evaluate
+from crate_mini.weights import load_model, save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ROOT / "results" / "training"

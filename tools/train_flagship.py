@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import save_model
 from crate_mini.model import count_parameters
 from crate_mini.provenance import provenance
 from crate_mini.recipes import SMALL, RunId, get_recipe
 from crate_mini.training import default_device, evaluate, train
+from crate_mini.weights import save_model
 
 
 def main() -> None:

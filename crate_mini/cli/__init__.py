@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 import crate_mini
-from crate_mini.checkpoints import CheckpointError
 from crate_mini.cli import data, evaluate, import_official, inspect, layerwise, train
 from crate_mini.data import DataError
+from crate_mini.weights import CheckpointError
 
 COMMANDS = (train, evaluate, layerwise, inspect, data, import_official)
 

@@ -6,8 +6,8 @@ import argparse
 import json
 
 from crate_mini import calibration
-from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.outputs import write_atomically
 from crate_mini.provenance import provenance
 from crate_mini.training import evaluate
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from crate_mini import data
-from crate_mini.checkpoints import list_pretrained, load_weights
 from crate_mini.model import CRATE
 from crate_mini.training import default_device
+from crate_mini.weights import list_pretrained, load_weights
 
 
 class Formatter(argparse.HelpFormatter):

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from crate_mini import data
-from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS
+from crate_mini.outputs import write_atomically
 
 
 def add(commands: argparse._SubParsersAction) -> None:

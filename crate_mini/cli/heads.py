@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from crate_mini import heads
-from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
+from crate_mini.outputs import write_atomically
 from crate_mini.provenance import provenance, result_text
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crate_mini.checkpoints import describe_official, from_official, load_official, save_model
 from crate_mini.cli.common import DEFAULTS
+from crate_mini.official import describe_official, from_official, load_official
+from crate_mini.weights import save_model
 
 
 def add(commands: argparse._SubParsersAction) -> None:

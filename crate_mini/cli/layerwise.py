@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, WEIGHTS, add_data, model_and_images
 from crate_mini.layerwise import NORMALISE, curve, measure
+from crate_mini.outputs import write_atomically
 from crate_mini.provenance import provenance, result_text
 from crate_mini.training import evaluate
 

@@ -20,12 +20,13 @@ from crate_mini.average_precision import (
     correct_localisation,
     mask_overlaps,
 )
-from crate_mini.checkpoints import list_pretrained, write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
 from crate_mini.maskcut import TAU, boxes_of, discover
+from crate_mini.outputs import write_atomically
 from crate_mini.provenance import provenance
 from crate_mini.recorder import layer_numbers
 from crate_mini.segmentation import centre_prior, mean_interval
+from crate_mini.weights import list_pretrained
 
 CHUNK = 4  # images between two writes of what there is so far
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
 from crate_mini.data import ImageSet
 from crate_mini.heads import named_right
 from crate_mini.model import CRATE
+from crate_mini.outputs import write_atomically
 from crate_mini.provenance import provenance, result_text
 from crate_mini.reading import right_without_reading
 from crate_mini.segmentation import mean_interval

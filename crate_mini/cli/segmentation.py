@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from crate_mini import data
-from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, add_letterbox, model_and_images
+from crate_mini.outputs import write_atomically
 from crate_mini.provenance import provenance
 from crate_mini.segmentation import RULES, Evaluation, evaluate
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from crate_mini import data, distributed
-from crate_mini.checkpoints import save_model
 from crate_mini.cli.common import Formatter, weights_named
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.provenance import provenance
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
 from crate_mini.training import Recipe, default_device, evaluate, train
 from crate_mini.transfer import adapt
+from crate_mini.weights import save_model
 
 # what is neither given as a flag nor by a recipe
 PLAIN = {

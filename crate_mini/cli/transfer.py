@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from crate_mini import calibration, data
-from crate_mini.checkpoints import write_atomically
 from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.outputs import write_atomically
 from crate_mini.provenance import provenance
 from crate_mini.recipes import get_recipe
 from crate_mini.transfer import POOLS, features, fine_tune, linear_probe

@@ -9,7 +9,6 @@ import io
 import itertools
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -26,6 +25,7 @@ from crate_mini.inspector.contract import build_contract, data_uri, decode_maps
 from crate_mini.inspector.network import encode_network
 from crate_mini.inspector.patches import MAX_PAGE, prepare_pairs
 from crate_mini.inspector.strip import layer_strip
+from crate_mini.outputs import write_atomically
 
 _serial = itertools.count()
 END_OF_THEME = "/* End of the theme. */"
@@ -123,18 +123,8 @@ class HeadViewer:
         path = Path(path)
         if not path.parent.is_dir():
             raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; create it first")
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(self.to_html(title))
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)  # mkstemp's files are private, a page is for showing
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        return path
+        page = self.to_html(title)
+        return write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
 def inspect_images(

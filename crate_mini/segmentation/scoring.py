@@ -20,7 +20,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from crate_mini.attention_maps import cls_attention_maps, spread
-from crate_mini.checkpoints import CheckpointError, load_tensors, save_tensors
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.recorder import layer_numbers
@@ -28,6 +27,7 @@ from crate_mini.segmentation.baselines import blind_scores
 from crate_mini.segmentation.objects import Objects, at_size, find_objects, offset
 from crate_mini.segmentation.ranking import score_maps
 from crate_mini.stats import expected_best_of
+from crate_mini.weights import CheckpointError, load_tensors, save_tensors
 
 RULES = {
     "best_iou": "IoU at the best threshold for each image",

@@ -16,7 +16,6 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from crate_mini import distributed
-from crate_mini.checkpoints import save_model
 from crate_mini.lock import locked
 from crate_mini.memory import keep_freed_memory
 from crate_mini.outputs import try_folder, writing
@@ -30,6 +29,7 @@ from crate_mini.training.rng import Draws, callers_generators_kept, order_of_epo
 from crate_mini.training.run import Run
 from crate_mini.training.state import State, not_finite
 from crate_mini.training.tasks import Classification, Learner, Task
+from crate_mini.weights import save_model
 
 LOCK = "training.lock"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from crate_mini.checkpoints import save_model
 from crate_mini.outputs import writing
+from crate_mini.weights import save_model
 
 
 class Marks:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from crate_mini import distributed
-from crate_mini.checkpoints import CheckpointError, load_tensors, save_tensors, write_atomically
 from crate_mini.data.images import DataError
-from crate_mini.outputs import writing
+from crate_mini.outputs import write_atomically, writing
 from crate_mini.training.precision import Update
 from crate_mini.training.run import Run
 from crate_mini.training.tasks import Learner
+from crate_mini.weights import CheckpointError, load_tensors, save_tensors
 
 FORMAT = 2
 _NEEDED = ("recipe", "config", "data", "task", "history", "step", "seconds", "scaler", "extra", "tensors")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from crate_mini.checkpoints import load_model
 from crate_mini.cli import main
 from crate_mini.data import SETS
+from crate_mini.weights import load_model
 
 
 def test_list(tmp_path, capsys):

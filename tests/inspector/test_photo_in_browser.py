@@ -19,11 +19,11 @@ from playwright.sync_api import expect
 
 from crate_mini import data
 from crate_mini.attention_maps import cls_attention_maps
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.inspector import HeadViewer, inspect_images
 from crate_mini.inspector.network import encode_network
 from crate_mini.model import CRATE, create_model
 from crate_mini.operations import multiply_adds
+from crate_mini.weights import load_pretrained
 
 DONE = re.compile(r"in (\d+\.\d) s\. It stays in this page\.$")
 

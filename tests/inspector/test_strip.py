@@ -10,13 +10,13 @@ import pytest
 import torch
 from einops import rearrange
 
-from crate_mini.checkpoints import load_pretrained
 from crate_mini.inspector import inspect_images
 from crate_mini.inspector.strip import EPS_SQ, layer_strip
 from crate_mini.model import create_model
 from crate_mini.rates import compression_rate
 from crate_mini.recorder import record
 from crate_mini.token_pca import DIM, border, fit_token_pca, patch_features
+from crate_mini.weights import load_pretrained
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import torch
 from small_training import at_draw, interrupt, recipe, run, tiny, weights
 
 from crate_mini import training
-from crate_mini.checkpoints import load_model
 from crate_mini.training import Callback, Callbacks, Classification
+from crate_mini.weights import load_model
 
 
 class Diary(Callback):

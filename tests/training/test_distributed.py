@@ -15,8 +15,8 @@ import torch
 from small_training import TASKS, recipe, run, state_of, stripes, tiny
 
 from crate_mini import distributed
-from crate_mini.checkpoints import load_model
 from crate_mini.training import train
+from crate_mini.weights import load_model
 
 SCRIPT = """
 import json, os, signal, sys

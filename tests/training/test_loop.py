@@ -11,8 +11,8 @@ from small_training import at_draw, interrupt, recipe, run, stripes, tiny, weigh
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crate_mini import training
-from crate_mini.checkpoints import load_model, load_tensors
 from crate_mini.training import Classification, Recipe, evaluate, learning_rate, show_progress, train
+from crate_mini.weights import load_model, load_tensors
 
 COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "val_top1", "val_top5", "seconds"]
 

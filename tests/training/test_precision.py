@@ -10,9 +10,9 @@ import torch
 from small_training import TASKS, Bag, at_draw, interrupt, recipe, run, state_of, stripes, tiny, weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from crate_mini.checkpoints import load_tensors
 from crate_mini.training import Classification, train
 from crate_mini.training.precision import Update, dtype_of
+from crate_mini.weights import load_tensors
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

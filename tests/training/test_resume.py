@@ -28,8 +28,8 @@ from small_training import (
     with_dropout,
 )
 
-from crate_mini.checkpoints import CheckpointError, load_model, load_tensors
 from crate_mini.training import Classification, train
+from crate_mini.weights import CheckpointError, load_model, load_tensors
 
 COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "val_top1", "val_top5"]  # all but the seconds
 
@@ -153,7 +153,7 @@ class TestFiles:
 
         def fill(epoch, model):
             if epoch == 2:
-                monkeypatch.setattr("crate_mini.checkpoints.save_file", full)
+                monkeypatch.setattr("crate_mini.weights.save_file", full)
 
         message = (
             r"could not write .*state\.safetensors: the disk is full\. .*make room, and run the same again"

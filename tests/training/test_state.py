@@ -13,9 +13,9 @@ import small_training
 import torch
 from small_training import at_draw, interrupt, run, tiny, weights
 
-from crate_mini.checkpoints import CheckpointError, load_tensors, save_tensors
 from crate_mini.lock import LockedError
 from crate_mini.training import Classification
+from crate_mini.weights import CheckpointError, load_tensors, save_tensors
 
 
 def saved(folder: Path) -> tuple[dict, dict]:
