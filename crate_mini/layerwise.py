@@ -32,6 +32,7 @@ from crate_mini.operators import Attention
 from crate_mini.passes import batches, evaluating
 from crate_mini.rates import coding_rate, coding_rate_gradient, rate_from_gram, small_gram
 from crate_mini.recorder import record
+from crate_mini.results import plain
 from crate_mini.stats import Running
 
 PLACES = {
@@ -159,9 +160,9 @@ def weight_facts(block: Block) -> dict[str, Any]:
     U = _wide(bases(block.attention).detach())
     aligned = alignment(block.attention)
     facts = {
-        "coherence": _plain(coherence(U).tolist()),
+        "coherence": plain(coherence(U)),
         "orthonormality": [_from_identity(u.mT @ u, scaled=True) for u in U],
-        "alignment": None if aligned is None else _plain(aligned.tolist()),
+        "alignment": None if aligned is None else plain(aligned),
         "dictionary": None,
     }
     if block.feed.dictionary is not None:
@@ -171,8 +172,8 @@ def weight_facts(block: Block) -> dict[str, Any]:
         facts["dictionary"] = {
             "frobenius": _from_identity(gram, scaled=False),
             "scaled": _from_identity(gram, scaled=True),
-            "spectral": _plain(torch.linalg.matrix_norm(gram - eye, 2).item()),
-            "norm": _plain(torch.linalg.matrix_norm(D, 2).item()),
+            "spectral": plain(torch.linalg.matrix_norm(gram - eye, 2).item()),
+            "norm": plain(torch.linalg.matrix_norm(D, 2).item()),
         }
     return facts
 
@@ -181,7 +182,7 @@ def _from_identity(gram: Tensor, *, scaled: bool) -> float:
     """||G/s - I||_F / sqrt(size), with s = 1 or the scale that makes it smallest."""
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     s = gram.square().sum() / gram.trace() if scaled and gram.trace() > 0 else 1.0
-    return _plain(((gram / s - eye).norm() / len(gram) ** 0.5).item())
+    return plain(((gram / s - eye).norm() / len(gram) ** 0.5).item())
 
 
 def reading(normalise: str, eps_sq: float) -> str:
@@ -266,12 +267,15 @@ def measure(
         inner = result
         for part in key[:-1]:
             inner = inner.setdefault(part, {})
-        summaries = [
-            {part: _plain(v.tolist()) for part, v in running.summary().items()} for running in by_layer
-        ]
-        inner[key[-1]] = {part: [s[part] for s in summaries] for part in summaries[0]}
+        inner[key[-1]] = _statistic(by_layer)
     result["layers"] = [weight_facts(block) for block in model.blocks]
     return result
+
+
+def _statistic(by_layer: list[Running]) -> dict[str, list]:
+    """Mean, spread and interval, each a list over layers."""
+    summaries = [running.summary() for running in by_layer]
+    return {part: [plain(summary[part]) for summary in summaries] for part in summaries[0]}
 
 
 def curve(
@@ -412,10 +416,3 @@ class _Grams:
 def _wide(Z: Tensor) -> Tensor:
     """In the widest precision of the device."""
     return Z.to(torch.float32 if Z.device.type == "mps" else torch.float64)
-
-
-def _plain(value: Any) -> Any:
-    """Six significant digits, NaN as None: what JSON can hold, without digits that mean nothing."""
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return None if value != value else float(f"{value:.6g}")

@@ -161,13 +161,13 @@ def test_further_masks_must_be_new_and_large_enough():
     assert len(maskcut.maskcut(features, (20, 20))) == sum(not r.dropped for r in rounds)
     assert all(not r.dropped for r in rounds[:-1])
     first = rounds[0]
-    again = maskcut._judge(0.5, first.vector.flatten(), (20, 20), [first], 0)
+    again = maskcut.masks.judge(0.5, first.vector.flatten(), (20, 20), [first], 0)
     assert again.dropped == "an earlier object again"
     tiny = torch.zeros(20, 20)
     tiny[17, 4:8] = 1.0
-    assert maskcut._judge(0.5, tiny.flatten(), (20, 20), [first], 0).dropped == "too small"
+    assert maskcut.masks.judge(0.5, tiny.flatten(), (20, 20), [first], 0).dropped == "too small"
     tiny[17, 4:9] = 1.0
-    assert maskcut._judge(0.5, tiny.flatten(), (20, 20), [first], 0).dropped == ""
+    assert maskcut.masks.judge(0.5, tiny.flatten(), (20, 20), [first], 0).dropped == ""
 
 
 def test_one_mask_is_the_first_of_three(tokens):
