@@ -22,6 +22,7 @@ from torch import Tensor
 
 from crate_mini.model import CRATE, CRATEConfig, require_finite
 from crate_mini.outputs import as_os_error, write_atomically
+from crate_mini.results import result_text
 
 
 class CheckpointError(ValueError):
@@ -74,16 +75,20 @@ def save_model(
             earlier weights is removed: it would not be true of these.
         classes: class names, in the order of the logits.
         dtype: store in this type, for example ``torch.float16`` to halve the file; loading gives float32 again.
+
+    Raises:
+        ValueError: another ending of the file, or a number in the card that is not finite.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, got {path.name!r}")
+    result_text(card or {})  # a card that JSON cannot hold is refused before anything is written
     tensors = {k: v if dtype is None else v.to(dtype) for k, v in model.state_dict().items()}
     save_tensors(path, tensors, {"config": model.config.to_dict(), "classes": list(classes)})
     path.with_suffix(".json").unlink(missing_ok=True)
     if card is not None:
         full = {**card, "config": model.config.to_dict(), "classes": list(classes), "sha256": _sha256(path)}
-        text = json.dumps(full, indent=2) + "\n"
+        text = result_text(full)
         write_atomically(path.with_suffix(".json"), lambda t: t.write_text(text, encoding="utf-8"))
     return path
 

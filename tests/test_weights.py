@@ -280,3 +280,9 @@ def test_both_modules_under_their_old_name():
     assert checkpoints.write_atomically is write_atomically
     assert checkpoints.from_official is official.from_official
     assert all(hasattr(checkpoints, name) for name in checkpoints.__all__)
+
+
+def test_a_card_with_nan_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"result\['held_out'\]\['loss'\] = nan is not a finite number"):
+        weights.save_model(tiny(), tmp_path / "w.safetensors", {"held_out": {"loss": math.nan}})
+    assert not list(tmp_path.iterdir())
