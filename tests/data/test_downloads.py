@@ -14,6 +14,7 @@ import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -354,7 +355,7 @@ def test_addresses_and_checksums_are_those_of_torchvision():
     for cls, known in classes.items():
         text = inspect.getsource(inspect.getmodule(cls))
         for url, known_hash in [pair for download in known for pair in download.archives]:
-            assert url in text, cls
+            assert urlsplit(url).path in text, cls  # hosts move from one version of torchvision to the next
             assert known_hash.removeprefix("md5:") in text, cls
 
 
