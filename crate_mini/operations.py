@@ -21,7 +21,8 @@ class Accelerator:
 
     Attributes:
         peak: multiply-adds a second of dense matrix products in ``precision``; half of the data sheet's operations.
-        precision: what :class:`crate_mini.training.Recipe` runs in there: bfloat16 where there is hardware for it.
+        precision: what :class:`crate_mini.training.Recipe` runs in there by itself: bfloat16 where there is hardware
+            for it, else float16.
         memory: gigabytes.
     """
 
@@ -31,7 +32,7 @@ class Accelerator:
 
 
 ACCELERATORS = {
-    "T4": Accelerator(8.1e12 / 2, "float32", 16),
+    "T4": Accelerator(65e12 / 2, "float16", 16),
     "L4": Accelerator(121e12 / 2, "bfloat16", 24),
     "A100": Accelerator(312e12 / 2, "bfloat16", 40),
     "H100": Accelerator(989e12 / 2, "bfloat16", 80),

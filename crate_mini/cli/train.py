@@ -14,6 +14,7 @@ import torch
 from crate_mini import data, distributed
 from crate_mini.cli.common import Formatter, weights_named
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
+from crate_mini.outputs import try_folder
 from crate_mini.provenance import provenance
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
 from crate_mini.training import Recipe, default_device, evaluate, train
@@ -157,6 +158,7 @@ def _needs_out(a: argparse.Namespace) -> None:
 def _train_one(a: argparse.Namespace) -> None:
     _needs_out(a)
     a = _filled_in(a)
+    try_folder(a.out)
     with distributed.processes(a.device) as device:
         _train_here(a, device or default_device())
 

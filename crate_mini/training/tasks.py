@@ -132,21 +132,36 @@ class Classification(Task):
 
     def evaluate(self, model: nn.Module, feed: Feed) -> dict[str, float]:
         """Mean cross-entropy, and the shares of images whose label is the first, and among the first five."""
-        return _accuracy(model, feed, 256, (1, 5))
+        return _accuracy(model, feed, evaluation_batch(feed.device), (1, 5))
+
+
+def evaluation_batch(device: torch.device) -> int:
+    """Images that are looked at together where there is no way back: on a CPU as many as its cache can hold."""
+    return 64 if device.type == "cpu" else 256
 
 
 def evaluate(
-    model: nn.Module, data: ImageSet | ImageStream, *, batch_size: int = 256, top: tuple[int, ...] = (1, 5)
+    model: nn.Module,
+    data: ImageSet | ImageStream,
+    *,
+    batch_size: int | None = None,
+    top: tuple[int, ...] = (1, 5),
 ) -> dict[str, float]:
     """Mean cross-entropy and top-k accuracies: ``{"loss": ..., "top1": ..., "top5": ...}``. Restores the mode.
 
     Several processes (:mod:`crate_mini.distributed`) share the batches, and every one gets the result for all.
+
+    Args:
+        model: a classifier.
+        data: images with labels.
+        batch_size: images at a time; by default what suits the device.
+        top: which k.
     """
-    was_training = model.training
+    was_training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
-        with Feed(data, next(model.parameters()).device, hold=False) as feed, torch.no_grad():
-            return _accuracy(model, feed, batch_size, top)
+        with Feed(data, device, hold=False) as feed, torch.no_grad():
+            return _accuracy(model, feed, batch_size or evaluation_batch(device), top)
     finally:
         model.train(was_training)
 

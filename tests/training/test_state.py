@@ -13,6 +13,8 @@ import small_training
 import torch
 from small_training import at_draw, interrupt, run, tiny, weights
 
+from crate_mini import data
+from crate_mini.cli import main
 from crate_mini.lock import LockedError
 from crate_mini.training import Classification
 from crate_mini.weights import CheckpointError, load_tensors, save_tensors
@@ -128,6 +130,13 @@ class TestFolder:
             ):
                 run(tiny(), out=tmp_path / name)
         assert begun == []
+
+    def test_is_tried_before_images_are_read(self, tmp_path, monkeypatch, capsys):
+        (tmp_path / "file").touch()
+        monkeypatch.setattr(data, "load", lambda *args, **options: pytest.fail("images were read"))
+        assert main(["train", "--out", str(tmp_path / "file")]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"crate-mini: cannot write to {tmp_path / 'file'}: it is a file, not a folder")
 
     def test_two_trainings_in_one(self, tmp_path):
         def second():

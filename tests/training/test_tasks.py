@@ -21,6 +21,8 @@ from crate_mini.training import (
     evaluate,
     learning_rate,
 )
+from crate_mini.training.rng import seed_modules
+from crate_mini.training.tasks import evaluation_batch
 
 SETTINGS = {
     "adamw": {"lr": 3e-3},
@@ -123,6 +125,18 @@ class TestDraws:
             draws = Draws(torch.Generator().manual_seed(1), rank, 3)
             assert torch.equal(draws.rand(2, 2), alone[rank::3])
             assert torch.equal(draws.share(alone), alone[rank::3])
+
+    def test_modules_draw_anew_for_each_step_and_process(self):
+        """And the same again: nothing of what they have drawn before needs to be known."""
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        draws = []
+        for at in ((0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0), (0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0)):
+            seed_modules(torch.device("cpu"), *at)
+            draws.append(tuple(F.dropout(torch.ones(64), 0.5).tolist()))
+        torch.set_rng_state(before)
+        assert draws[0] == draws[-1]
+        assert len(set(draws)) == 5
 
 
 class TestAnotherTask:
@@ -236,6 +250,16 @@ class TestEvaluation:
         assert (scores["top1"], scores["top2"], scores["top3"]) == (0.25, 0.75, 0.75)
         by_hand = -sum(logits[i].softmax(0)[label].log().item() for i, label in enumerate([0, 2, 3, 1])) / 4
         assert scores["loss"] == pytest.approx(by_hand, rel=1e-5)
+
+    def test_a_batch_that_suits_the_device(self):
+        assert [evaluation_batch(torch.device(kind)) for kind in ("cpu", "cuda")] == [64, 256]
+        sizes = []
+        model = self.Fixed(torch.eye(2).repeat(50, 1))
+        model.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+        data = self.data([0, 1] * 50)
+        by_default, by_seven = evaluate(model, data), evaluate(model, data, batch_size=7)
+        assert sizes == [64, 36] + [7] * 14 + [2]
+        assert by_default == pytest.approx(by_seven, rel=1e-6)
 
     def test_fewer_classes_than_k(self):
         scores = evaluate(self.Fixed(torch.eye(2)), self.data([0, 0]))
