@@ -144,7 +144,7 @@ class _Training:
         self.rank, self.world = distributed.rank(), distributed.world_size()
         for data in (train_set, val_set):
             if not len(data):
-                raise ValueError(f"the set {data.name!r} holds no images")
+                raise ValueError(f"the set {data.name!r} is empty")
         self.batch_size = min(recipe.batch_size, len(train_set))
         if self.batch_size % self.world:
             raise ValueError(
@@ -154,6 +154,7 @@ class _Training:
         self.model, self.task, self.recipe = model, task, recipe
         self.train_set, self.val_set, self.out, self.device = train_set, val_set, out, device
         self.steps = len(train_set) // self.batch_size  # of an epoch
+        self.classes = tuple(getattr(train_set, "classes", ()))
         self.dtype = dtype_of(recipe.precision, device)
         self.autocast = autocast(self.dtype, device)
 
@@ -166,7 +167,7 @@ class _Training:
     def keep(self, save_at: Sequence[float], save_minutes: float, card: Mapping[str, Any]) -> None:
         """What is written, and when, besides the state after every epoch."""
         card = {**card, "recipe": asdict(self.recipe)}
-        self.marks = Marks(save_at, self.recipe.epochs * self.steps, self.out, card, self.train_set.classes)
+        self.marks = Marks(save_at, self.recipe.epochs * self.steps, self.out, card, self.classes)
         self.save_minutes = save_minutes
 
     def start(self) -> None:
@@ -215,7 +216,7 @@ class _Training:
         self.learner.eval()
         if self.out is not None and self.rank == 0:
             with writing(self.out / "model.safetensors") as path:
-                save_model(self.model, path, classes=self.train_set.classes)
+                save_model(self.model, path, classes=self.classes)
         self.told.on_end(self.model, state.run)
         return state.run
 

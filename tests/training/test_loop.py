@@ -186,7 +186,7 @@ class TestTrouble:
             train(tiny(), *sets, recipe(), progress=False)
 
     def test_no_images(self):
-        with pytest.raises(ValueError, match="the set 'stripes' holds no images"):
+        with pytest.raises(ValueError, match="the set 'stripes' is empty"):
             train(tiny(), stripes().subset([]), stripes(), recipe(), progress=False)
 
 
