@@ -14,17 +14,16 @@ import torch
 from torch import Tensor
 
 from crate_mini.model import CRATE, CRATEConfig
-from crate_mini.registry import CRATE_SIZES
+from crate_mini.registry import published_sizes
 from crate_mini.weights import CheckpointError, require_finite_tensors
 
 # (width, depth, patch): name and paper
 _PUBLISHED = {
-    (size.dim, size.depth, size.patch_size): f"{size.published} (crate_{name})"
-    for name, size in CRATE_SIZES.items()
-    if size.published
+    (size.dim, size.depth, size.patch_size): f"{size.published} ({name})"
+    for name, size in published_sizes().items()
 }
 # Head counts cannot be read off the shapes (heads x head_dim is the width); these are the published ones.
-_PUBLISHED_HEADS = {size.dim: size.heads for size in CRATE_SIZES.values() if size.published}
+_PUBLISHED_HEADS = {size.dim: size.heads for size in published_sizes().values()}
 _IMAGENET_21K = (21841, 21842)  # with and without a class for nothing
 
 # a key that gives another network away, and what it is

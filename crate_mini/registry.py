@@ -23,6 +23,7 @@ class Size:
         dim, heads, depth: as in :class:`~crate_mini.model.CRATEConfig`.
         patch_size, image_size: in pixels.
         published: what the CRATE of this size is called in which paper; empty for our own.
+        classes: how many the published one tells apart.
     """
 
     dim: int
@@ -31,6 +32,7 @@ class Size:
     patch_size: int
     image_size: int = 224
     published: str = ""
+    classes: int = 1000
 
 
 # The papers use the word "small" for two widths: 576 in arXiv 2306.01129 (patch 16) and 384 in arXiv 2308.16271
@@ -45,9 +47,9 @@ CRATE_SIZES = {
     "small": Size(576, 12, 12, 16, published="CRATE-S of arXiv 2306.01129"),
     "base": Size(768, 12, 12, 16, published="CRATE-B of arXiv 2306.01129"),
     "large": Size(1024, 16, 24, 16, published="CRATE-L of arXiv 2306.01129"),
-    "tiny_8": Size(192, 3, 12, 8, published="CRATE-T/8 of arXiv 2308.16271"),
-    "small_8": Size(384, 6, 12, 8, published="CRATE-S/8 of arXiv 2308.16271"),
-    "base_8": Size(768, 12, 12, 8, published="CRATE-B/8 of arXiv 2308.16271"),
+    "tiny_8": Size(192, 3, 12, 8, published="CRATE-T/8 of arXiv 2308.16271", classes=21842),
+    "small_8": Size(384, 6, 12, 8, published="CRATE-S/8 of arXiv 2308.16271", classes=21842),
+    "base_8": Size(768, 12, 12, 8, published="CRATE-B/8 of arXiv 2308.16271", classes=21842),
 }
 # vit_nano and vit_mini have about the parameters of crate_nano and crate_mini; vit_mini_6 also has the six heads of
 # crate_mini. A vit_wide has the width and the heads of the CRATE of its size, and several times the parameters.
@@ -117,6 +119,26 @@ def model_names() -> list[str]:
     return list_models()
 
 
+def published_sizes() -> dict[str, Size]:
+    """The sizes of the papers' CRATEs, by the name of the model here."""
+    return {f"crate_{name}": size for name, size in CRATE_SIZES.items() if size.published}
+
+
+def model_config(name: str, **overrides: Any) -> CRATEConfig:
+    """What a model is made of, by name, without making it.
+
+    Args:
+        name: one of :func:`list_models`.
+        overrides: fields of :class:`~crate_mini.model.CRATEConfig`.
+
+    Raises:
+        ValueError: unknown name or setting, or sizes that do not fit.
+    """
+    if name not in _MODELS:
+        raise ValueError(f"unknown model {name!r}; known are {', '.join(model_names())}")
+    return CRATEConfig.from_dict(_MODELS[name] | overrides)
+
+
 def create_model(
     name: str,
     *,
@@ -149,13 +171,12 @@ def create_model(
             standing, or weights of another architecture.
         FileNotFoundError, CheckpointError: a path without usable weights.
     """
-    if name not in _MODELS:
-        raise ValueError(f"unknown model {name!r}; known are {', '.join(model_names())}")
     sizes = {"image_size": image_size, "patch_size": patch_size, "num_classes": num_classes}
     given = {k: v for k, v in sizes.items() if v is not None} | overrides
-    settings = _MODELS[name] | given
+    config = model_config(name, **given)
     if pretrained is False:
-        return CRATE(CRATEConfig.from_dict(settings))
+        return CRATE(config)
+    settings = _MODELS[name] | given
     source = _first_choice(name, settings) if pretrained is True else pretrained
     model = load_weights(source)
     if differing := _differences(settings, model.config.to_dict()):
@@ -194,5 +215,5 @@ def _first_choice(name: str, settings: dict[str, Any]) -> str:
 
 for _family, (_sizes, _operators) in FAMILIES.items():
     for _name, _size in _sizes.items():
-        _shape = {k: v for k, v in vars(_size).items() if k != "published"}
+        _shape = {k: v for k, v in vars(_size).items() if k not in ("published", "classes")}
         register_model(f"{_family}_{_name}", **_shape, **_operators)

@@ -7,7 +7,15 @@ import torch
 
 from crate_mini import registry
 from crate_mini.model import CRATE, CRATEConfig
-from crate_mini.registry import FIRST_CHOICE, create_model, list_models, model_names, register_model
+from crate_mini.registry import (
+    FIRST_CHOICE,
+    create_model,
+    list_models,
+    model_config,
+    model_names,
+    published_sizes,
+    register_model,
+)
 from crate_mini.weights import (
     CheckpointError,
     list_pretrained,
@@ -177,3 +185,23 @@ class TestPretrained:
     def test_without_weights_it_is_fresh(self, tmp_path):
         assert create_model("crate_nano", pretrained=False).training
         assert load_model(save_model(create_model("crate_nano"), tmp_path / "a.safetensors")).classes == ()
+
+
+class TestWithoutAModel:
+    def test_a_config_is_that_of_the_model(self):
+        for name in list_models():
+            with torch.device("meta"):
+                assert model_config(name, num_classes=7) == create_model(name, num_classes=7).config
+
+    def test_unknown(self):
+        with pytest.raises(ValueError, match="unknown model 'crate_huge'; known are"):
+            model_config("crate_huge")
+
+    def test_sizes_of_the_papers(self):
+        sizes = published_sizes()
+        assert list(sizes) == [
+            f"crate_{s}" for s in ("tiny", "small", "base", "large", "tiny_8", "small_8", "base_8")
+        ]
+        for name, size in sizes.items():
+            config = model_config(name)
+            assert (config.dim, config.heads, config.depth) == (size.dim, size.heads, size.depth)

@@ -10,11 +10,10 @@ import argparse
 import re
 from pathlib import Path
 
-import torch
-
-from crate_mini.model import CRATEConfig, create_model
+from crate_mini.model import CRATEConfig
 from crate_mini.operations import ACCELERATORS, multiply_adds, published_share, training_multiply_adds
 from crate_mini.recipes import get_recipe
+from crate_mini.registry import model_config
 
 PAGE = Path(__file__).resolve().parent.parent / "book" / "training_at_scale.md"
 IMAGES, CLASSES = 14_200_000, 21_841
@@ -39,8 +38,7 @@ SETS = {
 
 def shape(name: str) -> CRATEConfig:
     """A model of the segmentation paper as it is pre-trained."""
-    with torch.device("meta"):
-        return create_model(name, num_classes=CLASSES).config
+    return model_config(name, num_classes=CLASSES)
 
 
 def number(value: float) -> str:

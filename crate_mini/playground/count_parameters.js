@@ -1,4 +1,5 @@
-// Where the parameters of a CRATE are, and those of a ViT of the same shape. data: {image: side in pixels}.
+// Where the parameters of a CRATE are, and those of a ViT of the same shape. data: {image: side in pixels,
+// published: [[width, layers, patch, classes, name]], the models of the papers}.
 
 "use strict";
 
@@ -20,17 +21,6 @@ function ticks(end) {
   const step = power * [1, 2, 5, 10].find((m) => 4 * m * power >= end);
   return Array.from({ length: Math.floor(end / step) + 1 }, (_, i) => i * step);
 }
-
-const PUBLISHED = [
-  // width, layers, patch, classes, name
-  [384, 12, 16, 1000, "CRATE-T of the first paper"],
-  [576, 12, 16, 1000, "CRATE-S of the first paper"],
-  [768, 12, 16, 1000, "CRATE-B of the first paper"],
-  [1024, 24, 16, 1000, "CRATE-L of the first paper"],
-  [192, 12, 8, 21842, "CRATE-T/8 of the segmentation paper"],
-  [384, 12, 8, 21842, "CRATE-S/8 of the segmentation paper"],
-  [768, 12, 8, 21842, "CRATE-B/8 of the segmentation paper"],
-];
 
 function play(kit, data) {
   const whole = (v) => v.toLocaleString("en");
@@ -74,7 +64,7 @@ function play(kit, data) {
     for (const [, label, color] of parts) plot.line([], { label, color, width: 6 });
     ratio.set(`${Math.round((100 * sums.crate) / sums.vit)} %`);
     inLayers.set(`${Math.round((100 * counts.crate.layers) / sums.crate)} %`);
-    const known = PUBLISHED.find(([d, L, p, C]) => d === width.value && L === layers.value && p === patch.value && C === classes.value);
+    const known = data.published.find(([d, L, p, C]) => d === width.value && L === layers.value && p === patch.value && C === classes.value);
     const share = counts.crate.classifier / sums.crate;
     note.set(
       known ? `This is ${known[4]}: ${(sums.crate / 1e6).toFixed(2)} million.`
