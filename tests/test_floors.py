@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import json
+import os
 
 import floors as tool
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from crate_mini import data
 from crate_mini.data.scenes import Boxes
+from crate_mini.results import folder
 from crate_mini.segmentation import floors
 from crate_mini.segmentation.floors import READINGS, Reading, ceiling, read_as, score_boxes, score_classes
 
@@ -236,7 +239,7 @@ def test_boxes_as_pycocotools_counts_them(sides):
         assert low < high
 
 
-# ---- the command -------------------------------------------------------------------------------------------------
+# ---- the command and its results ---------------------------------------------------------------------------------
 
 
 def test_command(tmp_path, monkeypatch, capsys):
@@ -282,3 +285,68 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert boxes["boxes"]["one box, 80 % of each side"]["AP"][0] == 1, "it is the object"
     assert boxes["boxes"]["the whole image"]["AP50"][0] == 1
     assert boxes["boxes"]["the whole image"]["AP75"][0] == 0
+
+
+class TestStored:
+    """``results/floors``: complete, and what a run says where the masks are at hand."""
+
+    def test_whole_and_in_order(self):
+        found = json.loads((folder() / "floors" / "voc2012.json").read_text())
+        assert found["masks"] == 1449, "all of the official list"
+        assert len(found["readings"]) == 16
+        for row in found["readings"]:
+            scores = {name: interval[0] for name, interval in row["scores"].items()}
+            assert list(scores) == NAMES
+            assert all(low < value < high for value, low, high in row["scores"].values())
+            assert (
+                scores["random"]
+                < scores["best of 6 random"]
+                < scores["best of 12 random"]
+                < scores["ceiling"]
+            )
+            assert scores["disc"] < scores["ceiling"]
+        written = found["readings"][0]["scores"]
+        # as a first, separate computation had them
+        separate = {
+            "disc": 26.1,
+            "random": 16.8,
+            "best of 6 random": 18.1,
+            "everything": 20.8,
+            "ceiling": 34.5,
+        }
+        for name, value in separate.items():
+            assert 100 * written[name][0] == pytest.approx(value, abs=0.06)
+
+    @pytest.mark.realdata
+    def test_masks_again(self, data_folder):
+        listing = data_folder / "VOCdevkit/VOC2012/ImageSets/Segmentation"
+        if not (
+            (listing / "val_official.txt").is_file() or len((listing / "val.txt").read_text().split()) == 1449
+        ):
+            pytest.skip("the masks of all val images of VOC are not among the local data")
+        names, masks = data.voc2012_val_masks()
+        whole = score_classes(masks)
+        stored = json.loads((folder() / "floors" / "voc2012.json").read_text())
+        row = stored["readings"][0]
+        for name, (value, _, _) in read_as(whole, READINGS[0], len(names), draws=2).items():
+            assert row["scores"][name][0] == pytest.approx(value, abs=1e-5)
+        # and the other implementation on some of them
+        for i, mask in zip(range(25), data.voc2012_val_masks()[1], strict=False):
+            if any(side % 8 == 0 for side in mask.size):
+                continue  # middles of patches lie between two pixels, either of which will do
+            values = square_of(mask, False, 28)
+            for k in (whole.image == i).nonzero().flatten().tolist():
+                expected = iou_of(disc_cells(28, 470), values, whole.label[k].item())
+                assert whole.scores["disc"][k].item() == pytest.approx(expected, abs=1e-12)
+
+    @pytest.mark.realdata
+    def test_boxes_again_by_pycocotools(self, data_folder):
+        stored = json.loads((folder() / "floors" / "coco.json").read_text())
+        if not os.path.isfile(data_folder / "coco" / "annotations" / "instances_val2017.json"):
+            pytest.skip("COCO is not among the local data")
+        truths = data.coco_boxes()
+        if len(truths) != stored["images"]:
+            pytest.skip("another part of COCO than that of results/floors")
+        for row in stored["boxes"].values():
+            expected = by_pycocotools(truths, tuple(row["sides"]))
+            assert {k: row[k][0] for k in expected} == pytest.approx(expected, abs=1e-5)

@@ -31,6 +31,27 @@ def test_a_result_moves_its_cells(tmp_path, monkeypatch):
     assert all("12.3" in line for line in changed)
 
 
+def test_floors_move_their_rows(tmp_path, monkeypatch):
+    (tmp_path / "floors").mkdir()
+    for path in (scoreboard.RESULTS / "floors").glob("*.json"):
+        (tmp_path / "floors" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    before = scoreboard.page().splitlines()
+    path = tmp_path / "floors" / "voc2012.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["readings"][0]["scores"]["best of 6 random"] = [0.1234, 0.12, 0.13]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    changed = [b for a, b in zip(before, scoreboard.page().splitlines(), strict=True) if a != b]
+    assert changed[0].startswith("| whole, objects | over images |")
+    assert "12.3 (12.0 to 13.0)" in changed[0]
+    assert "beat the best of six random masks in 1 of the 8 readings" in changed[-1]
+    path = tmp_path / "floors" / "coco.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["boxes"]["the whole image"]["AP"] = [0.1234, 0.12, 0.13]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert "| 12.3 (12.0 to 13.0) |" in scoreboard.page()
+
+
 def test_without_results_every_cell_of_ours_is_a_dash(tmp_path, monkeypatch):
     monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
     rows = [
