@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from crate_mini.rates import compression_rate_gradient, project, ridge
+from crate_mini.rates import all_finite, compression_rate_gradient, project, ridge
 
 Tokens = Float[Tensor, "*batch n d"]
 Bases = Float[Tensor, "K d p"]
@@ -45,7 +45,7 @@ def rate_scale(Z: Tokens, U: Bases, eps_sq: float) -> float:
         raise ValueError(f"eps_sq is the squared precision and must be positive, got {eps_sq}")
     if Z.ndim < 2 or 0 in Z.shape[-2:]:
         raise ValueError(f"Z must be (..., n, d) with at least one token, got shape {tuple(Z.shape)}")
-    if not torch.isfinite(Z).all():
+    if not all_finite(Z):
         raise ValueError("Z holds NaN or infinite entries; the steps are defined for finite tokens only")
     return U.shape[-1] / (Z.shape[-2] * eps_sq)
 

@@ -30,7 +30,7 @@ from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, Block
 from crate_mini.operators import Attention
 from crate_mini.passes import batches, evaluating
-from crate_mini.rates import coding_rate, coding_rate_gradient, rate_from_gram, small_gram
+from crate_mini.rates import all_finite, coding_rate, coding_rate_gradient, rate_from_gram, small_gram
 from crate_mini.recorder import record
 from crate_mini.results import plain
 from crate_mini.stats import Running
@@ -334,7 +334,7 @@ def _of_one_layer(
 ) -> dict[tuple[str, ...], Tensor]:
     """Every quantity of one layer for a batch: where it goes in the result -> one value (or K) for each image."""
     for place, Z in tokens.items():
-        if not torch.isfinite(Z).all():
+        if not all_finite(Z):
             raise ValueError(
                 f"{place} holds NaN or infinite entries; a rate is defined for finite tokens only"
             )

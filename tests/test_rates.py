@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crate_mini.rates import (
+    all_finite,
     coding_rate,
     coding_rate_gradient,
     compression_rate,
@@ -339,3 +340,34 @@ class TestErrors:
             sparse_rate_reduction(Z, U, 0.1, -1)
         with pytest.raises(ValueError, match="norm must be 'l0' or 'l1'"):
             sparse_rate_reduction(Z, U, 0.1, 1, norm="l2")
+
+
+class TestAllFinite:
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    @pytest.mark.parametrize(
+        "bad", [[float("nan")], [float("inf")], [-float("inf")], [float("inf"), -float("inf")]]
+    )
+    def test_finds_what_is_not(self, dtype, bad):
+        Z = torch.ones(3, 5, 7, dtype=dtype)
+        assert all_finite(Z)
+        Z[1, 2, : len(bad)] = torch.tensor(bad, dtype=dtype)
+        assert not all_finite(Z)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    def test_entries_too_large_to_be_summed_are_finite(self, dtype):
+        largest = torch.finfo(dtype).max
+        assert all_finite(torch.full((4, 4), largest, dtype=dtype))
+        assert all_finite(torch.tensor([largest, largest, -largest, -largest], dtype=dtype))
+
+    def test_looks_at_entries_only_where_the_sum_is_not_finite(self, monkeypatch):
+        """On 785 tokens in six heads, looking at every entry cost more than the rate itself."""
+        seen, real = [], torch.isfinite
+        monkeypatch.setattr(torch, "isfinite", lambda t: seen.append(t.numel()) or real(t))
+        Z = torch.randn(2, 50, 8, requires_grad=True)
+        assert coding_rate(Z, 0.01).requires_grad
+        assert set(seen) == {1}
+        with torch.no_grad():
+            Z[0, 0, 0] = torch.nan
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            coding_rate(Z, 0.01)
+        assert max(seen) == Z.numel()
