@@ -21,7 +21,7 @@ that MaskCut is given do not. A busy machine disturbs the one and not the other,
     python benchmarks/bench_scaling.py                       the full measurement: a quarter of an hour on one core
     python benchmarks/bench_scaling.py --quick               a look: the small points, few rounds, nothing written
     python benchmarks/bench_scaling.py --measure memory      one of the two, into a file of its own
-    python benchmarks/bench_scaling.py --what maskcut --no-write    one of the four
+    python benchmarks/bench_scaling.py --what maskcut        one of the four; a file holds all four, so none is written
 """
 
 from __future__ import annotations
@@ -378,7 +378,7 @@ def main() -> None:
     parser.add_argument("--no-write", action="store_true", help="print only")
     add_dirty(parser)
     a = parser.parse_args()
-    writing = not (a.quick or a.no_write)
+    writing = not (a.quick or a.no_write) and set(a.what) == set(SIDES)
     if writing:
         require_clean(a.dirty)
     rounds = FEWEST if a.quick else a.rounds

@@ -7,8 +7,9 @@ python tools/scale_table.py --write   put it there
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
+
+import page_blocks
 
 from crate_mini.model import CRATEConfig
 from crate_mini.operations import ACCELERATORS, multiply_adds, published_share, training_multiply_adds
@@ -113,17 +114,8 @@ BLOCKS = {"worked": worked, "table": table, "memory": memory}
 
 
 def fill(text: str) -> str:
-    """The page's text with every block as it should be.
-
-    Raises:
-        ValueError: a block has no place in the text.
-    """
-    for name, block in BLOCKS.items():
-        marks = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
-        if not marks.search(text):
-            raise ValueError(f"no place for {name!r} in the page")
-        text = marks.sub(lambda found, block=block: found[1] + "\n" + block() + "\n" + found[2], text)
-    return text
+    """The page's text with every block as it should be. Raises ValueError where one has no place in it."""
+    return page_blocks.fill(text, BLOCKS)
 
 
 if __name__ == "__main__":
