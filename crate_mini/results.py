@@ -85,7 +85,7 @@ def provenance(device: torch.device | str = "cpu", **facts: Any) -> dict[str, An
     ``commit`` is :func:`commit`.
     """
     return facts | {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([_program(Path(sys.argv[0])), *sys.argv[1:]]),
         "commit": commit(),
         "device": _device_name(torch.device(device)),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -114,6 +114,12 @@ def commit() -> str | None:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _program(started: Path) -> str:
+    """Its name, without a path of this machine; ``python -m crate_mini`` is ``crate-mini``."""
+    ours = started.name == "__main__.py" and "crate_mini" in started.parts
+    return "crate-mini" if ours else started.name
 
 
 def _device_name(device: torch.device) -> str:

@@ -55,6 +55,14 @@ def test_what_it_says(monkeypatch):
     assert json.loads(json.dumps(facts)) == facts
 
 
+@pytest.mark.parametrize("module", ["crate_mini/__main__.py", "crate_mini/cli/__main__.py"])
+def test_a_module_that_is_run_is_the_command(monkeypatch, module):
+    monkeypatch.setattr(sys, "argv", [f"/somewhere/{module}", "train"])
+    assert provenance()["command"] == "crate-mini train"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/mine/__main__.py", "train"])
+    assert provenance()["command"] == "__main__.py train"
+
+
 def git(folder: Path, *args: str) -> str:
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     return subprocess.run(

@@ -31,7 +31,7 @@ def main() -> None:
 
 def page() -> str:
     """The page as it follows from the results there are."""
-    parts = [INTRODUCTION, _maps(), _coarse(), _maskcut(), _operators(), _layers(), _transfer(), COMMANDS]
+    parts = [INTRODUCTION, _maps(), _coarse(), _maskcut(), _operators(), _layers(), _transfer(), _commands()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -48,20 +48,40 @@ The paper pre-trains on ImageNet-21k: 14.2 million images, 90 epochs, and scores
 :::
 """
 
-COMMANDS = """
-## Commands
+# results whose command stands for that of all of their kind: folder, what of a file's name is another's, the rest
+TOLD = (
+    ("reading", "crate_mini_animals", "val"),
+    ("reading", "crate_mini_all_lion_s0", "val"),
+    ("maskcut", "crate_mini_animals", "pets_test"),
+    ("heads", "crate_mini_animals_s0", "pets_test"),
+    ("layerwise", "crate_mini_animals", "val"),
+)
 
-| results | command |
-|---|---|
-| the networks | `recipes/animals.sh`, `recipes/all_classes.sh` |
-| `results/masks/` | `python tools/score_masks.py`; `variants.json`: `python tools/score_variants.py` |
-| `results/reading/` | `crate-mini evaluate reading --weights NAME --data tiny-imagenet-animals --split val --out results/reading/NAME_val.json`; of 200 classes: `--data tiny-imagenet --n 2000` |
-| `results/maskcut/` | `crate-mini evaluate maskcut --weights NAME --data pets --split test --out results/maskcut/NAME_pets_test.json` |
-| `results/floors/` | `python tools/floors.py` |
-| `results/layerwise/` | `crate-mini layerwise --weights NAME --split val --n 1000 --out results/layerwise/NAME_val.json` |
-| `results/training/` | log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME` |
-| this page | `python tools/scoreboard.py` |
-"""
+def _commands() -> str:
+    """How each kind of result was made: the commands are those that the files name."""
+    rows = [
+        ["the networks", "`recipes/animals.sh`, `recipes/all_classes.sh`"],
+        [
+            "`results/masks/`",
+            "`python tools/score_masks.py`; `variants.json`: `python tools/score_variants.py`",
+        ],
+    ]
+    for folder, network, rest in TOLD:
+        path = RESULTS / folder / f"{network}_{rest}.json"
+        command = json.loads(path.read_text(encoding="utf-8"))["command"] if path.is_file() else None
+        command = command and command.replace(network, "NAME").replace("__main__.py", "crate-mini")
+        rows.append([f"`results/{folder}/`", f"`{command}`" if command else NONE])
+    rows += [
+        ["`results/floors/`", "`python tools/floors.py`"],
+        [
+            "`results/training/`",
+            "log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME`",
+        ],
+        ["this page", "`python tools/scoreboard.py`"],
+    ]
+    told = """A command refuses to write a result while code is changed that no commit holds, unless it is told `--dirty`.
+The files ship with the package: `crate_mini.results.read("masks/comparisons")` finds them where there is no clone, too."""
+    return f"## Commands\n\n{table(['results', 'command'], rows)}\n\n{told}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
