@@ -57,6 +57,7 @@ TOLD = (
     ("layerwise", "crate_mini_animals", "val"),
 )
 
+
 def _commands() -> str:
     """How each kind of result was made: the commands are those that the files name."""
     rows = [
