@@ -507,7 +507,9 @@ def check_export(model) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch, about itself
         batch = torch.export.Dim("batch", min=1, max=1024)
-        program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
+        program = torch.export.export(
+            model, (images,), dynamic_shapes=({0: batch},), strict=False
+        )  # as today by default
     exported = program.module()
     for b in (1, 2, 7):
         some = torch.rand(b, 3, 32, 32)
