@@ -129,6 +129,7 @@ class RunId:
                 f"a recipe has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(SETTINGS))}, model, seed"
             )
         same = {k: getattr(base, k) for k in _OUTER} | {k: getattr(base.recipe, k) for k in _INNER}
+        same["warmup_epochs"] = _warmup(base, self.changes)
         kept = {k: v for k, v in sorted(self.changes.items()) if k not in same or v != same[k]}
         object.__setattr__(self, "model", model)
         object.__setattr__(self, "changes", MappingProxyType(kept))
@@ -174,12 +175,16 @@ class RunId:
         inner, outer, shape = (
             {k: v for k, v in self.changes.items() if k in kind} for kind in (_INNER, _OUTER, _SHAPE)
         )
-        if "epochs" in inner and "warmup_epochs" not in inner:  # a short training is warm-up at most
-            inner["warmup_epochs"] = min(base.recipe.warmup_epochs, inner["epochs"])
+        inner.setdefault("warmup_epochs", _warmup(base, inner))
         return replace(
             base, model=self.model, recipe=replace(base.recipe, seed=self.seed, **inner), **outer,
             settings=MappingProxyType(shape),
         )  # fmt: skip
+
+
+def _warmup(base: NamedRecipe, changes: Mapping[str, Any]) -> float | int:
+    """Epochs of warm-up of a run that does not change them: the recipe's, or all that a short training has."""
+    return min(base.recipe.warmup_epochs, changes.get("epochs", base.recipe.epochs))
 
 
 def read_setting(text: str) -> tuple[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -373,16 +372,13 @@ class TestOfficialFiles:
             load_official(path)
 
     def test_command(self, tmp_path, capsys):
-        from crate_mini.cli import import_official
+        from crate_mini.cli import main
 
-        top = argparse.ArgumentParser()
-        import_official.add(top.add_subparsers())
         path, out = tmp_path / "crate.pth", tmp_path / "w.safetensors"
         state = official(*SIZES["plain"])
         torch.save(state, path)
         for line in (["import", str(path)], ["import", str(path), "--heads", "3", "--out", str(out)]):
-            a = top.parse_args(line)
-            a.run(a)
+            assert main(line) == 0
         told = capsys.readouterr().out
         assert "heads       unknown: the shapes do not tell" in told
         assert "3 heads" in told

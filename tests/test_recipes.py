@@ -126,6 +126,18 @@ class TestRunId:
         with pytest.raises(ValueError, match="warmup_epochs must be a number from 0 to epochs, 2; got 3"):
             get_recipe("tiny_imagenet", epochs=2, warmup_epochs=3.0)
 
+    def test_a_short_training_is_warm_up_at_most(self):
+        short = RunId("tiny_imagenet", changes={"epochs": 3})
+        assert get_recipe(short).recipe.warmup_epochs == 3
+        assert (
+            get_recipe(short).run
+            == short
+            == RunId("tiny_imagenet", changes={"epochs": 3, "warmup_epochs": 3})
+        )
+        assert str(short) == "tiny_imagenet/crate_small_8/s0/epochs=3"
+        with pytest.raises(ValueError, match="warmup_epochs must be"):
+            RunId("tiny_imagenet", changes={"epochs": 3, "warmup_epochs": 5.0})
+
     def test_short_forms(self):
         assert RunId.parse("flagship") == RunId("flagship", "crate_small_8", 0)
         assert RunId.parse("animals/vit_mini") == RunId("animals", "vit_mini", 0)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
+from typing import Any
 
 from crate_mini import calibration
-from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
-from crate_mini.outputs import write_atomically
+from crate_mini.cli.common import add_data, add_evaluation, model_and_images, report
 from crate_mini.provenance import provenance
 from crate_mini.training import evaluate
 
@@ -16,13 +15,13 @@ FEWEST = 30  # images, for bins of confidence that mean something
 
 def add(kinds: argparse._SubParsersAction) -> None:
     """Add the kind to the parser of ``evaluate``."""
-    add_options(kinds.add_parser("accuracy", help="top-1 and top-5 on held-out images", **DEFAULTS))
+    add_options(kinds.add_parser("accuracy", help="top-1 and top-5 on held-out images"))
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """What ``evaluate`` takes with and without the word ``accuracy``."""
     add_evaluation(p)
-    add_data(p, "tiny-imagenet-animals")
+    add_data(p, None, None)
     p.set_defaults(run=_accuracy)
 
 
@@ -33,10 +32,12 @@ def _accuracy(a: argparse.Namespace) -> None:
         raise ValueError(f"{images.name} has not the classes that {a.weights} was trained on{more}")
     result = provenance(device, weights=a.weights, data=images.name, images=len(images), seed=a.seed)
     result |= {"image_size": a.image_size, "untrained": a.untrained, "accuracy": evaluate(model, images)}
-    print(f"top-1 {result['accuracy']['top1']:.1%}, top-5 {result['accuracy']['top5']:.1%}")
     if len(images) >= FEWEST:
         result["calibration"] = calibration.report(*calibration.logits_of(model, images))
+    report(a, result, _print)
+
+
+def _print(result: dict[str, Any]) -> None:
+    print(f"top-1 {result['accuracy']['top1']:.1%}, top-5 {result['accuracy']['top5']:.1%}")
+    if "calibration" in result:
         print(calibration.summary(result["calibration"]))
-    if a.out is not None:
-        text = json.dumps(result, indent=2) + "\n"
-        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,43 +1,121 @@
-"""What several commands share: options, weights by name, the model and images to look at."""
+"""What several commands share: options and their ranges, devices, weights by name, images to look at, results."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import json
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from crate_mini import data
+from crate_mini.cli.said import note
 from crate_mini.model import CRATE
+from crate_mini.outputs import try_folder, write_atomically
+from crate_mini.provenance import result_text
 from crate_mini.training import default_device
-from crate_mini.weights import list_pretrained, load_weights
+from crate_mini.weights import CheckpointError, list_pretrained, load_weights
+
+WEIGHTS = (
+    "a name, a .safetensors file or a folder of crate-mini train (a wrong name lists those of the package)"
+)
+LARGEST_SIDE = 4096  # pixels; attention needs the square of the patches in memory
 
 
-class Formatter(argparse.HelpFormatter):
-    """Narrow columns, and defaults that say something."""
-
-    def __init__(self, prog: str, **settings: int | None) -> None:
-        super().__init__(prog, max_help_position=24, **settings)
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        told = action.default not in (None, False, argparse.SUPPRESS, "", []) and action.option_strings
-        shown = action.help and told and "default" not in action.help
-        return f"{action.help} (default: %(default)s)" if shown else action.help
+# --- values that a flag may have -------------------------------------------------------------------------------------
 
 
-DEFAULTS = {"formatter_class": Formatter}
-WEIGHTS = f"one of {', '.join(list_pretrained())}, or a .safetensors file"
+def whole(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
+    """A type for argparse: whole numbers in a range."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+        if least is not None and value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most:,}, got {value}")
+        return value
+
+    return read
 
 
-def add_data(p: argparse.ArgumentParser, default: str) -> None:
-    """Options that say which data set."""
-    p.add_argument("--data", default=default, choices=data.SETS, help="data set")
-    p.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
-    p.add_argument("--image-size", type=int, default=64, help="pixels")
+def number(
+    fits: Callable[[float], bool] = lambda x: True, wanted: str = "be finite"
+) -> Callable[[str], float]:
+    """A type for argparse: finite numbers that fit; ``wanted`` goes on after *must*."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+        if not (math.isfinite(value) and fits(value)):
+            raise argparse.ArgumentTypeError(f"must {wanted}, got {text}")
+        return value
+
+    return read
+
+
+POSITIVE = number(lambda x: x > 0, "be positive")
+NOT_NEGATIVE = number(lambda x: x >= 0, "not be negative")
+SHARE = number(lambda x: 0 < x <= 1, "lie in (0, 1]")
+COUNT, INDEX, SEED, PIXELS = whole(1), whole(0), whole(0, 10**12), whole(1, LARGEST_SIDE)
+
+
+def device_here(text: str) -> str:
+    """A type for argparse: a device that is here."""
+    try:
+        asked = torch.device(text)
+    except RuntimeError:
+        asked = None
+    if asked is None or asked.type not in ("cpu", "cuda", "mps"):
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda, cuda:0, cuda:1, ... or mps, got {text!r}")
+    best = f"leave it out to use the best there is, {default_device()}"
+    if asked.type == "cuda":
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if gpus == 0:
+            why = (
+                "is built without CUDA" if torch.version.cuda is None else "finds no NVIDIA GPU with a driver"
+            )
+            raise argparse.ArgumentTypeError(f"must be there, but this PyTorch {why}; {best}")
+        if (asked.index or 0) >= gpus:
+            raise argparse.ArgumentTypeError(
+                f"must be one of the GPUs here, cuda:0 to cuda:{gpus - 1}; got {text}"
+            )
+    if asked.type == "mps" and not torch.backends.mps.is_available():
+        raise argparse.ArgumentTypeError(
+            f"must be there, but there is no Apple GPU that PyTorch can use; {best}"
+        )
+    return text
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+def add_data(p: argparse._ActionsContainer, default: str | None, image_size: int | None = 64) -> None:
+    """Options that say which data set; by default that of the weights where ``default`` is None."""
+    of_weights = "; by default the weights'" if default is None else ""
+    p.add_argument(
+        "--data",
+        default=default,
+        choices=data.SETS,
+        metavar="SET",
+        help=f"one of {', '.join(data.SETS)}{of_weights}",
+    )
+    p.add_argument("--root", type=Path, metavar="FOLDER", help="of the data sets; by default CRATE_MINI_DATA")
+    of_weights = "; by default the weights'" if image_size is None else ""
+    p.add_argument("--image-size", type=PIXELS, metavar="N", default=image_size, help=f"pixels{of_weights}")
     p.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
 
 
-def add_letterbox(p: argparse.ArgumentParser) -> None:
+def add_letterbox(p: argparse._ActionsContainer) -> None:
     """The option that keeps all of every picture; goes with :func:`add_data`, for what is scored against masks."""
     p.add_argument(
         "--letterbox",
@@ -46,21 +124,33 @@ def add_letterbox(p: argparse.ArgumentParser) -> None:
     )
 
 
-def add_evaluation(p: argparse.ArgumentParser) -> None:
+def add_evaluation(p: argparse._ActionsContainer) -> None:
     """Options that every measurement of weights on a data set takes; goes with :func:`add_data`."""
     p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
-    p.add_argument("--split", help="by default the last the set has")
-    p.add_argument("--n", type=int, help="images to draw; by default all")
-    p.add_argument("--seed", type=int, default=0, help="of the draw")
+    p.add_argument("--split", help="by default the weights' held-out one, or the last that the set has")
+    p.add_argument("--n", type=COUNT, help="images to draw; by default all")
+    p.add_argument("--seed", type=SEED, metavar="N", default=0, help="of the draw")
     p.add_argument("--untrained", action="store_true", help="fresh random weights of the same architecture")
-    p.add_argument("--device", help="by default the best there is")
-    p.add_argument("--out", type=Path, help="write the numbers, with their provenance, to this JSON file")
+    p.add_argument("--device", type=device_here, help="cpu, cuda, cuda:1, mps; by default the best there is")
+    p.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the numbers, with their provenance, as JSON"
+    )
+    p.add_argument("--json", action="store_true", help="print that JSON in place of a table")
+
+
+# --- weights and images ----------------------------------------------------------------------------------------------
 
 
 def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch.device]:
-    """What ``evaluate`` and ``layerwise`` look at: the model on its device, and the images."""
+    """What is measured: the model on its device, and the images; ``a`` gains what was not given.
+
+    Without ``--data`` the images are those that were held out when the weights were trained.
+    """
+    if a.out is not None:
+        try_file(a.out)
     device = torch.device(a.device) if a.device else default_device()
     model = weights_named(a.weights)
+    _fill_in(a, model)
     if a.untrained:
         classes = getattr(model, "classes", ())
         torch.manual_seed(a.seed)
@@ -69,7 +159,7 @@ def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch
     model.to(device)
     images = data.load(
         a.data,
-        a.split or data.SETS[a.data].splits[-1],
+        a.split,
         image_size=a.image_size,
         n=a.n,
         seed=a.seed,
@@ -81,6 +171,101 @@ def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch
     return model, images, device
 
 
+def _fill_in(a: argparse.Namespace, model: CRATE) -> None:
+    """Data, split and image size that were not given: those of the weights, and a line that says so."""
+    learned = card_of(a.weights).get("data")
+    held_out = learned.get("held_out", "") if isinstance(learned, dict) else ""
+    name, _, split = str(held_out).partition("/")
+    if a.data is None:
+        if name not in data.SETS:
+            raise ValueError(
+                f"{a.weights} does not say which data set it was trained on; name one by --data: {', '.join(data.SETS)}"
+            )
+        a.data, a.split = name, a.split or split or data.SETS[name].splits[-1]
+        if name in ("folder", "masks") and a.root is None:
+            raise ValueError(f"{a.weights} was trained on a folder of images; say where it is: --root FOLDER")
+        note(f"images: {name}/{a.split}, held out when {a.weights} was trained; --data names others")
+    elif a.data == name:
+        a.split = a.split or split
+    elif a.data == "folder" and a.root is not None:
+        a.split = a.split or next((s for s in ("test", "val", "train") if (a.root / s).is_dir()), None)
+    a.split = a.split or data.SETS[a.data].splits[-1]
+    if a.image_size is None:
+        a.image_size = model.config.image_size
+
+
+def card_of(weights: str) -> dict[str, Any]:
+    """The card of weights, by name or path; empty where there is none."""
+    path = weights_file(weights)
+    if path is None:
+        return list_pretrained().get(weights, {})
+    card = path.with_suffix(".json")
+    return json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+
+
 def weights_named(name: str) -> CRATE:
-    """Weights by the name of a shipped model or by the path of a file or folder."""
-    return load_weights(name)
+    """Weights by the name of a shipped model, by the path of a file, or by the folder of a training.
+
+    Raises:
+        ValueError: no such name.
+        CheckpointError: no such file, or nothing of ours in it.
+    """
+    path = weights_file(name)
+    if path is None and name not in (known := list_pretrained()):
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ValueError(f"unknown weights {name!r}; {hint}the package has {', '.join(known)}")
+    return load_weights(path or name)
+
+
+def weights_file(name: str) -> Path | None:
+    """The file that weights are in, where they are named by a path; None where by a name of the package.
+
+    Raises:
+        CheckpointError: a folder without weights, or no such file.
+    """
+    path = Path(name)
+    if name in list_pretrained():
+        return None
+    if path.is_dir():
+        if (path / "model.safetensors").is_file():
+            return path / "model.safetensors"
+        begun = (path / "state.safetensors").is_file()
+        why = (
+            "its training has not ended: give its crate-mini train line again"
+            if begun
+            else "no training ended there"
+        )
+        raise CheckpointError(f"{path} is a folder without model.safetensors; {why}")
+    if path.is_file() and path.suffix != ".safetensors":
+        raise CheckpointError(
+            f"{path} is no .safetensors file; of one of the authors' code, crate-mini import makes one"
+        )
+    if not path.is_file() and (path.suffix == ".safetensors" or len(path.parts) > 1):
+        raise CheckpointError(f"there are no weights at {path}: no such file or folder")
+    return path if path.is_file() else None
+
+
+# --- results ---------------------------------------------------------------------------------------------------------
+
+
+def try_file(path: Path) -> None:
+    """Make sure that a result can be written here, before the work.
+
+    Raises:
+        OSError: it cannot, and why.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"--out {path} is a folder; name a file, such as {path / 'result.json'}")
+    try_folder(path.parent)
+
+
+def report(a: argparse.Namespace, result: dict[str, Any], show: Callable[[dict[str, Any]], None]) -> None:
+    """Print a result, as ``show`` does it or as JSON, and write it where that was asked for."""
+    text = result_text(result)
+    if a.json:
+        print(text, end="")
+    else:
+        show(result)
+    if a.out is not None:
+        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -6,17 +6,19 @@ import argparse
 from pathlib import Path
 
 from crate_mini import data
-from crate_mini.cli.common import DEFAULTS
+from crate_mini.cli.common import PIXELS, try_file
 from crate_mini.outputs import write_atomically
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
-    p = commands.add_parser("data", help="which data sets are here, and a look at one", **DEFAULTS)
-    p.add_argument("name", nargs="?", choices=data.SETS, help="the set to look at; none: list them all")
+    p = commands.add_parser("data", help="which data sets are here, and a look at one")
+    p.add_argument(
+        "name", nargs="?", choices=data.SETS, metavar="SET", help="the set to look at; none: list them all"
+    )
     p.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
     p.add_argument("--split", help="by default the first the set has")
-    p.add_argument("--image-size", type=int, default=64, help="pixels")
+    p.add_argument("--image-size", type=PIXELS, metavar="N", default=64, help="pixels")
     p.add_argument("--download", action="store_true", help="fetch the set if it is not there")
     p.add_argument(
         "--check",
@@ -38,6 +40,7 @@ def _data(a: argparse.Namespace) -> None:
     if a.check:
         _check(a, split)
         return
+    try_file(a.out)
     images = data.load(
         a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download, progress=True
     )

@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 
 from crate_mini.cli import accuracy, heads, maskcut, reading, segmentation, transfer
-from crate_mini.cli.common import DEFAULTS
 
 KINDS = (accuracy, segmentation, maskcut, heads, reading, transfer)
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
-    p = commands.add_parser("evaluate", help="accuracy, segmentation and more: measure weights", **DEFAULTS)
+    p = commands.add_parser("evaluate", help="accuracy, segmentation and more: measure weights")
     accuracy.add_options(p)
     kinds = p.add_subparsers(required=False, metavar="kind", title="kinds (accuracy where none is named)")
     for kind in KINDS:

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from crate_mini import heads
-from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.cli.common import COUNT, add_data, add_evaluation, model_and_images, report
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.outputs import write_atomically
-from crate_mini.provenance import provenance, result_text
+from crate_mini.provenance import provenance
 
 
 def add(kinds: argparse._SubParsersAction) -> None:
@@ -25,26 +24,25 @@ def add(kinds: argparse._SubParsersAction) -> None:
         description="AUROC of every head's map for the pixels of every part (of the object, where a set has no parts), "
         "with intervals that hold for all heads and parts at once; beside it random subspaces of the same tokens and "
         "every head's map of another picture.",
-        **DEFAULTS,
     )
     add_evaluation(p)
     add_data(p, "embedded")
     p.add_argument("--by", choices=heads.BY, default="attention", help="what a map is made of")
-    p.add_argument("--random", type=int, default=64, help="random subspaces a layer")
-    p.add_argument("--batch-size", type=int, default=64, help="images a forward pass")
+    p.add_argument("--random", type=COUNT, metavar="N", default=64, help="random subspaces a layer")
+    p.add_argument("--batch-size", type=COUNT, metavar="N", default=64, help="images a forward pass")
     p.set_defaults(run=_heads)
 
 
 def _heads(a: argparse.Namespace) -> None:
     model, images, device = model_and_images(a)
+    if a.random < (fewest := max(3, model.config.heads)):
+        raise ValueError(
+            f"--random must be at least {fewest} for a network of {model.config.heads} heads a layer"
+        )
     result = provenance(device, weights=a.weights, untrained_weights=a.untrained)
     result |= {"data": images.name, "images": len(images), "image_size": a.image_size, "by": a.by}
     result["heads"] = score(model, images, by=a.by, random=a.random, seed=a.seed, batch_size=a.batch_size)
-    for within, kept in result["heads"].items():
-        _print(within, kept)
-    if a.out is not None:
-        text = result_text(result)
-        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    report(a, result, _print)
 
 
 def score(
@@ -121,7 +119,12 @@ def _plain(values: torch.Tensor) -> Any:
     return short(values.tolist())
 
 
-def _print(within: str, kept: dict[str, Any]) -> None:
+def _print(result: dict[str, Any]) -> None:
+    for within, kept in result["heads"].items():
+        _print_parts(within, kept)
+
+
+def _print_parts(within: str, kept: dict[str, Any]) -> None:
     print(f"\n{heads.WITHIN[within]}: AUROC of the best head, chosen on one half and scored on the other")
     print(f"  {'part':<10} {'pictures':>8} {'best head':>10} {'best of as many random':>23} {'ceiling':>8}")
     for i, name in enumerate(kept["parts"]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crate_mini.cli.common import DEFAULTS
+from crate_mini.cli.common import COUNT, try_file
+from crate_mini.cli.said import in_flags
 from crate_mini.official import describe_official, from_official, load_official
 from crate_mini.weights import save_model
 
@@ -15,10 +16,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser(
         "import",
         help="what a weights file of the authors' code holds, and a copy that we can load",
-        **DEFAULTS,
     )
     p.add_argument("file", type=Path, help="their .pth file: weights alone, or a training checkpoint")
-    p.add_argument("--heads", type=int, help="by default as published for the width; the demo weights have 6")
+    p.add_argument(
+        "--heads",
+        type=COUNT,
+        metavar="N",
+        help="by default as published for the width; the demo weights have 6",
+    )
     p.add_argument(
         "--out", type=Path, help="write it as .safetensors, with a card; by default it is only described"
     )
@@ -26,12 +31,15 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _import(a: argparse.Namespace) -> None:
+    if a.out is not None:
+        try_file(a.out)
     state = load_official(a.file)
     if a.out is None:
-        print(describe_official(state, heads=a.heads))
+        print(in_flags(str(describe_official(state, heads=a.heads)), a.parser.flags))
         return
     report = describe_official(state, heads=a.heads)
     model = from_official(state, heads=a.heads)
     card = {"source": f"imported from {a.file.name} of the authors' code", "looks_like": report.looks_like}
     save_model(model, a.out, card)
-    print(f"{report}\nwrote {a.out}: {model.config.heads} heads, {report.numbers:,} numbers")
+    print(in_flags(str(report), a.parser.flags))
+    print(f"wrote {a.out}: {model.config.heads} heads, {report.numbers:,} numbers")

@@ -7,30 +7,47 @@ import webbrowser
 from pathlib import Path
 
 from crate_mini import data
-from crate_mini.cli.common import DEFAULTS, WEIGHTS, weights_named
+from crate_mini.cli.common import PIXELS, WEIGHTS, try_file, weights_named
+from crate_mini.cli.said import note
 from crate_mini.inspector import inspect_images
 from crate_mini.inspector.network import fits_in_page
+
+MANY = 40  # patches along a side that are computed in a moment
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
-    p = commands.add_parser("inspect", help="see what every head sees in photos of your own", **DEFAULTS)
+    p = commands.add_parser("inspect", help="see what every head sees in photos of your own")
     p.add_argument("photos", nargs="+", type=Path, help="image files")
     p.add_argument("--weights", default="crate_mini_all_lion_s0", help=WEIGHTS)
     p.add_argument(
-        "--compare", default="vit_mini_6_all_lion_s0", help="a second model beside it; '' for none"
+        "--compare",
+        default="vit_mini_6_all_lion_s0",
+        metavar="WEIGHTS",
+        help="a second model beside it; '' for none",
     )
     p.add_argument(
-        "--size", type=int, default=160, help="pixels of the shorter side; larger gives finer maps"
+        "--size",
+        type=PIXELS,
+        metavar="N",
+        default=160,
+        help="pixels of the shorter side; larger gives finer maps",
     )
-    p.add_argument("--out", type=Path, default=Path("heads.html"), help="the page to write")
+    p.add_argument("--out", type=Path, metavar="FILE", default=Path("heads.html"), help="the page to write")
     p.add_argument("--open", action="store_true", help="open the page in a browser")
     p.set_defaults(run=_inspect)
 
 
 def _inspect(a: argparse.Namespace) -> None:
+    if missing := [str(path) for path in a.photos if not path.is_file()]:
+        raise FileNotFoundError(f"there is no file {', '.join(missing)}; name photos that are there")
+    try_file(a.out)
     models = {name: weights_named(name) for name in (a.weights, a.compare) if name}
     patches = [model.config.patch_size for model in models.values()]
+    if a.size // min(patches) > MANY:
+        note(
+            f"photos of {a.size} pixels are cut into {(a.size // min(patches)) ** 2:,} patches; this takes minutes"
+        )
     images = [data.to_patch_grid(data.open_image(path), a.size, max(patches)) for path in a.photos]
     small = fits_in_page(models.values())
     viewer = inspect_images(

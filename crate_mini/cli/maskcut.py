@@ -20,29 +20,57 @@ from crate_mini.average_precision import (
     correct_localisation,
     mask_overlaps,
 )
-from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.cli.common import (
+    COUNT,
+    INDEX,
+    PIXELS,
+    add_data,
+    add_evaluation,
+    card_of,
+    model_and_images,
+    number,
+    report,
+)
+from crate_mini.cli.said import note
 from crate_mini.maskcut import TAU, boxes_of, discover
 from crate_mini.outputs import write_atomically
 from crate_mini.provenance import provenance
 from crate_mini.recorder import layer_numbers
 from crate_mini.segmentation import centre_prior, mean_interval
-from crate_mini.weights import list_pretrained
 
 CHUNK = 4  # images between two writes of what there is so far
 
 
 def add(kinds: argparse._SubParsersAction) -> None:
     """Add the kind to the parser of ``evaluate``."""
-    p = kinds.add_parser("maskcut", help="MaskCut's objects against true masks: AP, CorLoc", **DEFAULTS)
+    p = kinds.add_parser("maskcut", help="MaskCut's objects against true masks: AP, CorLoc")
     add_evaluation(p)
-    add_data(p, "embedded")
-    p.set_defaults(image_size=480)
+    add_data(p, "embedded", 480)
     p.add_argument(
-        "--size", dest="image_size", type=int, default=argparse.SUPPRESS, help="same as --image-size"
+        "--size",
+        dest="image_size",
+        type=PIXELS,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="same as --image-size",
     )
-    p.add_argument("--layers", type=int, nargs="+", help="whose features are cut; by default all, one by one")
-    p.add_argument("--n-masks", type=int, default=3, help="the most objects to look for in an image")
-    p.add_argument("--tau", type=float, default=TAU, help="cosine above which two patches are joined")
+    p.add_argument(
+        "--layers",
+        type=INDEX,
+        metavar="N",
+        nargs="+",
+        help="whose features are cut; by default all, one by one",
+    )
+    p.add_argument(
+        "--n-masks", type=COUNT, metavar="N", default=3, help="the most objects to look for in an image"
+    )
+    p.add_argument(
+        "--tau",
+        type=number(lambda x: 0 <= x < 1, "lie in [0, 1)"),
+        metavar="X",
+        default=TAU,
+        help="cosine above which two patches are joined",
+    )
     p.add_argument(
         "--objects", choices=("mask", "parts"), default="mask",
         help="one object an image, or one for each value of the part masks (the classes of VOC)",
@@ -51,8 +79,6 @@ def add(kinds: argparse._SubParsersAction) -> None:
 
 
 def _maskcut(a: argparse.Namespace) -> None:
-    if a.n_masks < 1:
-        raise ValueError(f"--n-masks must be at least 1, got {a.n_masks}")
     model, images, device = model_and_images(a)
     layers = layer_numbers(model, a.layers)
     truths = [true_objects(images, i, a.objects) for i in range(len(images))]
@@ -60,7 +86,7 @@ def _maskcut(a: argparse.Namespace) -> None:
         "weights": a.weights, "data": images.name, "images": len(images), "seed": a.seed,
         "untrained": a.untrained, "image_size": a.image_size, "n_masks": a.n_masks, "tau": a.tau,
         "objects": a.objects, "layers": layers,
-        "sha256": None if a.untrained else list_pretrained().get(a.weights, {}).get("sha256"),
+        "sha256": None if a.untrained else card_of(a.weights).get("sha256"),
     }  # fmt: skip
 
     def measure(i: int) -> dict[str, dict]:
@@ -71,10 +97,8 @@ def _maskcut(a: argparse.Namespace) -> None:
     result = provenance(device, **settings)
     result["by_layer"] = {str(layer): summary([image[str(layer)] for image in tables]) for layer in layers}
     result["baselines"] = baselines(truths)
-    _print(result)
+    report(a, result, _print)
     if a.out is not None:
-        text = json.dumps(result, indent=1) + "\n"
-        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         _partial(a.out).unlink(missing_ok=True)
 
 
@@ -91,7 +115,7 @@ def true_objects(images: data.ImageSet, i: int, objects: str = "mask") -> tuple[
     values = [v for v in source[i].unique().tolist() if v not in (0, data.IGNORE)]
     if not values:
         raise ValueError(
-            f"{where} of {images.name!r} has no object pixel in its mask; leave such images out with subset()"
+            f"{where} of {images.name!r} has no object pixel in its mask; take such images out of the set"
         )
     counted = source[i] != data.IGNORE
     if images.masks is not None:
@@ -160,9 +184,9 @@ def _resumable(
         earlier = json.loads(_partial(out).read_text(encoding="utf-8"))
         if earlier["settings"] == json.loads(json.dumps(asked)):
             done = earlier["tables"]
-            print(f"going on after {len(done)} of {n} images")
+            note(f"going on after {len(done)} of {n} images")
         else:
-            print(f"{_partial(out).name} is of a run with other settings: starting over")
+            note(f"{_partial(out).name} is of a run with other settings: starting over")
     with tqdm(total=n, initial=len(done), desc="maskcut", unit="image") as bar:
         for i in range(len(done), n):
             done.append(measure(i))

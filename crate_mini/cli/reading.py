@@ -7,12 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
+from crate_mini.cli.common import COUNT, add_data, add_evaluation, model_and_images, report
 from crate_mini.data import ImageSet
 from crate_mini.heads import named_right
 from crate_mini.model import CRATE
-from crate_mini.outputs import write_atomically
-from crate_mini.provenance import provenance, result_text
+from crate_mini.provenance import provenance
 from crate_mini.reading import right_without_reading
 from crate_mini.segmentation import mean_interval
 
@@ -24,11 +23,10 @@ def add(kinds: argparse._SubParsersAction) -> None:
         help="in which layers the class token reads what the answer needs",
         description="Accuracy when the attention of one layer, or of that layer and all after it, leaves the class "
         "token as it is. Differences have 95 % intervals over the images.",
-        **DEFAULTS,
     )
     add_evaluation(p)
-    add_data(p, "tiny-imagenet-animals")
-    p.add_argument("--batch-size", type=int, default=128, help="images a forward pass")
+    add_data(p, None, None)
+    p.add_argument("--batch-size", type=COUNT, metavar="N", default=128, help="images a forward pass")
     p.set_defaults(run=_reading)
 
 
@@ -37,10 +35,7 @@ def _reading(a: argparse.Namespace) -> None:
     result = provenance(device, weights=a.weights, untrained_weights=a.untrained)
     result |= {"data": images.name, "images": len(images), "image_size": a.image_size}
     result["reading"] = measure(model, images, batch_size=a.batch_size)
-    _print(result)
-    if a.out is not None:
-        text = result_text(result)
-        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    report(a, result, _print)
 
 
 def measure(model: CRATE, images: ImageSet, *, batch_size: int = 128) -> dict[str, Any]:

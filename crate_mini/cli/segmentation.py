@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from crate_mini import data
-from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, add_letterbox, model_and_images
-from crate_mini.outputs import write_atomically
+from crate_mini.cli.common import (
+    COUNT,
+    INDEX,
+    SHARE,
+    add_data,
+    add_evaluation,
+    add_letterbox,
+    model_and_images,
+    report,
+)
 from crate_mini.provenance import provenance
 from crate_mini.segmentation import RULES, Evaluation, evaluate
 
@@ -23,15 +31,16 @@ def add(kinds: argparse._SubParsersAction) -> None:
         description="Score the attention of the class token, every head of every layer, against true masks; beside "
         "it the untrained network, shuffled maps, a centred disc and the whole image. What is done is kept beside "
         "--out until all is done, so a run that was stopped goes on when the same command is given again.",
-        **DEFAULTS,
     )
     add_evaluation(p)
     add_data(p, "embedded")
     add_letterbox(p)
     p.add_argument("--rule", nargs="+", choices=RULES, default=list(RULES), help="what is scored")
-    p.add_argument("--share", type=float, default=0.6, help="of attention (mass), or of patches (patch)")
-    p.add_argument("--layer", type=int, nargs="+", help="these layers only")
-    p.add_argument("--heads", type=int, nargs="+", help="these heads only")
+    p.add_argument(
+        "--share", type=SHARE, metavar="X", default=0.6, help="of attention (mass), or of patches (patch)"
+    )
+    p.add_argument("--layer", type=INDEX, metavar="N", nargs="+", help="these layers only")
+    p.add_argument("--heads", type=INDEX, metavar="N", nargs="+", help="these heads only")
     p.add_argument("--resolution", choices=("pixel", "patch"), default="pixel", help="of the true masks")
     p.add_argument(
         "--objects", choices=("mask", "parts"), default="mask", help="one object an image, or several"
@@ -42,7 +51,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
     p.add_argument("--choice-from", type=Path, help="take over what an earlier --out file chose")
     p.add_argument("--no-control", action="store_true", help="leave out the untrained network")
     p.add_argument("--leave-out", action="store_true", help="list images that cannot be scored, and go on")
-    p.add_argument("--batch-size", type=int, default=32, help="images a forward pass")
+    p.add_argument("--batch-size", type=COUNT, metavar="N", default=32, help="images a forward pass")
     p.set_defaults(run=_segmentation)
 
 
@@ -65,11 +74,9 @@ def _segmentation(a: argparse.Namespace) -> None:
         untrained=not (a.no_control or a.untrained), partial=partial, resolution=a.resolution, objects=a.objects,
         leave_out=a.leave_out, batch_size=a.batch_size, seed=a.seed, progress=True,
     )  # fmt: skip
-    _print(result)
-    if a.out is not None:
-        facts = provenance(device, weights=a.weights, untrained_weights=a.untrained)
-        text = json.dumps(facts | {"segmentation": result.summary()}, indent=1) + "\n"
-        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    facts = provenance(device, weights=a.weights, untrained_weights=a.untrained)
+    report(a, facts | {"segmentation": result.summary()}, lambda _: _print(result))
+    if partial is not None:
         shutil.rmtree(partial, ignore_errors=True)
 
 

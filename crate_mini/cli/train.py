@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from crate_mini import data, distributed
-from crate_mini.cli.common import Formatter, weights_named
+from crate_mini.cli.common import INDEX, PIXELS, device_here, number, weights_named, whole
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.provenance import provenance
@@ -46,7 +46,6 @@ def add(commands: argparse._SubParsersAction) -> None:
         usage="crate-mini train [--recipe RECIPE] [OPTIONS] --out FOLDER",
         description="Train a model; the same line again goes on after a stop. Without a recipe: crate_mini on the "
         "embedded set at 64 pixels. Flags beside a recipe win over it.",
-        formatter_class=Formatter,
     )  # fmt: skip
     what = p.add_argument_group("what is trained")
     what.add_argument(
@@ -68,7 +67,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     how = p.add_argument_group("how (without a flag: as the recipe says)")
     for f in fields(Recipe):
         _add_field(how, f.name, getattr(Recipe(), f.name))
-    how.add_argument("--patch-size", type=int, metavar="N", help="pixels; without a recipe the model's own")
+    how.add_argument(
+        "--patch-size", type=PIXELS, metavar="N", help="pixels; without a recipe the model's own"
+    )
     rest = ", ".join(k for k in SETTINGS if k not in (*OFTEN, "data", "start", "image_size", "patch_size"))
     how.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
@@ -76,9 +77,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     run = p.add_argument_group("running")
     run.add_argument("--out", type=Path, metavar="FOLDER", help="for state, log and weights")
-    run.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best there is")
     run.add_argument(
-        "--save-at", type=float, nargs="*", metavar="SHARE",
+        "--device", type=device_here, help="cpu, cuda, cuda:1, mps; by default the best there is"
+    )
+    run.add_argument(
+        "--save-at", type=number(lambda x: 0 <= x < 1, "lie in [0, 1)"), nargs="*", metavar="SHARE",
         help="keep the weights at these shares of the training: 0.05 writes at05.safetensors",
     )  # fmt: skip
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the numbers for TensorBoard, too")
@@ -91,12 +94,12 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", choices=data.SETS, metavar="SET", help="which; crate-mini data lists them")
     group.add_argument("--root", type=Path, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA")
-    group.add_argument("--image-size", type=int, metavar="N", help="pixels")
+    group.add_argument("--image-size", type=PIXELS, metavar="N", help="pixels")
     group.add_argument("--download", action="store_true", help="fetch the set if it is not there")
     group.add_argument(
         "--stream", action="store_true", help="read while training goes on: for sets larger than memory"
     )
-    group.add_argument("--workers", type=int, metavar="N", help="processes that read a stream")
+    group.add_argument("--workers", type=INDEX, metavar="N", help="processes that read a stream")
 
 
 def _add_field(group: argparse._ArgumentGroup, name: str, value: Any) -> None:
@@ -106,10 +109,12 @@ def _add_field(group: argparse._ArgumentGroup, name: str, value: Any) -> None:
     if isinstance(value, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **told)
     elif isinstance(value, tuple):
-        group.add_argument(flag, type=float, nargs=len(value), **told)
+        group.add_argument(flag, type=number(), nargs=len(value), **told)
+    elif isinstance(value, str):
+        group.add_argument(flag, **told)
     else:
-        kind = float if value is None else type(value)
-        group.add_argument(flag, type=kind, metavar={int: "N", float: "X"}.get(kind), **told)
+        kind, shown = (whole(), "N") if isinstance(value, int) else (number(), "X")
+        group.add_argument(flag, type=kind, metavar=shown, **told)
 
 
 def _train(a: argparse.Namespace) -> None:
@@ -158,7 +163,10 @@ def _needs_out(a: argparse.Namespace) -> None:
 def _train_one(a: argparse.Namespace) -> None:
     _needs_out(a)
     a = _filled_in(a)
+    Recipe.from_dict({f.name: getattr(a, f.name) for f in fields(Recipe)})
     try_folder(a.out)
+    if a.tensorboard:
+        try_folder(a.tensorboard)
     with distributed.processes(a.device) as device:
         _train_here(a, device or default_device())
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from crate_mini import calibration, data
-from crate_mini.cli.common import DEFAULTS, add_data, add_evaluation, model_and_images
-from crate_mini.outputs import write_atomically
+from crate_mini.cli.common import (
+    COUNT,
+    POSITIVE,
+    add_data,
+    add_evaluation,
+    model_and_images,
+    report,
+)
+from crate_mini.outputs import try_folder
 from crate_mini.provenance import provenance
 from crate_mini.recipes import get_recipe
 from crate_mini.transfer import POOLS, features, fine_tune, linear_probe
@@ -17,19 +23,20 @@ from crate_mini.transfer import POOLS, features, fine_tune, linear_probe
 
 def add(kinds: argparse._SubParsersAction) -> None:
     """Add the kind to the parser of ``evaluate``."""
-    p = kinds.add_parser(
-        "transfer", help="other labels: a linear probe on frozen features, or fine-tuning", **DEFAULTS
-    )
+    p = kinds.add_parser("transfer", help="other labels: a linear probe on frozen features, or fine-tuning")
     add_evaluation(p)
     add_data(p, "pets")
-    p.add_argument("--n-train", type=int, help="training images to draw; by default all")
+    p.add_argument("--n-train", type=COUNT, metavar="N", help="training images to draw; by default all")
     p.add_argument("--method", choices=("probe", "finetune"), default="probe", help="what is trained")
     p.add_argument("--pool", choices=POOLS, default="class", help="what the probe reads")
     p.add_argument(
-        "--l2", type=float, help="the probe's penalty; by default chosen on a fifth of the training images"
+        "--l2",
+        type=POSITIVE,
+        metavar="X",
+        help="the probe's penalty; by default chosen on a fifth of the training images",
     )
     p.add_argument("--recipe", default="finetune_mini", help="of fine-tuning, as for crate-mini train")
-    p.add_argument("--epochs", type=int, help="of fine-tuning; by default the recipe's")
+    p.add_argument("--epochs", type=COUNT, metavar="N", help="of fine-tuning; by default the recipe's")
     p.add_argument(
         "--folder", type=Path, help="where fine-tuning saves its state, to be gone on from, and weights"
     )
@@ -42,6 +49,8 @@ def _transfer(a: argparse.Namespace) -> None:
         raise ValueError(
             f"{a.data!r} has one split only, {splits[0]}; transfer needs images to train on, too"
         )
+    if a.folder is not None:
+        try_folder(a.folder)
     model, test_set, device = model_and_images(a)
     train_set = data.load(
         a.data, "train", image_size=a.image_size, n=a.n_train, seed=a.seed, root=a.root, progress=True
@@ -60,9 +69,6 @@ def _transfer(a: argparse.Namespace) -> None:
         result["fine_tune"] = last | {"recipe": asdict(recipe), "history": run.history}
         numbers, logits = result["fine_tune"], calibration.logits_of(tuned, test_set)[0]
         what = f"fine-tuned for {recipe.epochs} epochs"
-    print(f"{a.weights} on {test_set.name}, {what}: top-1 {numbers['top1']:.1%}, top-5 {numbers['top5']:.1%}")
     result["calibration"] = calibration.report(logits, test_set.labels.cpu(), seed=a.seed)
-    print(calibration.summary(result["calibration"]))
-    if a.out is not None:
-        text = json.dumps(result, indent=2) + "\n"
-        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    said = f"{a.weights} on {test_set.name}, {what}: top-1 {numbers['top1']:.1%}, top-5 {numbers['top5']:.1%}"
+    report(a, result, lambda result: print(f"{said}\n{calibration.summary(result['calibration'])}"))

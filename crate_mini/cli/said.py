@@ -1,0 +1,109 @@
+"""What went wrong, said as on the command line: one sentence, in flags and files.
+
+The package speaks to those who call it from Python: ``batch_size must be at least 1``, ``pass heads=6``. Here such a
+message is said in the words of the command that was given. What a user can cause is an error of :data:`EXPECTED`, or of
+memory; everything else is a fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+from crate_mini.data import DataError
+from crate_mini.weights import CheckpointError
+
+EXPECTED = (ValueError, DataError, CheckpointError, FloatingPointError, ImportError, OSError)
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "buffer size",
+    "size calculation overflowed",
+)
+
+
+class UsageError(ValueError):
+    """A line that cannot be read; the message says what is wrong and where help is."""
+
+
+class Formatter(argparse.HelpFormatter):
+    """Narrow columns, and defaults that say something."""
+
+    def __init__(self, prog: str, **settings: int | None) -> None:
+        super().__init__(prog, max_help_position=24, **settings)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default not in (None, False, argparse.SUPPRESS, "", []) and action.option_strings
+        shown = action.help and told and "default" not in action.help
+        return f"{action.help} (default: %(default)s)" if shown else action.help
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and which tells the command that it has read the line for it."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **{"formatter_class": Formatter} | kwargs)
+        self.set_defaults(parser=self)  # the deepest one wins
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse does it, but what is too much is told by the command that does not know it."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in found.parser._actions for flag in action.option_strings]
+            close = {u: match[0] for u in unknown if (match := difflib.get_close_matches(u, flags, 1))}
+            hint = f"; did you mean {' or '.join(close.values())}?" if close else ""
+            found.parser.error(f"there is no {', '.join(close or unknown)}{hint}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError, where argparse would print its usage and leave."""
+        told = message.removeprefix("argument ").replace(": must ", " must ")
+        raise UsageError(f"{told} (see {self.prog} --help)")
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """Names of arguments as the package has them, and the flags that set them."""
+        return {a.dest: a.option_strings[0] for a in self._actions if a.option_strings and a.dest != "help"}
+
+
+def sentence(error: BaseException, flags: Mapping[str, str] | None = None) -> str | None:
+    """One sentence on an error that a user can cause; None where it is a fault of ours."""
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _NO_MEMORY)
+    ):
+        known = ("--batch-size", "--image-size", "--size", "--n")
+        smaller = " or ".join(flag for flag in known if flag in (flags or {}).values())
+        return f"there is not enough memory for this; {f'try a smaller {smaller}' if smaller else 'ask for less'}"
+    if not isinstance(error, EXPECTED):
+        return None
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    return in_flags(str(error), flags or {})
+
+
+def in_flags(message: str, flags: Mapping[str, str]) -> str:
+    """A message of the package with the arguments in it called by their flags.
+
+    ``n=...`` and ``download=True`` become ``--n`` and ``--download``, ``heads=6`` becomes ``--heads 6``, ``batch_size``
+    becomes ``--batch-size``, and so do the names in front of ``must``: ``epochs and lr must be positive``.
+    """
+    for name in sorted(flags, key=len, reverse=True):
+        word, flag = rf"(?<![^\s(,:]){re.escape(name)}", flags[name]
+        message = re.sub(rf"{word}=(?:\.\.\.|True\b)", flag, message)
+        message = re.sub(rf"{word}=(?=[\w'\"-])", f"{flag} ", message)
+        if "_" in name:
+            message = re.sub(rf"{word}(?![\w/.=-])", flag, message)
+    opening, must, rest = message.partition(" must ")
+    if must and re.fullmatch(r"[\w, -]+", opening):
+        opening = re.sub(r"(?<![\w-])\w+", lambda word: flags.get(word[0], word[0]), opening)
+    return opening + must + rest
+
+
+def note(message: str) -> None:
+    """A line beside the result, where it does not get into a file or a pipe."""
+    print(f"crate-mini: {message}", file=sys.stderr, flush=True)

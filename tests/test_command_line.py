@@ -1,0 +1,571 @@
+"""Manners of the command line: what is wrong is said in flags and files, before the work; how a command ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import crate_mini
+from crate_mini.cli import COMMANDS, completion, doctor, main, parser
+from crate_mini.cli import data as data_command
+from crate_mini.cli.common import try_file, weights_file
+from crate_mini.cli.said import in_flags, sentence
+from crate_mini.model import create_model
+from crate_mini.weights import list_pretrained, load_pretrained, save_model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def refused(capsys):
+    """What a line is refused with: one sentence on standard error, and nothing else."""
+
+    def says(*line: object) -> str:
+        assert main([str(word) for word in line]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("crate-mini: ")
+        assert err.count("\n") == 1, err
+        assert "Traceback" not in err
+        return err
+
+    return says
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a training that has ended, of a network of ten numbers, on pictures of one's own."""
+    folder = tmp_path / "runs" / "x"
+    model = create_model("crate_nano", dim=16, depth=1, heads=2, num_classes=2, image_size=32)
+    card = {"data": {"train": "folder/train", "held_out": "folder/val"}, "recipe": {}}
+    save_model(model, folder / "model.safetensors", card, classes=("dark", "light"))
+    return folder
+
+
+class TestRanges:
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("evaluate heads --batch-size 0", "--batch-size must be at least 1, got 0"),
+            ("evaluate heads --random 0", "--random must be at least 1, got 0"),
+            (
+                "evaluate heads --random 2 --data embedded --n 2",
+                "--random must be at least 6 for a network of 6 heads",
+            ),
+            ("evaluate --n 0", "--n must be at least 1, got 0"),
+            ("evaluate --n many", "--n must be a whole number, got 'many'"),
+            ("evaluate --seed -1", "--seed must be at least 0, got -1"),
+            ("evaluate --image-size 1000000", "--image-size must be at most 4,096, got 1000000"),
+            ("evaluate segmentation --share 60", "--share must lie in (0, 1], got 60"),
+            ("evaluate segmentation --share nan", "--share must lie in (0, 1], got nan"),
+            ("evaluate segmentation --layer -1", "--layer must be at least 0, got -1"),
+            ("evaluate maskcut --tau 1", "--tau must lie in [0, 1), got 1"),
+            ("evaluate maskcut --n-masks 0", "--n-masks must be at least 1, got 0"),
+            ("evaluate transfer --l2 0", "--l2 must be positive, got 0"),
+            ("evaluate transfer --epochs 1.5", "--epochs must be a whole number, got '1.5'"),
+            ("layerwise --lam -1", "--lam must not be negative, got -1"),
+            ("layerwise --eps-sq inf", "--eps-sq must be positive, got inf"),
+            ("inspect x.jpg --size 0", "--size must be at least 1, got 0"),
+            ("import x.pth --heads 0", "--heads must be at least 1, got 0"),
+            ("data embedded --image-size 0", "--image-size must be at least 1, got 0"),
+            ("train --batch-size 1.5 --out x", "--batch-size must be a whole number, got '1.5'"),
+            ("train --lr fast --out x", "--lr must be a number, got 'fast'"),
+            ("train --workers -1 --out x", "--workers must be at least 0, got -1"),
+            ("train --save-at 1 --out x", "--save-at must lie in [0, 1), got 1"),
+        ],
+    )
+    def test_flags(self, line, message, refused, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert message in refused(*line.split())
+        assert not list(tmp_path.iterdir())  # nothing was begun
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            "epochs=0",
+            "batch_size=0",
+            "lr=0",
+            "keep_patches=2",
+            "label_smoothing=1",
+            "precision=half",
+            "optimizer=sgd",
+        ],
+    )
+    def test_recipe(self, setting, refused, tmp_path):
+        """By flag or by --set, with a recipe or without: the flag is named, and nothing is begun."""
+        name, _, value = setting.partition("=")
+        flag = f"--{name.replace('_', '-')}"
+        for line in ([flag, value], ["--set", setting], ["--recipe", "animals", "--set", setting]):
+            assert re.search(rf"{flag}\b.* must ", refused("train", "--out", tmp_path / "x", *line))
+            assert not (tmp_path / "x").exists()
+
+    def test_every_number_of_every_command_has_a_type_of_ours(self):
+        """So that a range, or what is no number, is said in one way."""
+        for path, command in completion._parsers(parser(), ""):
+            for action in command._actions:
+                assert action.type not in (int, float), f"{path} {action.option_strings}"
+
+
+class TestDevices:
+    @pytest.mark.parametrize("command", ["train --out x", "evaluate", "evaluate segmentation", "layerwise"])
+    def test_no_gpu(self, command, refused, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        told = refused(*command.split(), "--device", "cuda")
+        assert re.search(
+            r"--device must be there, but this PyTorch (is built without CUDA|finds no NVIDIA GPU)", told
+        )
+        assert "leave it out to use the best there is, cpu" in told
+        assert "--device must be cpu, cuda," in refused(*command.split(), "--device", "gpu")
+        assert "no Apple GPU" in refused(*command.split(), "--device", "mps")
+
+    def test_a_gpu_too_many(self, refused, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        assert "cuda:0 to cuda:1; got cuda:2" in refused("evaluate", "--device", "cuda:2")
+
+
+class TestOut:
+    COMMANDS = (
+        "evaluate",
+        "evaluate segmentation",
+        "evaluate maskcut",
+        "evaluate heads",
+        "evaluate reading",
+        "evaluate transfer",
+        "layerwise",
+        "data embedded",
+        "inspect photo.png",
+        "import weights.pth",
+    )
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_is_tried_before_the_work(self, command, refused, monkeypatch, tmp_path):
+        """Before weights or images are even looked for."""
+        monkeypatch.chdir(tmp_path)
+        Image.new("RGB", (40, 40)).save("photo.png")
+        Path("file").write_text("x")
+        Path("folder").mkdir()
+        line = (*command.split(), "--out")
+        assert "--out folder is a folder; name a file, such as folder/result.json" in refused(*line, "folder")
+        assert "--out: file is a file, not a folder" in refused(*line, "file/x.json")
+        assert "--out: a part of file/a is a file" in refused(*line, "file/a/x.json")
+        if Path("/proc/self").exists():  # where nobody can write, not even root
+            assert "--out: cannot write to /proc/self (" in refused(*line, "/proc/self/x.json")
+
+    def test_of_a_training(self, refused, tmp_path):
+        (tmp_path / "file").write_text("x")
+        assert "file is a file, not a folder" in refused("train", "--out", tmp_path / "file")
+        assert "a part of" in refused("train", "--out", tmp_path / "file" / "a" / "b")
+        assert (tmp_path / "file").read_text() == "x"
+
+    def test_makes_folders_and_leaves_nothing_in_them(self, tmp_path):
+        try_file(tmp_path / "a" / "b" / "result.json")
+        assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+class TestWeights:
+    def test_unknown(self, refused):
+        told = refused("evaluate", "--weights", "crate_mini_animal")
+        assert "unknown weights 'crate_mini_animal'; did you mean crate_mini_animals?" in told
+        assert all(name in told for name in list_pretrained())
+
+    def test_folder(self, run, refused, tmp_path):
+        assert weights_file(str(run)) == run / "model.safetensors"
+        (run / "model.safetensors").unlink()
+        told = refused("evaluate", "--weights", run)
+        assert f"{run} is a folder without model.safetensors; no training ended there" in told
+        (run / "state.safetensors").touch()
+        assert "its training has not ended" in refused("layerwise", "--weights", run)
+        told = refused("evaluate", "--weights", tmp_path / "y")
+        assert f"there are no weights at {tmp_path / 'y'}" in told
+        assert "crate_mini_animals" not in told
+
+    def test_another_kind_of_file(self, refused, tmp_path):
+        (tmp_path / "crate.pth").touch()
+        assert "crate-mini import makes one" in refused("evaluate", "--weights", tmp_path / "crate.pth")
+
+    def test_data_are_those_of_the_weights(self, run, pictures, tmp_path, capsys, refused):
+        """What was held out in their training, at their size, and a line that says so; or what the flags say."""
+        assert "trained on a folder of images; say where it is: --root" in refused(
+            "evaluate", "--weights", run
+        )
+        out = tmp_path / "r.json"
+        line = [
+            "evaluate",
+            "--weights",
+            str(run),
+            "--root",
+            str(pictures),
+            "--out",
+            str(out),
+            "--device",
+            "cpu",
+        ]
+        assert main(line) == 0
+        told = capsys.readouterr().err
+        assert f"images: folder/val, held out when {run} was trained; --data names others" in told
+        found = json.loads(out.read_text())
+        assert (found["data"], found["image_size"]) == ("folder/val", 32)
+        assert main([*line, "--data", "folder", "--split", "train", "--image-size", "16"]) == 0
+        assert "held out" not in capsys.readouterr().err
+        found = json.loads(out.read_text())
+        assert (found["data"], found["image_size"]) == ("folder/train", 16)
+
+    def test_the_last_split_that_a_folder_has(self, pictures, tmp_path):
+        """Of other weights, too: train looks for val, and evaluate does not insist on test."""
+        out = tmp_path / "r.json"
+        weights = tmp_path / "w.safetensors"
+        save_model(
+            create_model("crate_nano", dim=16, depth=1, heads=2, num_classes=2),
+            weights,
+            classes=("dark", "light"),
+        )
+        line = [
+            "evaluate",
+            "--weights",
+            str(weights),
+            "--data",
+            "folder",
+            "--root",
+            str(pictures),
+            "--device",
+            "cpu",
+        ]
+        assert main([*line, "--image-size", "32", "--out", str(out)]) == 0
+        assert json.loads(out.read_text())["data"] == "folder/val"
+
+    def test_weights_that_do_not_say(self, tmp_path, refused):
+        weights = tmp_path / "w.safetensors"
+        save_model(load_pretrained("crate_nano_embedded"), weights)
+        assert "does not say which data set it was trained on; name one by --data" in refused(
+            "evaluate", "--weights", weights
+        )
+
+
+class TestOwnFiles:
+    def test_photos_that_are_not_there(self, refused, tmp_path):
+        Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+        told = refused("inspect", tmp_path / "a.png", tmp_path / "b.png", "--out", tmp_path / "x.html")
+        assert f"there is no file {tmp_path / 'b.png'}; name photos that are there" in told
+
+    def test_folder_one_too_deep(self, pictures, refused, tmp_path):
+        """mine/train in place of mine: the file that was looked for is named."""
+        told = refused("train", "--data", "folder", "--root", pictures / "train", "--out", tmp_path / "x")
+        assert str(pictures / "train" / "train") in told
+        assert not re.search(r"root=|download=", told)
+
+    def test_missing_sets_are_asked_for_by_flags(self, refused, tmp_path):
+        told = refused("evaluate", "--data", "pets", "--root", tmp_path)
+        assert "CRATE_MINI_DATA" in told
+        assert not re.search(r"root=|download=|=True|\w+\(\)", told)
+
+    @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are UTF-8 there")
+    def test_a_name_that_is_no_text(self, pictures, tmp_path, capsys):
+        shutil.copytree(pictures, tmp_path / "mine")
+        for split in ("train", "val"):
+            os.rename(
+                tmp_path / "mine" / split / "dark", os.fsencode(tmp_path / "mine" / split) + b"/d\xe4rk"
+            )
+        line = [
+            "train",
+            "--data",
+            "folder",
+            "--root",
+            str(tmp_path / "mine"),
+            "--rehearse",
+            "--out",
+            str(tmp_path / "x"),
+        ]
+        ended = main([*line, "--device", "cpu"])
+        assert ended == 0  # a rehearsal does not look at it
+        assert (
+            main(
+                [
+                    *line[:5],
+                    *line[6:],
+                    "--epochs",
+                    "1",
+                    "--image-size",
+                    "16",
+                    "--device",
+                    "cpu",
+                    "--model",
+                    "crate_nano",
+                ]
+            )
+            == 2
+        )
+        assert "Traceback" not in capsys.readouterr().err
+
+
+FLAGS = {
+    flag.strip("-").replace("-", "_"): flag
+    for flag in ("--n", "--root", "--download", "--batch-size", "--lr")
+}
+
+
+class TestSaid:
+    @pytest.mark.parametrize(
+        ("message", "told"),
+        [
+            ("batch_size must be at least 1, got 0", "--batch-size must be at least 1, got 0"),
+            ("epochs, batch_size and lr must be positive", "epochs, --batch-size and --lr must be positive"),
+            ("pass download=True, or root=...", "pass --download, or --root"),
+            ("take fewer (n=8)", "take fewer (--n 8)"),
+            ("2 processes cannot share a batch_size of 3", "2 processes cannot share a --batch-size of 3"),
+            ("no file at /data/root=x/batch_size/n=3.png", "no file at /data/root=x/batch_size/n=3.png"),
+            ("the root of the matter must be n", "the --root of the matter must be n"),
+            ("lr is what it is", "lr is what it is"),
+        ],
+    )
+    def test_arguments_become_flags(self, message, told):
+        assert in_flags(message, FLAGS) == told
+
+    @pytest.mark.parametrize(
+        "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+                  torch.OutOfMemoryError("CUDA out of memory.")],
+    )  # fmt: skip
+    def test_memory(self, error):
+        told = sentence(error, FLAGS)
+        assert told == "there is not enough memory for this; try a smaller --batch-size or --n"
+        assert sentence(error) == "there is not enough memory for this; ask for less"
+
+    def test_what_is_our_fault_keeps_its_traceback(self, monkeypatch):
+        assert sentence(TypeError("x")) is None
+        assert sentence(RuntimeError("x")) is None
+
+        def broken(*_):
+            raise KeyError("our fault")
+
+        monkeypatch.setattr(data_command.data, "data_root", broken)
+        with pytest.raises(KeyError):
+            main(["data"])
+
+    def test_memory_that_is_not_there(self, monkeypatch, refused):
+        def greedy(*_, **__):
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+
+        monkeypatch.setattr(data_command.data, "load", greedy)
+        assert "not enough memory for this; try a smaller --image-size" in refused(
+            "data", "embedded", "--out", "x.png"
+        )
+
+    def test_warnings_are_notes(self, monkeypatch, capsys):
+        def warns(*_):
+            warnings.warn("say heads=6 or heads=12", stacklevel=2)
+            return Path("nowhere")
+
+        monkeypatch.setattr(data_command.data, "data_root", warns)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            main(["data"])
+        assert capsys.readouterr().err == "crate-mini: say heads=6 or heads=12\n"
+
+
+class TestEnds:
+    """The table of exit codes in the command's docstring."""
+
+    def test_stopped(self, monkeypatch, capsys):
+        def stopped(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(data_command.data, "data_root", stopped)
+        assert main(["data"]) == 130
+        assert "run the same command again" in capsys.readouterr().err
+
+    def test_usage(self, refused):
+        assert "invalid choice: 'evaluat'" in refused("evaluat")
+        assert "see crate-mini --help" in refused("evaluat")
+        told = refused("evaluate", "heads", "--batchsize", "3")
+        assert (
+            "there is no --batchsize; did you mean --batch-size? (see crate-mini evaluate heads --help)"
+            in told
+        )
+        assert "there is no x, y (see crate-mini layerwise --help)" in refused("layerwise", "x", "y")
+        assert "required: command" in refused()
+
+    def test_a_pipe_that_is_gone(self):
+        """``crate-mini completion bash | head -1``, but for the buffer: a pipe that nobody reads any more."""
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, "-m", "crate_mini", "completion", "bash"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        os.close(write)
+        assert (done.returncode, done.stderr) == (141, b"")
+
+    def test_the_table_is_in_the_book(self):
+        from crate_mini import cli
+
+        page = (ROOT / "book" / "how_to_run.md").read_text(encoding="utf-8")
+        for code in re.findall(r"^(\d+) ", cli.__doc__, re.MULTILINE):
+            assert f"| `{code}` |" in page
+
+    def test_version(self, capsys):
+        with pytest.raises(SystemExit) as end:
+            main(["--version"])
+        assert end.value.code == 0
+        assert capsys.readouterr().out == f"crate-mini {crate_mini.__version__}\n"
+
+    def test_every_command_is_in_the_book(self):
+        page = (ROOT / "book" / "how_to_run.md").read_text(encoding="utf-8")
+        for command in COMMANDS:
+            name = command.__name__.rpartition(".")[2].replace("import_official", "import")
+            assert f"| `crate-mini {name}" in page
+
+
+class TestJson:
+    def test_in_place_of_the_table(self, run, pictures, capsys, tmp_path):
+        line = ["--weights", str(run), "--root", str(pictures), "--device", "cpu", "--json"]
+        for command, key in (
+            ("evaluate", "accuracy"),
+            ("evaluate reading", "reading"),
+            ("layerwise", "layers"),
+        ):
+            out = tmp_path / f"{key}.json"
+            assert main([*command.split(), *line, "--out", str(out)]) == 0
+            printed = capsys.readouterr().out
+            assert json.loads(printed)[key]
+            assert printed == out.read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        ("kind", "key"), [("segmentation", "segmentation"), ("heads", "heads"), ("maskcut", "by_layer")]
+    )
+    def test_of_what_has_masks(self, kind, key, run, capsys):
+        line = [
+            "evaluate",
+            kind,
+            "--weights",
+            str(run),
+            "--n",
+            "4",
+            "--image-size",
+            "32",
+            "--device",
+            "cpu",
+            "--json",
+        ]
+        assert main([*line, *(["--random", "3"] if kind == "heads" else [])]) == 0
+        assert json.loads(capsys.readouterr().out)[key]
+
+    def test_no_colours(self, run, pictures):
+        """With or without NO_COLOR nothing but text is printed."""
+        line = [
+            sys.executable,
+            "-m",
+            "crate_mini",
+            "evaluate",
+            "--weights",
+            str(run),
+            "--root",
+            str(pictures),
+        ]
+        for more in ({"FORCE_COLOR": "1"}, {"NO_COLOR": "1"}):
+            done = subprocess.run(
+                line, capture_output=True, text=True, env=os.environ | more, cwd=ROOT, check=True
+            )
+            assert "\x1b[3" not in done.stdout + done.stderr
+            assert done.stdout.startswith("top-1 ")
+
+
+class TestDoctor:
+    def test_this_machine(self, capsys, tmp_path, monkeypatch):
+        monkeypatch.setenv("CRATE_MINI_DATA", str(tmp_path))
+        (tmp_path / "weizmann-horse").mkdir()
+        ended = main(["doctor"])
+        told = capsys.readouterr().out
+        assert ended == int("BAD" in told)
+        for what in ("Python", "torch ", "bfloat16", "compiler", "disk", "browser", "GB free"):
+            assert what in told
+        assert re.search(r"data folder +.*\(CRATE_MINI_DATA\)", told)
+        assert re.search(r"data sets +embedded, horses$", told, re.MULTILINE)
+        main(["doctor", "--json"])
+        found = json.loads(capsys.readouterr().out)
+        assert {f["state"] for f in found} <= set(doctor.SIGNS)
+
+    def test_what_is_wrong(self, monkeypatch, tmp_path, capsys):
+        assert main(["doctor", "--root", str(tmp_path / "nowhere")]) == 1
+        assert re.search(r"BAD +data folder +\S+nowhere does not exist", capsys.readouterr().out)
+        assert doctor.python((3, 8, 1)).state == "bad"
+        monkeypatch.setenv("CHROMIUM", str(tmp_path / "none"))
+        assert doctor.browser().state == "bad"
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+        assert doctor.disk(tmp_path / "not" / "there", "disk").said == f"0 GB free at {tmp_path}; make room"
+        monkeypatch.setattr(shutil, "which", lambda _: None)
+        assert doctor.compiler().state == "note"
+
+    @pytest.mark.parametrize(
+        ("required", "wrong"),
+        [
+            ("torch>=1.0", []),
+            ("torch>=99", ["torch"]),
+            ("torch", []),
+            ("no-such-package>=1; python_version > '3'", ["no-such-package"]),
+            ("no-such-package>=1; extra == 'test'", []),
+        ],
+    )
+    def test_versions(self, required, wrong):
+        found = list(doctor.versions([required]))
+        assert [f.what for f in found if f.state == "bad"] == wrong
+
+    @pytest.mark.parametrize(("a", "b"), [("2.4", "2.15.0+cpu"), ("2.9.1", "2.10"), ("1", "1.0.1")])
+    def test_numbers(self, a, b):
+        assert doctor._numbers(a) < doctor._numbers(b)
+        assert doctor._numbers("2.4.0") == doctor._numbers("2.4")
+
+
+class TestCompletion:
+    @pytest.fixture(scope="class")
+    def complete(self, tmp_path_factory):
+        """What bash offers for a line."""
+        script = tmp_path_factory.mktemp("completion") / "crate-mini.bash"
+        script.write_text(completion.script(parser()))
+
+        def offered(*words: str) -> list[str]:
+            line = " ".join(f"'{word}'" for word in ("crate-mini", *words))
+            code = (
+                f"source '{script}'; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _crate_mini; "
+                "printf '%s\\n' \"${COMPREPLY[@]}\""
+            )
+            done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+            return done.stdout.split()
+
+        return offered
+
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            (["ev"], ["evaluate"]),
+            (["evaluate", "seg"], ["segmentation"]),
+            (["evaluate", "segmentation", "--ch"], ["--choose-on", "--choice-from"]),
+            (["train", "--data", "tiny"], ["tiny-imagenet", "tiny-imagenet-animals"]),
+            (
+                ["train", "--data", "embedded", "--sweep", "anim"],
+                ["animals_pair", "animals_family", "animals_lion"],
+            ),
+            (["data", "hor"], ["horses"]),
+            (["evaluate", "--n", "5", "heads", "--by", "at"], ["attention"]),
+            (["inspect", "nothing"], []),
+        ],
+    )
+    def test_offers(self, complete, words, expected):
+        assert complete(*words) == expected
+
+    def test_prints_the_script(self, capsys):
+        assert main(["completion", "bash"]) == 0
+        assert capsys.readouterr().out == completion.script(parser())
