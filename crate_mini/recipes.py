@@ -89,7 +89,7 @@ _OUTER = {"data": str, "image_size": int, "patch_size": int, "start": str | None
 _SHAPE = {
     k: v
     for k, v in get_type_hints(CRATEConfig).items()
-    if k not in ("image_size", "patch_size", "num_classes", "mean", "std")
+    if k not in ("image_size", "patch_size", "num_classes", "mean", "std", "options")
 }
 SETTINGS: Mapping[str, Any] = MappingProxyType(_OUTER | _INNER | _SHAPE)
 """Every field that a run may change, with the type of its values."""

@@ -68,7 +68,7 @@ class TestRanges:
             ("evaluate --image-size 1000000", "--image-size must be at most 4,096, got 1000000"),
             ("evaluate segmentation --share 60", "--share must lie in (0, 1], got 60"),
             ("evaluate segmentation --share nan", "--share must lie in (0, 1], got nan"),
-            ("evaluate segmentation --layer -1", "--layer must be at least 0, got -1"),
+            ("evaluate segmentation --heads -1", "--heads must be at least 0, got -1"),
             ("evaluate maskcut --tau 1", "--tau must lie in [0, 1), got 1"),
             ("evaluate maskcut --n-masks 0", "--n-masks must be at least 1, got 0"),
             ("evaluate transfer --l2 0", "--l2 must be positive, got 0"),
@@ -159,15 +159,17 @@ class TestOut:
         Path("folder").mkdir()
         line = (*command.split(), "--out")
         assert "--out folder is a folder; name a file, such as folder/result.json" in refused(*line, "folder")
-        assert "--out: file is a file, not a folder" in refused(*line, "file/x.json")
-        assert "--out: a part of file/a is a file" in refused(*line, "file/a/x.json")
+        assert "--out: cannot write to file: it is a file, not a folder" in refused(*line, "file/x.json")
+        assert "--out: cannot write to file/a: a part of this path is a file" in refused(
+            *line, "file/a/x.json"
+        )
         if Path("/proc/self").exists():  # where nobody can write, not even root
-            assert "--out: cannot write to /proc/self (" in refused(*line, "/proc/self/x.json")
+            assert "--out: cannot write to /proc/self: " in refused(*line, "/proc/self/x.json")
 
     def test_of_a_training(self, refused, tmp_path):
         (tmp_path / "file").write_text("x")
-        assert "file is a file, not a folder" in refused("train", "--out", tmp_path / "file")
-        assert "a part of" in refused("train", "--out", tmp_path / "file" / "a" / "b")
+        assert "--out: cannot write to" in refused("train", "--out", tmp_path / "file")
+        assert "a part of this path is a file" in refused("train", "--out", tmp_path / "file" / "a" / "b")
         assert (tmp_path / "file").read_text() == "x"
 
     def test_makes_folders_and_leaves_nothing_in_them(self, tmp_path):

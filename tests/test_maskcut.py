@@ -274,7 +274,7 @@ def test_command_goes_on_where_it_was_killed(tmp_path, capsys):
     partial = tmp_path / ".cut.json.partial"
     assert len(json.loads(partial.read_text())["tables"]) == 4
     assert main([*LINE, "--out", str(out)]) == 0
-    assert "going on after 4 of 7 images" in capsys.readouterr().out
+    assert "going on after 4 of 7 images" in capsys.readouterr().err
     assert not partial.exists()
     assert main([*LINE, "--out", str(whole)]) == 0
     resumed, fresh = (json.loads(f.read_text()) for f in (out, whole))
@@ -288,7 +288,7 @@ def test_command_starts_over_where_settings_differ(tmp_path, capsys):
     out = tmp_path / "cut.json"
     (tmp_path / ".cut.json.partial").write_text('{"settings": {}, "tables": [{}]}')
     assert main([*LINE, "--n", "1", "--size", "32", "--out", str(out)]) == 0
-    assert "starting over" in capsys.readouterr().out
+    assert "starting over" in capsys.readouterr().err
     assert json.loads(out.read_text())["images"] == 1
 
 

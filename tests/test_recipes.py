@@ -399,7 +399,10 @@ class TestCommandLine:
                 "--sweep trains a list of runs, --recipe one of them",
             ),
             (["--recipe", "animals", "--lr", "1", "--set", "lr=2"], "lr is given twice"),
-            (["--set", "warmup=2"], "did you mean warmup_epochs?"),
+            (
+                ["--set", "warmup=2"],
+                "--set warmup=2: a recipe has no field 'warmup'; did you mean warmup_epochs?",
+            ),
             (["--set", "data=nowhere"], "unknown data set 'nowhere'"),
             (["--start", "crate_mini_animals", "--model", "vit_mini"], "leave out --model"),
             (["--recipe", "finetune_mini", "--set", "heads=3"], "leave out --model"),

@@ -257,7 +257,15 @@ def try_file(path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(f"--out {path} is a folder; name a file, such as {path / 'result.json'}")
-    try_folder(path.parent)
+    try_out(path.parent)
+
+
+def try_out(folder: Path) -> None:
+    """:func:`~crate_mini.outputs.try_folder`, and the flag that names the folder."""
+    try:
+        try_folder(folder)
+    except OSError as error:
+        raise OSError(f"--out: {error}") from error
 
 
 def report(a: argparse.Namespace, result: dict[str, Any], show: Callable[[dict[str, Any]], None]) -> None:

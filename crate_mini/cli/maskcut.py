@@ -22,7 +22,6 @@ from crate_mini.average_precision import (
 )
 from crate_mini.cli.common import (
     COUNT,
-    INDEX,
     PIXELS,
     add_data,
     add_evaluation,
@@ -30,6 +29,7 @@ from crate_mini.cli.common import (
     model_and_images,
     number,
     report,
+    whole,
 )
 from crate_mini.cli.said import note
 from crate_mini.maskcut import TAU, boxes_of, discover
@@ -56,7 +56,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
     )
     p.add_argument(
         "--layers",
-        type=INDEX,
+        type=whole(),
         metavar="N",
         nargs="+",
         help="whose features are cut; by default all, one by one",

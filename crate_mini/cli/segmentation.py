@@ -18,6 +18,7 @@ from crate_mini.cli.common import (
     add_letterbox,
     model_and_images,
     report,
+    whole,
 )
 from crate_mini.provenance import provenance
 from crate_mini.segmentation import RULES, Evaluation, evaluate
@@ -39,7 +40,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--share", type=SHARE, metavar="X", default=0.6, help="of attention (mass), or of patches (patch)"
     )
-    p.add_argument("--layer", type=INDEX, metavar="N", nargs="+", help="these layers only")
+    p.add_argument("--layer", type=whole(), metavar="N", nargs="+", help="these layers only")
     p.add_argument("--heads", type=INDEX, metavar="N", nargs="+", help="these heads only")
     p.add_argument("--resolution", choices=("pixel", "patch"), default="pixel", help="of the true masks")
     p.add_argument(

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from crate_mini import data, distributed
-from crate_mini.cli.common import INDEX, PIXELS, device_here, number, weights_named, whole
+from crate_mini.cli.common import INDEX, PIXELS, device_here, number, try_out, weights_named, whole
+from crate_mini.cli.said import UsageError
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.provenance import provenance
@@ -164,7 +165,7 @@ def _train_one(a: argparse.Namespace) -> None:
     _needs_out(a)
     a = _filled_in(a)
     Recipe.from_dict({f.name: getattr(a, f.name) for f in fields(Recipe)})
-    try_folder(a.out)
+    try_out(a.out)
     if a.tensorboard:
         try_folder(a.tensorboard)
     with distributed.processes(a.device) as device:
@@ -217,9 +218,13 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
     """What flags and ``--set`` say of the model, the data and the recipe."""
     changes = {k: v for k, v in given.items() if k in SETTINGS or k in ("model", "seed")}
     changes |= {k: tuple(v) for k, v in changes.items() if isinstance(v, list)}
-    for name, value in map(read_setting, given["set"]):
+    for text in given["set"]:
+        try:
+            name, value = read_setting(text)
+        except ValueError as error:
+            raise UsageError(f"--set {text}: {error}") from error
         if name in changes:
-            raise ValueError(f"{name} is given twice")
+            raise UsageError(f"{name} is given twice")
         changes[name] = value
     return changes
 

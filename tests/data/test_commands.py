@@ -80,8 +80,8 @@ def test_check_reads_masks_and_what_comes_in_one_piece(tmp_path, capsys):
         (["data", "pets"], "oxford-iiit-pet/images, annotations/trimaps"),
         (["data", "coco"], "coco/val2017, train2017, annotations/instances_{val,train}2017.json"),
         (["data", "voc2012", "--split", "nope"], "'voc2012' has the splits train, trainval, val; got 'nope'"),
-        (["data", "embedded", "--image-size", "0"], "an image is at least 1 pixel large"),
-        (["data", "embedded", "--image-size", "1000000"], "images of 1000000x1000000 pixels take"),
+        (["data", "embedded", "--image-size", "0"], "--image-size must be at least 1, got 0"),
+        (["data", "embedded", "--image-size", "1000000"], "--image-size must be at most 4,096, got 1000000"),
     ],
 )
 def test_messages_speak_of_files_not_of_python(tmp_path, capsys, monkeypatch, line, told):
