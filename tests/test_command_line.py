@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import crate_mini
+from crate_mini import results
 from crate_mini.cli import COMMANDS, completion, doctor, main, parser
 from crate_mini.cli import data as data_command
 from crate_mini.cli.common import try_file, weights_file
@@ -165,6 +166,14 @@ class TestOut:
         )
         if Path("/proc/self").exists():  # where nobody can write, not even root
             assert "--out: cannot write to /proc/self: " in refused(*line, "/proc/self/x.json")
+
+    def test_numbers_that_nobody_could_make_again(self, refused, monkeypatch, tmp_path):
+        """Of code that was changed since the last commit; this, too, is said before the work."""
+        monkeypatch.delenv(results.DIRTY)
+        monkeypatch.setattr(results, "commit", lambda: "0123456789ab+")
+        line = ("evaluate", "--weights", "nobody", "--out", tmp_path / "x.json")
+        assert "commit first, or say --dirty" in refused(*line)
+        assert "unknown weights" in refused(*line, "--dirty")
 
     def test_of_a_training(self, refused, tmp_path):
         (tmp_path / "file").write_text("x")

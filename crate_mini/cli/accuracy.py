@@ -7,7 +7,7 @@ from typing import Any
 
 from crate_mini import calibration
 from crate_mini.cli.common import add_data, add_evaluation, model_and_images, report
-from crate_mini.provenance import provenance
+from crate_mini.results import provenance
 from crate_mini.training import evaluate
 
 FEWEST = 30  # images, for bins of confidence that mean something

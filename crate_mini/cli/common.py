@@ -15,8 +15,8 @@ import torch
 from crate_mini import data
 from crate_mini.cli.said import note
 from crate_mini.model import CRATE
-from crate_mini.outputs import try_folder, write_atomically
-from crate_mini.provenance import result_text
+from crate_mini.outputs import try_folder
+from crate_mini.results import add_dirty, require_clean, result_text, write
 from crate_mini.training import default_device
 from crate_mini.weights import CheckpointError, list_pretrained, load_weights
 
@@ -136,6 +136,7 @@ def add_evaluation(p: argparse._ActionsContainer) -> None:
         "--out", type=Path, metavar="FILE", help="write the numbers, with their provenance, as JSON"
     )
     p.add_argument("--json", action="store_true", help="print that JSON in place of a table")
+    add_dirty(p)
 
 
 # --- weights and images ----------------------------------------------------------------------------------------------
@@ -148,6 +149,7 @@ def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch
     """
     if a.out is not None:
         try_file(a.out)
+        require_clean(a.dirty)
     device = torch.device(a.device) if a.device else default_device()
     model = weights_named(a.weights)
     _fill_in(a, model)
@@ -270,10 +272,9 @@ def try_out(folder: Path) -> None:
 
 def report(a: argparse.Namespace, result: dict[str, Any], show: Callable[[dict[str, Any]], None]) -> None:
     """Print a result, as ``show`` does it or as JSON, and write it where that was asked for."""
-    text = result_text(result)
     if a.json:
-        print(text, end="")
+        print(result_text(result), end="")
     else:
         show(result)
     if a.out is not None:
-        write_atomically(a.out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write(a.out, result, allow_dirty=a.dirty)

@@ -13,7 +13,7 @@ from crate_mini import heads
 from crate_mini.cli.common import COUNT, add_data, add_evaluation, model_and_images, report
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.provenance import provenance
+from crate_mini.results import provenance
 
 
 def add(kinds: argparse._SubParsersAction) -> None:

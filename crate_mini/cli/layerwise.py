@@ -15,7 +15,7 @@ from crate_mini.cli.common import (
     report,
 )
 from crate_mini.layerwise import NORMALISE, curve, measure
-from crate_mini.provenance import provenance
+from crate_mini.results import provenance
 from crate_mini.training import evaluate
 
 

@@ -34,8 +34,8 @@ from crate_mini.cli.common import (
 from crate_mini.cli.said import note
 from crate_mini.maskcut import TAU, boxes_of, discover
 from crate_mini.outputs import write_atomically
-from crate_mini.provenance import provenance
 from crate_mini.recorder import layer_numbers
+from crate_mini.results import provenance
 from crate_mini.segmentation import centre_prior, mean_interval
 
 CHUNK = 4  # images between two writes of what there is so far

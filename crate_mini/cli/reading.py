@@ -11,8 +11,8 @@ from crate_mini.cli.common import COUNT, add_data, add_evaluation, model_and_ima
 from crate_mini.data import ImageSet
 from crate_mini.heads import named_right
 from crate_mini.model import CRATE
-from crate_mini.provenance import provenance
 from crate_mini.reading import right_without_reading
+from crate_mini.results import provenance
 from crate_mini.segmentation import mean_interval
 
 

@@ -20,7 +20,7 @@ from crate_mini.cli.common import (
     report,
     whole,
 )
-from crate_mini.provenance import provenance
+from crate_mini.results import provenance
 from crate_mini.segmentation import RULES, Evaluation, evaluate
 
 

@@ -16,8 +16,8 @@ from crate_mini.cli.common import INDEX, PIXELS, device_here, number, try_out, w
 from crate_mini.cli.said import UsageError
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
-from crate_mini.provenance import provenance
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
+from crate_mini.results import provenance
 from crate_mini.training import Recipe, default_device, evaluate, train
 from crate_mini.transfer import adapt
 from crate_mini.weights import save_model

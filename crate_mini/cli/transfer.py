@@ -16,8 +16,8 @@ from crate_mini.cli.common import (
     report,
 )
 from crate_mini.outputs import try_folder
-from crate_mini.provenance import provenance
 from crate_mini.recipes import get_recipe
+from crate_mini.results import provenance
 from crate_mini.transfer import POOLS, features, fine_tune, linear_probe
 
 
