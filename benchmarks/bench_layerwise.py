@@ -3,7 +3,8 @@
 785 tokens (224 pixels, patch 8), 6 heads of 64 dimensions, one set for each image. The one side is
 :func:`crate_mini.layerwise.released_rate`: a 64 x 64 Gram matrix and its Cholesky factor, in float64. The other is the
 785 x 785 determinant, in float32 as released, and in float64, which is what the accuracy is held against. Runs
-alternate, so that a busy machine slows both; the medians are compared.
+alternate, so that a busy machine slows both; the medians are compared. What is freed is kept by the process, for both:
+getting pages anew takes longer than the small matrix does.
 
     python benchmarks/bench_layerwise.py                        the full measurement
     python benchmarks/bench_layerwise.py --rounds 3 --images 1 --no-write    a quick look
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from crate_mini.layerwise import released_rate
+from crate_mini.memory import keep_freed_memory
 from crate_mini.results import add_dirty, provenance, require_clean, write
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "layerwise.json"
@@ -103,6 +105,7 @@ def main() -> None:
         require_clean(a.dirty)
     if a.threads:
         torch.set_num_threads(a.threads)
+    keep_freed_memory()
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
     rows = []
     for device in devices:

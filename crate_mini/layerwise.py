@@ -90,7 +90,9 @@ def released_rate(
     Raises:
         ValueError: as :func:`~crate_mini.rates.coding_rate`.
     """
-    return coding_rate(F.normalize(_wide(projections), dim=-1), eps_sq).sum(-1)
+    # widened by the division alone: one array of that size, not two
+    length = torch.linalg.vector_norm(projections, dim=-1, keepdim=True, dtype=_widest(projections))
+    return coding_rate(projections / length.clamp_min(1e-12), eps_sq).sum(-1)
 
 
 def coordinates(attention: Attention, Z: Float[Tensor, "b n d"]) -> Float[Tensor, "b K n p"]:
@@ -415,4 +417,8 @@ class _Grams:
 
 def _wide(Z: Tensor) -> Tensor:
     """In the widest precision of the device."""
-    return Z.to(torch.float32 if Z.device.type == "mps" else torch.float64)
+    return Z.to(_widest(Z))
+
+
+def _widest(Z: Tensor) -> torch.dtype:
+    return torch.float32 if Z.device.type == "mps" else torch.float64
