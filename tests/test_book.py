@@ -280,7 +280,7 @@ def tiny_book(tmp_path) -> Path:
     (tmp_path / "_toc.yml").write_text(
         "format: jb-book\nroot: book/intro\nchapters:\n- file: notebooks/one\n"
     )
-    (tmp_path / "book" / "intro.md").write_text("# Intro\n\n$x^2$\n")
+    (tmp_path / "book" / "intro.md").write_text("# Intro\n\n$x^2$\n\n```{run-times}\n```\n")
     (tmp_path / "crate_mini").mkdir()
     (tmp_path / "crate_mini" / "value.txt").write_text("first")
     (tmp_path / "notebooks").mkdir()
@@ -315,6 +315,9 @@ def test_build_is_never_stale_and_never_forgives(tiny_book):
     status, log = build_tiny(tiny_book)
     assert status == 0, log
     assert "the value is first" in page.read_text()
+    costs = BeautifulSoup((tiny_book / "_build/html/book/intro.html").read_text(), "html.parser").select("td")
+    assert costs[0].get_text(strip=True) == "one.ipynb"
+    assert [cell.get_text(strip=True).isdigit() for cell in costs[1:4]] == [True] * 3
     assert "Executing notebook" not in log, (
         "by Jupyter Book itself, one at a time: it found none in the cache"
     )

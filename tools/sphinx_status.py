@@ -22,7 +22,7 @@ def table(rows: list[tuple[str, ...]], classes: tuple[str, ...]) -> nodes.table:
         line = nodes.row()
         for text, class_ in zip(row, classes, strict=True):
             line += nodes.entry("", nodes.paragraph(text=text), classes=[class_])
-        parts[i > 0] += line
+        parts[i > 0].append(line)
     group += parts
     return nodes.table("", group)
 
