@@ -210,7 +210,12 @@ class Encoder(nn.Module):
             Z: tokens.
             mask: which tokens may look at which, true for may; for every layer and head. See
                 :data:`crate_mini.operators.Mask`.
+
+        Raises:
+            TypeError: a mask of numbers, which might mean anything.
         """
+        if mask is not None and mask.dtype != torch.bool:
+            raise TypeError(f"a mask is boolean, true where a token may look; got {mask.dtype}")
         for block in self.blocks:
             Z = block(Z, mask)
         return self.norm(Z)
@@ -257,7 +262,7 @@ class CRATE(OnHub, nn.Module):
         return self.head(read_out(features, self.config.readout))
 
     def reset_classifier(self, num_classes: int) -> None:
-        """A fresh head for other classes, on the old one's device; all other weights stay.
+        """A fresh head for other classes, whose names nobody has given yet; all other weights stay.
 
         Raises:
             ValueError: ``num_classes`` is no positive integer.
@@ -265,6 +270,7 @@ class CRATE(OnHub, nn.Module):
         self.config = replace(self.config, num_classes=num_classes)
         weight = self.head.weight
         self.head = nn.Linear(self.config.dim, num_classes, device=weight.device, dtype=weight.dtype)
+        self.classes = ()
 
     def tokens(
         self, images: Shaped[Tensor, "b 3 h w"], kept: Int[Tensor, "b m"] | None = None

@@ -202,11 +202,19 @@ def build(operator: type[Attention] | type[Feed], settings: Mapping[str, Any]) -
 
     Raises:
         ValueError: one that it needs is not there.
+        TypeError: an attention whose constructor leaves out part of the contract.
     """
     wanted = settings_of(operator)
     if missing := [name for name, needed in wanted.items() if needed and name not in settings]:
         raise ValueError(f"{operator.__name__} needs {', '.join(missing)}; say so in options={{...}}")
-    return operator(**{name: settings[name] for name in wanted if name in settings})
+    made = operator(**{name: settings[name] for name in wanted if name in settings})
+    if issubclass(operator, Attention):
+        promised = ("heads", "head_dim", "project", "out")
+        if missing := [name for name in promised if not hasattr(made, name)]:
+            raise TypeError(
+                f"the constructor of {operator.__name__} must set {', '.join(missing)}: see Attention"
+            )
+    return made
 
 
 # ---- masks ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from crate_mini.compression import MSSA, mssa
+from crate_mini.embeddings import Tokens
 from crate_mini.model import (
     CRATE,
     MHSA,
@@ -20,6 +21,7 @@ from crate_mini.model import (
     count_parameters,
     create_model,
     model_names,
+    read_out,
 )
 from crate_mini.sparsification import ISTA
 
@@ -254,6 +256,82 @@ class TestOperators:
             assert idle == []
 
 
+class TestParts:
+    @pytest.mark.parametrize("readout", ["class", "mean"])
+    @pytest.mark.parametrize("kept", [None, torch.tensor([[3, 0, 9], [1, 2, 15]])])
+    def test_embedding_encoder_head(self, readout, kept):
+        model = tiny(readout=readout).double()
+        features = model.forward_features(images(), kept)
+        assert torch.equal(model.forward_head(features), model(images(), kept))
+        assert features.prefix == 1
+        assert features.grid == ((4, 4) if kept is None else None)
+        Z = model.tokens(images(), kept)
+        for block in model.blocks:
+            Z = block(Z)
+        Z = model.norm(Z)
+        assert torch.equal(features.values, Z)
+        read = Z[:, 0] if readout == "class" else Z[:, 1:].mean(1)
+        torch.testing.assert_close(model(images(), kept), model.head(read), rtol=0, atol=1e-12)
+
+    def test_the_mean_leaves_the_class_token_out(self):
+        model = tiny(readout="mean")
+        features = model.forward_features(images())
+        before = model.forward_head(features)
+        features.values[:, 0] += 1
+        assert torch.equal(model.forward_head(features), before)
+
+    @pytest.mark.parametrize("name", ["crate_nano", "vit_nano"])
+    def test_the_mean_trains_every_parameter(self, name):
+        model = tiny(name, readout="mean").train()
+        model(images()).logsumexp(-1).sum().backward()
+        idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        assert idle == []
+
+    def test_what_cannot_be_read(self):
+        words = Tokens(torch.randn(2, 5, 8))
+        assert torch.equal(read_out(words, "mean"), words.values.mean(1))
+        with pytest.raises(ValueError, match="these tokens have no class token to read; readout='mean'"):
+            read_out(words, "class")
+        with pytest.raises(ValueError, match=r"readout must be one of \('class', 'mean'\), got 'max'"):
+            read_out(words, "max")
+
+    def test_reset_classifier(self):
+        model = tiny().double()
+        model.classes = ("a", "b", "c", "d", "e")
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        model.reset_classifier(9)
+        assert model.config == tiny(num_classes=9).config
+        assert model.classes == ()
+        assert model(images()).shape == (2, 9)
+        assert model.head.weight.dtype == torch.float64
+        assert all(
+            torch.equal(v, before[k]) for k, v in model.state_dict().items() if not k.startswith("head.")
+        )
+        with pytest.raises(ValueError, match="num_classes must be a positive integer, got 0"):
+            model.reset_classifier(0)
+
+    def test_a_mask_is_boolean(self, unchecked):
+        encoder = tiny().encoder
+        with pytest.raises(
+            TypeError, match=r"a mask is boolean, true where a token may look; got torch\.float32"
+        ):
+            encoder(torch.randn(1, 3, 32), torch.ones(3, 3))
+
+    def test_a_mask_reaches_every_layer(self):
+        """Who may look at itself only, in every layer, is what it would be alone."""
+        encoder, Z = tiny().double().encoder, torch.randn(2, 7, 32, dtype=torch.float64)
+        alone = torch.cat([encoder(z) for z in Z.split(1, dim=1)], dim=1)
+        torch.testing.assert_close(encoder(Z, torch.eye(7, dtype=torch.bool)), alone, rtol=0, atol=1e-12)
+
+    def test_parts_by_their_names(self):
+        model = tiny()
+        assert model.blocks is model.encoder.blocks
+        assert model.norm is model.encoder.norm
+        assert model.embed is model.embedding.patches
+        assert model.position is model.embedding.position
+        assert model.cls_token is model.embedding.cls_token
+
+
 class TestImages:
     def test_uint8_and_float_agree(self):
         model, x = tiny(), images()
@@ -381,6 +459,7 @@ class TestRefusals:
             ({"feed": "moe"}, r"feed must be one of \('ista', 'mlp'\), got 'moe'"),
             ({"proximal": "hard"}, r"proximal must be one of \('relu', 'soft'\), got 'hard'"),
             ({"attention": "mhsa", "tied": True}, "tied is a property of mssa"),
+            ({"readout": "max"}, r"readout must be one of \('class', 'mean'\), got 'max'"),
             ({"keep": float("nan")}, "keep must be a finite number, got nan"),
             ({"move": float("inf")}, "move must be a finite number, got inf"),
             ({"step": float("nan")}, "step must be a finite number, got nan"),

@@ -30,6 +30,7 @@ from crate_mini.operators import (
     Attention,
     CannotAnswer,
     Feed,
+    build,
     causal_mask,
     padding_mask,
     register,
@@ -380,6 +381,15 @@ class TestRegistry:
             create_model("crate_nano", options={"sharpness": 1})
         with pytest.raises(ValueError, match="tied is a property of mssa; scaled has no basis to tie"):
             toy_model(tied=True)
+
+    def test_what_a_constructor_leaves_out_is_named(self, toys):
+        class Bare(Pooled):
+            def __init__(self, dim: int, heads: int) -> None:
+                nn.Module.__init__(self)
+                self.heads, self.project = heads, nn.Linear(dim, dim)
+
+        with pytest.raises(TypeError, match="constructor of Bare must set head_dim, out: see Attention"):
+            build(Bare, {"dim": 8, "heads": 2})
 
     def test_a_config_round_trips_through_json(self, toys):
         for config in (
