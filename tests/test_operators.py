@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -404,6 +406,19 @@ class TestRegistry:
             ValueError, match=r"attention must be one of .*'scaled'; an operator from elsewhere must be"
         ):
             CRATEConfig(dim=8, heads=2, depth=1, attention="scaled")
+
+
+def test_nobody_asks_an_operator_what_it_is():
+    """Readers ask what its contract says; with a class of their own in mind they would be wrong about the next one."""
+    known = {"Attention", "Feed", "MSSA", "MHSA", "ISTA", "MLP"}
+    asking = []
+    for path in (Path(__file__).resolve().parent.parent / "crate_mini").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+                names = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+                if names & known and path.name != "operators.py":
+                    asking.append(f"{path.name}:{node.lineno}")
+    assert asking == []
 
 
 # ---- a new operator walks through everything ------------------------------------------------------------------------

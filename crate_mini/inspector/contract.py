@@ -195,33 +195,26 @@ def build_contract(
         raise ValueError(
             "queries and keys come with the page, from its networks or from a kernel: choose one"
         )
-    entries, starts, heads = [], [], []
+    entries, starts = [], []
     for name, given in models.items():
         per_image = _maps(name, given, len(pictures))
         depth, width = per_image[0].shape[:2]
         numbers = _layer_numbers(name, _of(layers, name), depth)
+        of_image = [[None] * depth] * len(pictures) if asks_kernel else (pairs or {}).get(name)
         entries.append(
             {
                 "name": name,
                 "layers": numbers,
                 "heads": width,
                 "maps": [
-                    _encode_maps(m)
-                    | {"pairs": [None] * depth if asks_kernel else pairs[name][i] if pairs else None}
+                    _encode_maps(m) | {"pairs": of_image[i] if of_image else None}
                     for i, m in enumerate(per_image)
                 ],
                 "network": None if networks is None else networks[name],
                 "strip": (strips or {}).get(name),
             }
         )
-        wanted = _of(layer, name)
-        if wanted is not None and wanted not in numbers:
-            raise ValueError(f"{_called(name)}there is no layer {wanted}; layers are {_listed(numbers)}")
-        starts.append(max(0, depth - 2) if wanted is None else numbers.index(wanted))
-        first = _of(head, name) or 0
-        if not 0 <= first < width:
-            raise ValueError(f"{_called(name)}there is no head {first}; heads are 0 to {width - 1}")
-        heads.append(first)
+        starts.append(_first_shown(name, numbers, width, _of(layer, name), _of(head, name) or 0))
     return {
         "contract": CONTRACT,
         "version": VERSION,
@@ -234,8 +227,23 @@ def build_contract(
         "patches": "page" if networks else "prepared" if pairs else "kernel" if asks_kernel else None,
         "models": entries,
         "colours": _base64(colour_table(colours)),
-        "start": {"image": image, "layer": starts, "head": heads, "view": view, "share": share},
+        "start": {
+            "image": image,
+            "layer": [position for position, _ in starts],
+            "head": [first for _, first in starts],
+            "view": view,
+            "share": share,
+        },
     }
+
+
+def _first_shown(name: str, numbers: list[int], heads: int, layer: int | None, head: int) -> tuple[int, int]:
+    """The position of the layer and the head that a model shows first."""
+    if layer is not None and layer not in numbers:
+        raise ValueError(f"{_called(name)}there is no layer {layer}; layers are {_listed(numbers)}")
+    if not 0 <= head < heads:
+        raise ValueError(f"{_called(name)}there is no head {head}; heads are 0 to {heads - 1}")
+    return max(0, len(numbers) - 2) if layer is None else numbers.index(layer), head
 
 
 def _check_start(view: str, share: float, image: int, images: int) -> None:
