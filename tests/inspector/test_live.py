@@ -158,11 +158,19 @@ def test_names_cannot_break_out(live):
 def test_a_broken_model_is_shown_as_broken(model, make_images):
     broken = copy.deepcopy(model)
     with torch.no_grad():
-        broken.blocks[2].attention.project.weight[0, 0] = math.nan
+        broken.blocks[2].attention.project.weight[0, 0] = 1e30  # finite; what it is multiplied with is not
     live = HeadInspector(broken, make_images(1, 32, 32), side=32, run_in_page=False)
     upload(live, png(colour_picture(40, 40)))
     assert None in news(live)["maps"][0]["low"]
     assert None in news(live)["strips"][0]["rates"]
+
+
+def test_weights_that_are_not_finite_are_refused(model, make_images):
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.blocks[2].attention.project.weight[0, 0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"blocks\.2\.attention\.project\.weight holds 1 NaN"):
+        HeadInspector(broken, make_images(1, 32, 32), side=32, run_in_page=False)
 
 
 def test_the_command_line_does_not_import_widgets():

@@ -268,7 +268,7 @@ def test_inspect_images_shows_a_broken_model_as_broken(make_images):
     torch.manual_seed(0)
     model = create_model("crate_nano", image_size=32, num_classes=3)
     with torch.no_grad():
-        model.blocks[2].attention.project.weight[0, 0] = math.nan
+        model.blocks[2].attention.project.weight[0, 0] = 1e30  # finite; its scores are not
     low = inspect_images(model, make_images(1, 32, 32)).contract["models"][0]["maps"][0]["low"]
     heads = model.config.heads
     assert None not in low[: 2 * heads]
