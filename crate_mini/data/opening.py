@@ -33,7 +33,12 @@ class DataError(RuntimeError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """The text with escapes for bytes of file names that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @functools.cache
@@ -69,7 +74,7 @@ def open_image(source: str | os.PathLike | bytes, name: str | None = None) -> Im
 
 def turn(image: Image.Image, orientation: int) -> Image.Image:
     """Stored pixels made upright, by the EXIF orientation of their file."""
-    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+    return image if orientation == 1 else image.transpose(TURNS[orientation])
 
 
 def as_rgb(image: Image.Image, name: str = "the picture") -> Image.Image:
@@ -175,7 +180,8 @@ def open_stored(source: str | os.PathLike | bytes, name: str | None = None) -> t
             except Image.DecompressionBombError as error:
                 image = _open_smaller(stream, name, error)
             image.load()
-            return image, image.getexif().get(_ORIENTATION, 1)
+            orientation = image.getexif().get(_ORIENTATION)
+            return image, orientation if orientation in TURNS else 1  # cameras that do not know write 0
     except FileNotFoundError as error:
         raise DataError(
             f"no image at {name}, where the set should have one; get the file or the whole set again"
@@ -186,7 +192,16 @@ def open_stored(source: str | os.PathLike | bytes, name: str | None = None) -> t
         with open(source, "rb") if in_set else io.BytesIO(source) as stream:
             what = _what(stream.read(16))
         raise DataError(f"{name} {what}; {leave}") from error
-    except (OSError, SyntaxError, ValueError, TypeError, struct.error) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        EOFError,
+        struct.error,
+    ) as error:
         raise DataError(
             f"{name} is not an image that can be read, or is truncated ({error}); {leave}"
         ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from crate_mini.data.downloads import Download
-from crate_mini.data.opening import DataError, picture_suffixes
+from crate_mini.data.opening import DataError, picture_suffixes, printable
 from crate_mini.data.streaming import ImageStream
 
 EMBEDDED = "The set 'embedded' needs no files at all."
@@ -87,10 +87,9 @@ class Request:
             return f"It is there if the root is {found[0]}: name that."
         if self.split == inside.name and here.name in ("train", "val", "test"):
             return f"The root should be the folder above, {here.parent}."
-        if self.split == inside.name and (
-            others := [d.name for d in below if d.name in ("train", "val", "test")]
-        ):
-            return f"Here is only {' and '.join(others)}: make the folder {self.split}, or name a split that is there."
+        others = [d.name for d in below if not d.name.startswith(".")]
+        if self.split == inside.name and {"train", "val", "test"} & set(others):
+            return f"Here is {', '.join(others[:9])}: make the folder {self.split}, or name a split that is there."
         way = "name the folder that holds the set as root or in the environment variable CRATE_MINI_DATA"
         if len(inside.parts) > 1 and (self.folder / inside.parts[0]).exists():
             again = "move it away and have it downloaded again" if self.can_fetch else "get it again"
@@ -176,4 +175,5 @@ def count_not_taken(files: Sequence[str | os.PathLike]) -> str:
         (p.suffix.lower() or "without a suffix") if p.is_file() else "that is no file" for p in paths
     )
     told = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-    return f"{len(paths)} {'file' if len(paths) == 1 else 'files'} not taken: {told} (for example {paths[0]})"
+    files = "file" if len(paths) == 1 else "files"
+    return printable(f"{len(paths)} {files} not taken: {told} (for example {paths[0]})")

@@ -118,6 +118,8 @@ def test_what_cannot_be_scaled_is_refused_by_name(tmp_path, content, words):
 
 def test_pictures_of_pillow_itself():
     """What a notebook may hand to the viewer: the same scaling, wherever it came from."""
+    for mode in ("I;16", "I;16L", "I;16B"):
+        assert as_rgb(Image.new(mode, (4, 4), 0x8080)).getpixel((1, 1)) == (128, 128, 128), mode
     deep = Image.fromarray(DEEP)
     assert np.array_equal(np.asarray(as_rgb(deep))[..., 0], RAMP)
     assert to_patch_grid(deep, 24, 8)[0].tolist() == RAMP.tolist()
@@ -355,6 +357,12 @@ class TestTurnedPhotos:
         with_masks(tmp_path, content, images=turned(3))
         mask = load("masks", "test", root=tmp_path, image_size=40, letterbox=True).masks[0]
         assert (mask[20:30, 30:] == 1).all()
+
+    @pytest.mark.parametrize("orientation", [0, 1, 9])
+    def test_an_orientation_that_says_nothing(self, tmp_path, orientation):
+        with_masks(tmp_path, Image.fromarray(self.CORNER), images=turned(orientation))
+        mask = load("masks", "test", root=tmp_path, image_size=40, letterbox=True).masks[0]
+        assert (mask[10:20, :10] == 1).all()
 
     @pytest.mark.parametrize("orientation", [2, 3, 4])
     def test_what_sizes_cannot_tell_is_refused(self, tmp_path, orientation):

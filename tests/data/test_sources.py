@@ -295,6 +295,10 @@ class TestFolder:
     def test_files_whose_names_are_no_text_can_be_read(self, folder):
         os.rename(folder / "train" / "b" / "1.png", os.fsencode(folder / "train" / "b") + b"/\xe9.png")
         assert len(load("folder", root=folder)) == 4
+        os.rename(folder / "train" / "b" / "2.png", os.fsencode(folder / "train" / "b") + b"/\xe9.heic")
+        with pytest.warns(UserWarning, match=r"for example .*\\udce9\.heic") as caught:
+            load("folder", root=folder)
+        str(caught[0].message).encode()
 
     @pytest.mark.parametrize(
         ("root", "split", "way_out"),
@@ -304,7 +308,7 @@ class TestFolder:
             ("train", "test", r"The root should be the folder above, {folder}\."),
             ("train/a", "train", r"It is there if the root is {folder}: name that"),
             ("..", "train", r"It is there if the root is {folder}: name that"),
-            (".", "test", r"Here is only train and val: make the folder test, or name a split that is there"),
+            (".", "test", r"Here is train, val: make the folder test, or name a split that is there"),
             (
                 "no/such/folder",
                 "train",
