@@ -324,6 +324,35 @@ def test_objects_of_an_image():
     assert command.overlaps(generous, two, counted)["mask"][0] == [1, 0]
 
 
+def test_instances_of_an_image():
+    """One by one, with those too small to be left, and the crowd as what does not count."""
+    truth = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    truth[0, 2:4, 2:4], truth[0, 5:7, 5:8], truth[0, :, :2] = 1, 3, data.IGNORE
+    images = data.ImageSet(
+        images=torch.zeros(2, 3, 8, 8, dtype=torch.uint8), labels=torch.zeros(2, dtype=torch.long),
+        classes=("cat", "dog"), instances=truth, instance_classes=((0, 1, 1), ()),
+    )  # fmt: skip
+    masks, counted = command.true_objects(images, 0, "instances")
+    assert [int(m.sum()) for m in masks] == [4, 0, 6]
+    assert int((~counted).sum()) == 16
+    assert command.true_objects(images, 1, "instances")[0].shape == (0, 8, 8)
+    found = torch.zeros(3, 8, 8, dtype=torch.bool)
+    found[0, 2:4, 2:4], found[1, :, :2], found[2, 6:, 1:3] = True, True, True
+    table = command.overlaps(found, masks, counted, crowds=True)
+    assert table["box"][0] == [1, 0, 0]
+    assert table["crowd"] == {"mask": [0, 1, 0.5], "box": [0, 1, 0.5]}
+    empty = command.overlaps(found[:1], *command.true_objects(images, 1, "instances"), crowds=True)
+    got = command.summary([table, empty])
+    # one of three objects is hit first, by one image; what lies in the crowd is no miss, what stands in an image
+    # without objects is one, and comes with the same score after it
+    assert got["box"]["AP50"][0] == pytest.approx(34 / 101)
+    assert got["corloc"][0] == got["first_iou"][0] == 1, "over the images with something to find"
+    with pytest.raises(ValueError, match="no image of the set shows an object"):
+        command.summary([empty])
+    with pytest.raises(ValueError, match="has no masks of objects one by one"):
+        command.true_objects(data.load("embedded", n=1, image_size=16), 0, "instances")
+
+
 def test_summary_of_perfect_and_of_second_masks():
     perfect = {"mask": [[1.0]], "box": [[1.0]], "objects": 1}
     late = {"mask": [[0.1], [1.0]], "box": [[0.1], [1.0]], "objects": 1}

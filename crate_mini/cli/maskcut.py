@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from crate_mini.cli.common import (
     PIXELS,
     add_data,
     add_evaluation,
+    add_letterbox,
     card_of,
     model_and_images,
     number,
@@ -46,6 +48,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
     p = kinds.add_parser("maskcut", help="MaskCut's objects against true masks: AP, CorLoc")
     add_evaluation(p)
     add_data(p, "embedded", 480)
+    add_letterbox(p)
     p.add_argument(
         "--size",
         dest="image_size",
@@ -72,8 +75,9 @@ def add(kinds: argparse._SubParsersAction) -> None:
         help="cosine above which two patches are joined",
     )
     p.add_argument(
-        "--objects", choices=("mask", "parts"), default="mask",
-        help="one object an image, or one for each value of the part masks (the classes of VOC)",
+        "--objects", choices=("mask", "parts", "instances"), default="mask",
+        help="one object an image, or one for each value of the part masks (the classes of VOC), or all objects one "
+        "by one (VOC, COCO)",
     )  # fmt: skip
     p.set_defaults(run=_maskcut)
 
@@ -81,22 +85,25 @@ def add(kinds: argparse._SubParsersAction) -> None:
 def _maskcut(a: argparse.Namespace) -> None:
     model, images, device = model_and_images(a)
     layers = layer_numbers(model, a.layers)
-    truths = [true_objects(images, i, a.objects) for i in range(len(images))]
+    truths, crowds = (
+        [true_objects(images, i, a.objects) for i in range(len(images))],
+        a.objects == "instances",
+    )
     settings = {
         "weights": a.weights, "data": images.name, "images": len(images), "seed": a.seed,
         "untrained": a.untrained, "image_size": a.image_size, "n_masks": a.n_masks, "tau": a.tau,
-        "objects": a.objects, "layers": layers,
+        "objects": a.objects, "layers": layers, **({"letterbox": True} if a.letterbox else {}),
         "sha256": None if a.untrained else card_of(a.weights).get("sha256"),
     }  # fmt: skip
 
     def measure(i: int) -> dict[str, dict]:
         found = discover(model, images.images[i : i + 1], layers, n_masks=a.n_masks, tau=a.tau)
-        return {str(layer): overlaps(masks[0], *truths[i]) for layer, masks in found.items()}
+        return {str(layer): overlaps(masks[0], *truths[i], crowds) for layer, masks in found.items()}
 
     tables = _resumable(len(images), measure, settings, a.out, sum(int(t[0].sum()) for t in truths))
     result = provenance(device, **settings)
     result["by_layer"] = {str(layer): summary([image[str(layer)] for image in tables]) for layer in layers}
-    result["baselines"] = baselines(truths)
+    result["baselines"] = baselines(truths, crowds)
     report(a, result, _print)
     if a.out is not None:
         _partial(a.out).unlink(missing_ok=True)
@@ -105,14 +112,23 @@ def _maskcut(a: argparse.Namespace) -> None:
 def true_objects(images: data.ImageSet, i: int, objects: str = "mask") -> tuple[Tensor, Tensor]:
     """Masks of the objects of an image ``(g, H, W)``, and which pixels count ``(H, W)``.
 
+    Instances may be none, and those that are too small to have a pixel at this size are there all the same, empty: they
+    are objects that cannot be found.
+
     Raises:
-        ValueError: the set has no such masks, or none with an object pixel for this image.
+        ValueError: the set has no such masks, or, but for instances, none with an object pixel for this image.
     """
-    source = images.masks if objects == "mask" else images.parts
+    source = {"mask": images.masks, "parts": images.parts, "instances": images.instances}[objects]
     where = images.files[i] if images.files else f"image {i}"
     if source is None:
-        raise ValueError(f"the set {images.name!r} has no {'masks' if objects == 'mask' else 'part masks'}")
+        kinds = {"mask": "masks", "parts": "part masks", "instances": "masks of objects one by one"}
+        raise ValueError(f"the set {images.name!r} has no {kinds[objects]}")
     values = [v for v in source[i].unique().tolist() if v not in (0, data.IGNORE)]
+    if objects == "instances":
+        count = len(images.instance_classes[i]) if images.instance_classes else max(values, default=0)
+        return source[i] == torch.arange(1, count + 1, dtype=torch.uint8)[:, None, None], source[
+            i
+        ] != data.IGNORE
     if not values:
         raise ValueError(
             f"{where} of {images.name!r} has no object pixel in its mask; take such images out of the set"
@@ -123,14 +139,28 @@ def true_objects(images: data.ImageSet, i: int, objects: str = "mask") -> tuple[
     return torch.stack([source[i] == v for v in values]), counted
 
 
-def overlaps(masks: Tensor, truth: Tensor, counted: Tensor) -> dict[str, list]:
-    """Overlaps of predicted masks, on a grid of patches or of pixels, with the true ones: of masks and of boxes."""
+def overlaps(masks: Tensor, truth: Tensor, counted: Tensor, crowds: bool = False) -> dict[str, Any]:
+    """Overlaps of predicted masks, on a grid of patches or of pixels, with the true ones: of masks and of boxes.
+
+    With ``crowds``, what does not count is a crowd, as of COCO, or lies outside of the picture: beside the overlaps the
+    share of every prediction that lies there.
+    """
     large = upsample(masks, tuple(truth.shape[-2:]))
-    return {
+    boxes, true_boxes = boxes_of(large), torch.zeros(len(truth), 4)
+    seen = truth.flatten(1).any(1)
+    true_boxes[seen] = boxes_of(truth[seen])
+    found = {
         "mask": mask_overlaps(large, truth, counted).tolist(),
-        "box": box_overlaps(boxes_of(large), boxes_of(truth)).tolist(),
+        "box": box_overlaps(boxes, true_boxes).tolist(),
         "objects": len(truth),
     }
+    if crowds:
+        inside = [(~counted)[y0:y1, x0:x1] for x0, y0, x1, y1 in boxes.int().tolist()]
+        found["crowd"] = {
+            "mask": [float((~counted)[mask].float().mean()) for mask in large],
+            "box": [float(part.float().mean()) for part in inside],
+        }
+    return found
 
 
 def summary(tables: list[dict]) -> dict:
@@ -140,8 +170,11 @@ def summary(tables: list[dict]) -> dict:
     """
     result = {}
     for kind in ("mask", "box"):
-        by_image, scores = _tables(tables, kind)
-        result[kind] = average_precision_interval(by_image, scores, draws=200)
+        by_image, scores, crowds = _tables(tables, kind)
+        result[kind] = average_precision_interval(by_image, scores, crowds, draws=200)
+        by_image = [table for table in by_image if table.shape[1]]  # there is something to find
+        if not by_image:
+            raise ValueError("no image of the set shows an object")
         if kind == "mask":
             first = torch.tensor([float(t[0].max()) if len(t) else 0.0 for t in by_image])
             result["first_iou"] = mean_interval(first)
@@ -152,22 +185,26 @@ def summary(tables: list[dict]) -> dict:
     return result
 
 
-def baselines(truths: list[tuple[Tensor, Tensor]]) -> dict[str, dict]:
+def baselines(truths: list[tuple[Tensor, Tensor]], crowds: bool = False) -> dict[str, dict]:
     """What needs no network: the whole image, and of nine centred ellipses the one with the best AP of masks here."""
     size = tuple(truths[0][0].shape[-2:])
-    whole = summary([overlaps(torch.ones(1, *size, dtype=torch.bool), *t) for t in truths])
+    whole = summary([overlaps(torch.ones(1, *size, dtype=torch.bool), *t, crowds) for t in truths])
     best: tuple[float, float, list[dict]] = (-1.0, 0.0, [])
     for share in (s / 10 for s in range(1, 10)):
-        tables = [overlaps(centre_prior(size, share)[None], *t) for t in truths]
+        tables = [overlaps(centre_prior(size, share)[None], *t, crowds) for t in truths]
         ap = average_precision(*_tables(tables, "mask"))["AP"]
         best = max(best, (ap, share, tables), key=lambda b: b[0])
     return {"everything": whole, "centre": summary(best[2]) | {"share": best[1]}}
 
 
-def _tables(images: list[dict], kind: str) -> tuple[list[Tensor], list[Tensor]]:
-    """Overlaps and scores as :func:`~crate_mini.average_precision.average_precision` takes them."""
-    by_image = [torch.tensor(t[kind], dtype=torch.float64).reshape(-1, t["objects"]) for t in images]
-    return by_image, [1 / torch.arange(1.0, 1 + len(t)) for t in by_image]
+def _tables(images: list[dict], kind: str) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Overlaps, scores and crowds as :func:`~crate_mini.average_precision.average_precision` takes them."""
+    by_image = [
+        torch.tensor(t[kind], dtype=torch.float64).reshape(len(t[kind]), t["objects"]) for t in images
+    ]
+    scores = [1 / torch.arange(1.0, 1 + len(t)) for t in by_image]
+    crowds = [torch.tensor(t.get("crowd", {}).get(kind, [0.0] * len(t[kind])))[:, None] for t in images]
+    return by_image, scores, crowds
 
 
 def _partial(out: Path) -> Path:
