@@ -76,7 +76,7 @@ fast: lint browser
 LOWEST := _build/lowest
 test-lowest: setup browser
 	$(PY) -m uv venv --quiet --allow-existing --python $(PY) $(LOWEST)
-	$(PY) -m uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[book,hub,test]"
+	$(PY) -m uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[book,hub,export,test]"
 	$(LOWEST)/bin/python -m pytest -n auto -m "not book"
 
 # Which browser the tests will use; where there is none, it is brought or it is said what to install.

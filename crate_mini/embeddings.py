@@ -98,7 +98,8 @@ class ImageEmbedding(nn.Module):
 
     def positions(self, rows: int, columns: int) -> Float[Tensor, "1 n d"]:
         """The position embedding for a grid of any size, the prefix first."""
-        if (rows, columns) == (self.side, self.side):
+        # An export leaves the size open. There it is interpolated always, which changes nothing at the grid's own.
+        if isinstance(rows, int) and (rows, columns) == (self.side, self.side):
             return self.position
         prefix, patches = self.position[:, : self.prefix], self.position[:, self.prefix :]
         patches = rearrange(patches, "1 (h w) d -> 1 d h w", h=self.side)

@@ -22,10 +22,20 @@ import warnings
 from collections.abc import Sequence
 
 import crate_mini
-from crate_mini.cli import completion, data, doctor, evaluate, import_official, inspect, layerwise, train
+from crate_mini.cli import (
+    completion,
+    data,
+    doctor,
+    evaluate,
+    export,
+    import_official,
+    inspect,
+    layerwise,
+    train,
+)
 from crate_mini.cli.said import Parser, UsageError, in_flags, note, sentence
 
-COMMANDS = (train, evaluate, layerwise, inspect, data, import_official, doctor, completion)
+COMMANDS = (train, evaluate, layerwise, inspect, export, data, import_official, doctor, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
