@@ -13,6 +13,7 @@ from torch import Tensor
 from crate_mini.model import CRATE
 from crate_mini.passes import run
 from crate_mini.recorder import layer_numbers, record
+from crate_mini.stats import refuse_nan
 
 Maps = Float[Tensor, "*batch h w"]
 
@@ -60,6 +61,7 @@ def mass_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:
     A sharp map gives a small mask, a flat one a large mask.
     """
     _check_share(share)
+    refuse_nan(maps, "values of maps")
     # in float64, where rounding does not add a patch to a share that is reached exactly
     flat = maps.flatten(-2).to("cpu", torch.float64)
     ranked, order = flat.sort(dim=-1, descending=True, stable=True)
@@ -75,6 +77,7 @@ def patch_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:
     Every mask has the same area, whatever the map, and at least one patch. Ties go to the patch that comes first.
     """
     _check_share(share)
+    refuse_nan(maps, "values of maps")
     flat = maps.flatten(-2)
     order = flat.argsort(dim=-1, descending=True, stable=True)[..., : max(1, round(share * flat.shape[-1]))]
     mask = torch.zeros_like(flat, dtype=torch.bool)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from crate_mini.data.imageset import ImageSet
 from crate_mini.passes import run
+from crate_mini.stats import refuse_nan
 
 SCHEMES = {
     "width": "bins of equal width between 0 and 1; some may hold few images, or none",
@@ -182,6 +183,7 @@ def _confidence(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"labels must lie in 0 to {logits.shape[1] - 1}; images without a label cannot count"
         )
+    refuse_nan(logits, "logits")
     confidence, named = logits.double().softmax(-1).max(-1)
     return confidence, (named == labels).double()
 

@@ -23,7 +23,7 @@ from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.passes import run
 from crate_mini.recorder import layer_numbers, record
-from crate_mini.stats import auroc, expected_best_of, patch_counts
+from crate_mini.stats import auroc, expected_best_of, patch_counts, refuse_nan
 from crate_mini.stats import simultaneous as simultaneous
 
 BY = {
@@ -340,6 +340,7 @@ def strongest_patches(maps: Float[Tensor, "b n"], count: int = 8) -> list[tuple[
         maps: of one head, before the softmax.
         count: how many pictures.
     """
+    refuse_nan(maps, "values of maps")
     share, patch = maps.softmax(-1).max(-1)
     top = share.argsort(descending=True)[:count]
     return [(int(i), int(patch[i]), float(share[i])) for i in top]

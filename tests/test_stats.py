@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from crate_mini import average_precision, heads, layerwise, noise, segmentation
+from crate_mini import attention_maps, average_precision, calibration, heads, layerwise, noise, segmentation
 from crate_mini.stats import (
     Ranking,
     Running,
@@ -99,6 +99,12 @@ class TestRanking:
                 assert rank_correlation(a, b)[i].item() == pytest.approx(expected, abs=1e-12)
 
 
+def scores_of(values: torch.Tensor) -> segmentation.Scores:
+    """Of two images, one layer, two heads."""
+    table = values.view(2, 1, 2)
+    return segmentation.Scores({"rules": ["auroc"]}, {"heads/auroc": table, "best_of/auroc": table})
+
+
 class TestNaN:
     """A rank of NaN would be the highest or the lowest, by the whim of the sorting: no ranking over it anywhere."""
 
@@ -121,6 +127,13 @@ class TestNaN:
             lambda x, o: t_interval(x.tolist()),
             lambda x, o: welch_interval(x.tolist(), o.tolist()),
             lambda x, o: hierarchical_interval(x[None], o[None]),
+            lambda x, o: attention_maps.mass_mask(x.view(2, 2)),
+            lambda x, o: attention_maps.patch_mask(x.view(2, 2)),
+            lambda x, o: heads.strongest_patches(x[None]),
+            lambda x, o: calibration.calibration_error(x.view(2, 2), torch.tensor([0, 1]), bins=1),
+            lambda x, o: segmentation.choose(scores_of(x)),
+            lambda x, o: segmentation.cross_fit(scores_of(x), "auroc"),
+            lambda x, o: segmentation.best_head(x.view(2, 1, 2)),
         ],
     )
     def test_is_refused(self, rank):

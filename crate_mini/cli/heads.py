@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +13,9 @@ from crate_mini import heads
 from crate_mini.cli.common import COUNT, add_data, add_evaluation, model_and_images, report
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.results import provenance
+from crate_mini.results import plain, provenance
+
+_plain = partial(plain, digits=4)
 
 
 def add(kinds: argparse._SubParsersAction) -> None:
@@ -95,7 +97,7 @@ def score(
                 # of as many as the network has heads, wherever they are
                 "best": _plain(_lucky(pool.flatten(0, 1).T, maps.shape[1] * maps.shape[2])),
                 "p": _plain(stands["p"]),
-                "threshold": _plain(torch.tensor(stands["threshold"])),
+                "threshold": _plain(stands["threshold"]),
             },
             "best_head": {k: _plain(v) for k, v in fair.items()},
         }
@@ -108,15 +110,6 @@ def _lucky(pool: torch.Tensor, heads_tried: int) -> torch.Tensor:
     found = torch.full((len(pool),), torch.nan, dtype=pool.dtype)
     found[known] = heads.best_of(pool[known], min(heads_tried, pool.shape[1]))
     return found
-
-
-def _plain(values: torch.Tensor) -> Any:
-    def short(v: Any) -> Any:
-        if isinstance(v, list):
-            return [short(x) for x in v]
-        return float(f"{v:.4g}") if math.isfinite(v) else None
-
-    return short(values.tolist())
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from crate_mini import results
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.segmentation.scoring import RULES, Scores, score_images
-from crate_mini.stats import hierarchical_interval, mean_interval, welch_interval
+from crate_mini.stats import hierarchical_interval, mean_interval, refuse_nan, welch_interval
 
 ITSELF = "these images"
 """Said of a head that was chosen on the images it is scored on."""
@@ -269,6 +269,7 @@ def choose(scores: Scores) -> dict[str, Any]:
     choice = {}
     for rule in scores.rules:
         mean = scores[f"heads/{rule}"].mean(0)
+        refuse_nan(mean, f"mean scores by {rule}")
         layer, head = divmod(int(mean.argmax()), mean.shape[1])
         best = scores[f"best_of/{rule}"].mean(0).argmax(0).tolist()
         choice[rule] = {"layer": layer, "head": head, "best_of_layer": best}
@@ -293,6 +294,7 @@ def cross_fit(scores: Scores, rule: str) -> tuple[Float[Tensor, " n"], list[list
     every = scores[f"heads/{rule}"]
     if len(every) < 2:
         raise ValueError(f"cross-fitting needs at least 2 images, got {len(every)}")
+    refuse_nan(every, f"scores by {rule}")
     values, places = torch.empty(len(every)), []
     for mine, others in ((0, 1), (1, 0)):
         place = divmod(int(every[others::2].mean(0).argmax()), every.shape[2])

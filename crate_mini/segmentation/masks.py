@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crate_mini.attention_maps import mass_mask, patch_mask
 from crate_mini.data.imageset import IGNORE
-from crate_mini.stats import iou_from_counts
+from crate_mini.stats import iou_from_counts, refuse_nan
 
 MASK_RULES: dict[str, Callable] = {"mass": mass_mask, "patch": patch_mask}
 """Name -> how a map becomes a mask: by its share of attention (DINO) or of patches (arXiv 2308.16271, B.3)."""
@@ -51,4 +51,5 @@ def best_head(scores: Float[Tensor, "n L K"]) -> dict[str, Shaped[Tensor, "..."]
         ``oracle`` ``(L,)``: mean over images of each image's best head in a layer, chosen by the true mask.
             It grows with the number of heads even for meaningless maps.
     """
+    refuse_nan(scores, "scores")
     return {"fixed": scores.mean(0), "oracle": scores.amax(-1).mean(0)}
