@@ -132,7 +132,12 @@ def runs(command: list[str], *, quietly: bool = False) -> bool:
     out = subprocess.DEVNULL if quietly else sys.stderr
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=60 * MINUTES_TO_FETCH
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            timeout=60 * MINUTES_TO_FETCH,
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
