@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = Parser(prog="crate-mini", description=__doc__.split("\n\n")[0])
     top.add_argument("--version", action="version", version=f"crate-mini {crate_mini.__version__}")
+    top.set_defaults(top=top)
     commands = top.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands)

@@ -39,9 +39,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _completion(a: argparse.Namespace) -> None:
-    from crate_mini.cli import parser  # which knows all commands, this one too
-
-    print(script(parser()), end="")
+    print(script(a.top), end="")  # the whole command line knows all commands, this one too
 
 
 def script(top: argparse.ArgumentParser) -> str:
