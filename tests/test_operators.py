@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -523,6 +524,32 @@ class TestWalk:
         assert record(model, images, "projections")["projections"][0].shape == (6, 3, 17, 8)
         with pytest.raises(CannotAnswer, match="Pooled has no queries and keys"):
             record(model, images, "cls_attention")
+
+
+def test_the_operator_of_the_page_does_what_the_page_says():
+    """The code of *How to run it*, as it stands there."""
+    page = (Path(__file__).resolve().parent.parent / "book" / "how_to_run.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "@register" in block]
+    names = {"__name__": "page"}
+    try:
+        exec(compile(code, "how_to_run.md", "exec"), names)
+        model = names["model"].double().eval()
+        for block in model.blocks:
+            assert block.attention.sharpness == 2
+        Z = tokens(B, N, 192)
+        layer = model.blocks[0].attention
+        one, scaled = (layer.project(Z * c) for c in (1, 7))
+        torch.testing.assert_close(layer.coordinates(one), layer.coordinates(scaled))  # no token shouts
+        images = torch.rand(2, 3, 64, 64)
+        maps = cls_attention_maps(model, images)
+        torch.testing.assert_close(maps.sum((-1, -2)), torch.ones(2, 8, 6))
+        assert np.isfinite(
+            measure(model, images, eps_sq=0.1)["rates"]["none 0.1"]["tokens_in"]["Rc"]["mean"]
+        ).all()
+        with pytest.raises(ValueError, match="a page cannot run Cosine, in layer 0"):
+            inspect_images(model, images, run_in_page=True)
+    finally:
+        ATTENTIONS.pop("cosine", None)
 
 
 def check_export(model) -> None:
