@@ -75,7 +75,7 @@ fast: lint browser
 # In _build/lowest: what we name in its oldest version, what that needs itself in the newest that goes with it.
 LOWEST := _build/lowest
 test-lowest: setup browser
-	$(PY) -m uv venv --quiet --allow-existing --python $(PY) $(LOWEST)
+	$(PY) -m uv venv --quiet --seed --allow-existing --python $(PY) $(LOWEST)
 	$(PY) -m uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[book,hub,export,test]"
 	$(LOWEST)/bin/python -m pytest -n auto -m "not book"
 
