@@ -75,7 +75,14 @@ class TestRanges:
             ("evaluate transfer --l2 0", "--l2 must be positive, got 0"),
             ("evaluate transfer --epochs 1.5", "--epochs must be a whole number, got '1.5'"),
             ("layerwise --lam -1", "--lam must not be negative, got -1"),
-            ("layerwise --eps-sq inf", "--eps-sq must be positive, got inf"),
+            ("layerwise --eps-sq inf", "--eps-sq must be positive, from 1e-12 to 1e12, got inf"),
+            ("layerwise --eps-sq 1e300", "--eps-sq must be positive, from 1e-12 to 1e12, got 1e300"),
+            ("evaluate maskcut --image-size 8 --n 1", "--image-size must be"),
+            ("evaluate --weights=", "unknown weights ''; the package has"),
+            (
+                "evaluate transfer --data embedded --n 2 --n-train 2",
+                "too few to learn from; give at least 10",
+            ),
             ("inspect x.jpg --size 0", "--size must be at least 1, got 0"),
             ("import x.pth --heads 0", "--heads must be at least 1, got 0"),
             ("data embedded --image-size 0", "--image-size must be at least 1, got 0"),
@@ -440,6 +447,22 @@ class TestEnds:
             assert f"| `crate-mini {name}" in page
 
 
+class TestChoiceFrom:
+    @pytest.mark.parametrize(
+        "content",
+        [[1], {}, {"segmentation": None}, {"segmentation": {}}, {"segmentation": {"rules": {"auroc": 1}}}],
+    )
+    def test_another_file(self, content, refused, tmp_path):
+        """Refused before the work, also where it has a key of that name."""
+        (tmp_path / "other.json").write_text(json.dumps(content))
+        told = refused("evaluate", "segmentation", "--choice-from", tmp_path / "other.json", "--n", "2")
+        assert "other.json is no --out file of crate-mini evaluate segmentation" in told
+
+    def test_no_file(self, refused, tmp_path):
+        told = refused("evaluate", "segmentation", "--choice-from", tmp_path / "none.json")
+        assert f"{tmp_path / 'none.json'}: no such file or directory" in told
+
+
 class TestJson:
     def test_in_place_of_the_table(self, run, pictures, capsys, tmp_path):
         line = ["--weights", str(run), "--root", str(pictures), "--device", "cpu", "--json"]
@@ -473,6 +496,25 @@ class TestJson:
         ]
         assert main([*line, *(["--random", "3"] if kind == "heads" else [])]) == 0
         assert json.loads(capsys.readouterr().out)[key]
+
+    def test_few_images(self, run, pictures, capsys):
+        """Too few for a calibration, not for the rest."""
+        line = [
+            "evaluate",
+            "transfer",
+            "--weights",
+            str(run),
+            "--data",
+            "folder",
+            "--root",
+            str(pictures),
+            "--split",
+            "val",
+        ]
+        assert main([*line, "--image-size", "32", "--json", "--device", "cpu"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["images"] == 12
+        assert "calibration" not in found
 
     def test_no_colours(self, run, pictures):
         """With or without NO_COLOR nothing but text is printed."""

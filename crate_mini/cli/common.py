@@ -227,7 +227,7 @@ def weights_file(name: str) -> Path | None:
         CheckpointError: a folder without weights, or no such file.
     """
     path = Path(name)
-    if name in list_pretrained():
+    if not name or name in list_pretrained():
         return None
     if path.is_dir():
         if (path / "model.safetensors").is_file():

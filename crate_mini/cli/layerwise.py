@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from crate_mini.cli.common import (
     COUNT,
     NOT_NEGATIVE,
-    POSITIVE,
     add_data,
     add_evaluation,
     model_and_images,
+    number,
     report,
 )
 from crate_mini.layerwise import NORMALISE, curve, measure
 from crate_mini.results import provenance
 from crate_mini.training import evaluate
+
+# what float32 can tell from nothing, beside tokens whose length is about one
+EPS_SQ = number(lambda x: 1e-12 <= x <= 1e12, "be positive, from 1e-12 to 1e12")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -26,7 +29,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_data(p, None, None)
     p.add_argument(
         "--eps-sq",
-        type=POSITIVE,
+        type=EPS_SQ,
         metavar="X",
         nargs="+",
         default=[0.01],

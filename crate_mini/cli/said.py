@@ -68,7 +68,8 @@ class Parser(argparse.ArgumentParser):
     @property
     def flags(self) -> dict[str, str]:
         """Names of arguments as the package has them, and the flags that set them."""
-        return {a.dest: a.option_strings[0] for a in self._actions if a.option_strings and a.dest != "help"}
+        named = [a for a in reversed(self._actions) if a.option_strings and a.dest != "help"]
+        return {a.dest: a.option_strings[0] for a in named}  # the first flag, where several set one argument
 
 
 def sentence(error: BaseException, flags: Mapping[str, str] | None = None) -> str | None:

@@ -59,11 +59,9 @@ def add(kinds: argparse._SubParsersAction) -> None:
 def _segmentation(a: argparse.Namespace) -> None:
     if a.choose_on and a.choice_from:
         raise ValueError("a head is chosen on images (--choose-on) or taken over (--choice-from), not both")
+    choose_on: Any = _earlier(a.choice_from) if a.choice_from else None
     model, images, device = model_and_images(a)
-    choose_on: Any = None
-    if a.choice_from:
-        choose_on = _earlier(a.choice_from)
-    elif a.choose_on:
+    if a.choose_on:
         name, _, split = a.choose_on.rpartition("/")
         choose_on = data.load(
             name or a.data, split, image_size=a.image_size, root=a.root, download=a.download,
@@ -82,9 +80,13 @@ def _segmentation(a: argparse.Namespace) -> None:
 
 
 def _earlier(file: Path) -> dict[str, Any]:
+    """What an earlier result says of its choice, read before the work."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))["segmentation"]
-    except (ValueError, KeyError, TypeError) as error:
+        found = json.loads(file.read_text(encoding="utf-8"))["segmentation"]
+        for kept in found["rules"].values():
+            kept["fixed"]["layer"], kept["fixed"]["head"], [row["layer"] for row in kept["per_image"]]
+        return {k: found[k] for k in ("rules", "layers", "heads", "data", "chosen_on")} | found
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is no --out file of crate-mini evaluate segmentation") from error
 
 
