@@ -150,7 +150,7 @@ def half_precision(side: int = 512) -> Finding:
     device = default_device()
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return Finding(
-            "bfloat16", "note", f"the {torch.cuda.get_device_name()} has none; train in float16 or float32"
+            "bfloat16", "note", f"the {torch.cuda.get_device_name()} has none; --precision auto takes float16"
         )
     try:
         full, half = (_seconds(device, dtype, side) for dtype in (torch.float32, torch.bfloat16))
