@@ -353,7 +353,7 @@ class TestSaid:
 
     @pytest.mark.parametrize(
         "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
-                  torch.OutOfMemoryError("CUDA out of memory.")],
+                  torch.cuda.OutOfMemoryError("CUDA out of memory.")],
     )  # fmt: skip
     def test_memory(self, error):
         told = sentence(error, FLAGS)

@@ -249,6 +249,7 @@ class TestTrained:
         for name, card in CARDS.items():
             named = get_recipe(name if name in list_runs() else name.rpartition("_at")[0])
             assert Recipe.from_dict(card["recipe"]) == named.recipe, name
+            assert card.get("run", str(named.run)) == str(named.run), name
             assert card.get("start") == named.start, name
             assert card["data"]["train"] in (named.data, f"{named.data}/train"), name
             config = CRATEConfig.from_dict(card["config"])
@@ -406,6 +407,8 @@ class TestCommandLine:
             (["--set", "data=nowhere"], "unknown data set 'nowhere'"),
             (["--start", "crate_mini_animals", "--model", "vit_mini"], "leave out --model"),
             (["--recipe", "finetune_mini", "--set", "heads=3"], "leave out --model"),
+            (["--start", "nobody"], "unknown weights 'nobody'"),
+            (["--start", "runs/nothing"], "there are no weights at runs/nothing"),
         ],
     )
     def test_says_what_is_wrong(self, line, message, tmp_path, capsys):

@@ -209,27 +209,22 @@ def weights_named(name: str) -> CRATE:
     """Weights by the name of a shipped model, by the path of a file, or by the folder of a training.
 
     Raises:
-        ValueError: no such name.
-        CheckpointError: no such file, or nothing of ours in it.
+        ValueError, CheckpointError: as :func:`weights_file`, or a file that is damaged.
     """
-    path = weights_file(name)
-    if path is None and name not in (known := list_pretrained()):
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise ValueError(f"unknown weights {name!r}; {hint}the package has {', '.join(known)}")
-    return load_weights(path or name)
+    return load_weights(weights_file(name) or name)
 
 
 def weights_file(name: str) -> Path | None:
     """The file that weights are in, where they are named by a path; None where by a name of the package.
 
     Raises:
-        CheckpointError: a folder without weights, or no such file.
+        ValueError: no such name.
+        CheckpointError: no such file, or a folder without weights.
     """
-    path = Path(name)
-    if not name or name in list_pretrained():
+    path, known = Path(name), list_pretrained()
+    if name in known:
         return None
-    if path.is_dir():
+    if name and path.is_dir():
         if (path / "model.safetensors").is_file():
             return path / "model.safetensors"
         begun = (path / "state.safetensors").is_file()
@@ -239,13 +234,17 @@ def weights_file(name: str) -> Path | None:
             else "no training ended there"
         )
         raise CheckpointError(f"{path} is a folder without model.safetensors; {why}")
-    if path.is_file() and path.suffix != ".safetensors":
+    if path.is_file():
+        if path.suffix == ".safetensors":
+            return path
         raise CheckpointError(
             f"{path} is no .safetensors file; of one of the authors' code, crate-mini import makes one"
         )
-    if not path.is_file() and (path.suffix == ".safetensors" or len(path.parts) > 1):
+    if path.suffix == ".safetensors" or len(path.parts) > 1:
         raise CheckpointError(f"there are no weights at {path}: no such file or folder")
-    return path if path.is_file() else None
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise ValueError(f"unknown weights {name!r}; {hint}the package has {', '.join(known)}")
 
 
 # --- results ---------------------------------------------------------------------------------------------------------

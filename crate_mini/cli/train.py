@@ -12,7 +12,16 @@ from typing import Any
 import torch
 
 from crate_mini import data, distributed
-from crate_mini.cli.common import INDEX, PIXELS, device_here, number, try_out, weights_named, whole
+from crate_mini.cli.common import (
+    INDEX,
+    PIXELS,
+    device_here,
+    number,
+    try_out,
+    weights_file,
+    weights_named,
+    whole,
+)
 from crate_mini.cli.said import UsageError
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
@@ -165,6 +174,8 @@ def _train_one(a: argparse.Namespace) -> None:
     _needs_out(a)
     a = _filled_in(a)
     Recipe.from_dict({f.name: getattr(a, f.name) for f in fields(Recipe)})
+    if a.start:
+        weights_file(a.start)  # says so now, where there are none
     try_out(a.out)
     if a.tensorboard:
         try_folder(a.tensorboard)
