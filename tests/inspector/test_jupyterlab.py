@@ -342,7 +342,7 @@ def test_in_a_real_jupyterlab(notebook):
     assert_shows(first, attention_of_patch(model, mine, 0, 0, 0).view(*(s // 8 for s in mine.shape[-2:])))
     cell.get_by_text("mine.png: 90 x 60 pixels").wait_for()
     upload(cell, "notes.jpg", "image/jpeg", b"no photo at all")
-    cell.get_by_text("notes.jpg could not be read as a picture").wait_for()
+    cell.get_by_text("notes.jpg is not an image that can be read").wait_for()
     assert shows(first, image=2)["token"] == [1]  # and it lives on
 
     # the second inspector noticed nothing
