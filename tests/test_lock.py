@@ -50,7 +50,8 @@ def test_one_after_the_other(tmp_path, monkeypatch):
         list(pool.map(work, range(8)))
     assert most == [1] * 8
     assert told
-    assert all(line.startswith("waiting for ") for line in told)  # who has just taken it may not have signed yet
+    # who has just taken it may not have signed yet
+    assert all(line.startswith("waiting for ") for line in told)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the test kills a process")
