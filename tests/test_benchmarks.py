@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections import Counter
 
 import bench_scaling
 import bench_training
-import numpy as np
 import pytest
 import torch
 from bench_blocks import PlainCRATE
@@ -204,6 +204,12 @@ class TestProcesses:
 
 
 def _grown_by(size: int) -> int:
+    """Bytes that so many new bytes, all written to, add to the largest resident set.
+
+    From the system itself: `np.ones` may take memory that an earlier test freed and this process kept.
+    """
     before = bench_scaling.largest_resident_set()
-    np.ones(size, dtype=np.uint8)
+    with mmap.mmap(-1, max(size, 1)) as memory:
+        for page in range(0, size, mmap.PAGESIZE):
+            memory[page] = 1
     return bench_scaling.largest_resident_set() - before
