@@ -22,6 +22,7 @@ SCHEMES = {
     "width": "bins of equal width between 0 and 1; some may hold few images, or none",
     "mass": "bins of equally many images, whatever their width",
 }
+"""How confidences are put into bins: name -> what that is."""
 
 Logits = Float[Tensor, "n c"]
 Labels = Int[Tensor, " n"]

@@ -23,6 +23,7 @@ POOLS = {
     "mean": "the mean of the patch tokens",
     "both": "the two side by side",
 }
+"""What a probe reads: name -> what that is."""
 L2_GRID = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 """Strengths among which :func:`choose_l2` chooses, strongest first."""
 

@@ -47,9 +47,9 @@ def best_head(scores: Float[Tensor, "n L K"]) -> dict[str, Shaped[Tensor, "..."]
     """Two ways to choose a head, which answer two questions.
 
     Returns:
-        ``fixed`` ``(L, K)``: mean over images of each head, the same head for all images.
-        ``oracle`` ``(L,)``: mean over images of each image's best head in a layer, chosen by the true mask.
-            It grows with the number of heads even for meaningless maps.
+        - ``fixed``, ``(L, K)``: mean over images of each head, the same head for all images.
+        - ``oracle``, ``(L,)``: mean over images of each image's best head in a layer, chosen by the true mask. It
+          grows with the number of heads even for meaningless maps.
     """
     refuse_nan(scores, "scores")
     return {"fixed": scores.mean(0), "oracle": scores.amax(-1).mean(0)}
