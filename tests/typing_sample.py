@@ -60,6 +60,14 @@ def models() -> None:
     load_pretrained()  # type: ignore[call-arg]
 
 
+def sharing(model: CRATE) -> None:
+    assert_type(CRATE.from_pretrained("owner/name", revision="main"), CRATE)
+    assert_type(model.save_pretrained(Path("folder"), card={"data": "mine"}), str | None)
+    assert_type(model.push_to_hub("owner/name"), str)
+    CRATE.from_pretrained()  # type: ignore[call-arg]
+    model.save_pretrained("folder", dtype="half")  # type: ignore[arg-type]
+
+
 def measuring(model: CRATE, images: Tensor, masked: ImageSet) -> None:
     assert_type(cls_attention_maps(model, images, layers=[-1]), Tensor)
     print(record(model, images, ["tokens_in"])["tokens_in"][0].shape)
