@@ -163,11 +163,11 @@ def class_coding_rate(Z: Tokens, labels: Labels, eps_sq: float) -> Rate:
     r"""Coding rate of tokens whose classes are known, each class by a code of its own, in nats.
 
     .. math:: R^c(Z \mid \Pi) = \sum_k \gamma_k R(Z_k)
-        = \sum_k \frac{\gamma_k}{2} \log\det\!\Big(I + \frac{d}{n_k\varepsilon^2} Z^\top \Pi_k Z\Big),
-        \qquad n_k = \operatorname{tr} \Pi_k,\quad \gamma_k = n_k / n
+        = \sum_k \frac{\gamma_k}{2} \log\det\!\Big(I + \frac{d}{n_k\varepsilon^2} Z^\top \Pi_k Z\Big)
 
-    (Yu et al. 2020, arXiv 2006.08558.) Beside :func:`compression_rate`: labels in place of subspaces, every class
-    weighed by its share :math:`\gamma_k`, and the factor is ``d`` over the size of the class.
+    with :math:`n_k = \operatorname{tr} \Pi_k` and :math:`\gamma_k = n_k / n` (Yu et al. 2020, arXiv 2006.08558). Beside
+    :func:`compression_rate`: labels in place of subspaces, every class weighed by its share :math:`\gamma_k`, and the
+    factor is ``d`` over the size of the class.
 
     Args:
         Z: tokens as rows, ``(..., n, d)``; leading dimensions are a batch that shares the labels.
