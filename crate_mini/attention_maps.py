@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ def cls_attention_maps(
     images: Shaped[Tensor, "b 3 H W"],
     layers: Sequence[int] | None = None,
     *,
+    shifts: int = 1,
+    smooth: bool = False,
     batch_size: int = 64,
 ) -> Float[Tensor, "b L K h w"]:
     r"""Attention of the class token on the patches, for every head.
@@ -31,19 +34,30 @@ def cls_attention_maps(
         {\sum_j \exp(p^{-1/2}\langle U_k^\top z_j, U_k^\top z_{\mathrm{CLS}} \rangle)}
 
     over the patches ``i`` only (arXiv 2308.16271, eq. 10, with the scale that the network uses and on the
-    normalised tokens that it uses); for a ViT with its queries and keys. Larger images give finer maps.
+    normalised tokens that it uses); for a ViT with its queries and keys. Larger images give finer maps; so do
+    ``shifts`` and ``smooth``, from the same network at the same size.
 
     Args:
         model: any model of :mod:`crate_mini.model`.
         images: uint8 or float in [0, 1], sides multiples of the patch.
         layers: layer numbers; all if None.
+        shifts: the mean over pictures that are moved by 0, 1, ..., ``shifts - 1`` cells, down and across, a cell being
+            a patch's side divided by ``shifts``: ``shifts``\ :sup:`2` passes, and maps of as many cells a patch.
+        smooth: enlarge the maps to the pixels, bilinearly.
         batch_size: images a forward pass.
 
     Returns:
-        ``(b, layers, heads, h, w)`` on the CPU, float32; each map sums to 1.
+        ``(b, layers, heads, h, w)`` on the CPU, float32; each map sums to 1. ``h`` and ``w`` count patches; cells with
+        ``shifts``, pixels with ``smooth``.
+
+    Raises:
+        ValueError: layers that are not there, images that do not divide into patches, or patches into ``shifts``.
     """
     layers = layer_numbers(model, layers)
     h, w = model.embedding.grid(images)
+    patch = model.config.patch_size
+    if shifts < 1 or patch % shifts:
+        raise ValueError(f"shifts must divide the patch of {patch} pixels, got {shifts}")
 
     def look(batch: Tensor) -> Tensor:
         rec = record(model, batch, "cls_scores", layers=layers)
@@ -51,8 +65,39 @@ def cls_attention_maps(
         # rounding: where the class token looks at itself almost only, float32 leaves 0/0 for the patches.
         return torch.stack([rec.patches("cls_scores", i) for i in layers], 1).float().softmax(-1)
 
-    maps = run(model, images, look, batch_size=batch_size)
-    return rearrange(maps, "b l k (h w) -> b l k h w", h=h, w=w)
+    def maps_of(pictures: Tensor) -> Tensor:
+        maps = run(model, pictures, look, batch_size=batch_size)
+        return rearrange(maps, "b l k (h w) -> b l k h w", h=h, w=w)
+
+    maps = maps_of(images) if shifts == 1 else _mean_over_shifts(maps_of, images, shifts, patch // shifts)
+    return smooth_maps(maps, tuple(images.shape[-2:])) if smooth else maps
+
+
+def smooth_maps(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "*batch H W"]:
+    """Maps enlarged bilinearly, each with the sum that it had."""
+    large = upsample(maps, size, mode="bilinear")
+    return large * (maps.sum((-2, -1), keepdim=True) / large.sum((-2, -1), keepdim=True))
+
+
+def _mean_over_shifts(
+    maps_of: Callable[[Tensor], Tensor], images: Shaped[Tensor, "b 3 H W"], shifts: int, cell: int
+) -> Float[Tensor, "b L K h w"]:
+    """Mean over the pictures moved up and left by whole cells, of the maps moved back: one value a cell.
+
+    What a picture lacks at its end is its last row or column again. Where the map that is moved back does not reach,
+    at the beginning, the mean is one over those that do.
+    """
+    total = reached = None
+    for down, across in product(range(shifts), repeat=2):
+        moved = images[..., down * cell :, across * cell :]
+        moved = F.pad(moved.float(), (0, across * cell, 0, down * cell), mode="replicate").to(images.dtype)
+        fine = maps_of(moved).repeat_interleave(shifts, -2).repeat_interleave(shifts, -1)
+        if total is None:
+            total, reached = torch.zeros_like(fine), torch.zeros(fine.shape[-2:])
+        total[..., down:, across:] += fine[..., : fine.shape[-2] - down, : fine.shape[-1] - across]
+        reached[down:, across:] += 1
+    total /= reached
+    return total / total.sum((-2, -1), keepdim=True)
 
 
 def mass_mask(maps: Maps, share: float = 0.6) -> Bool[Tensor, "*batch h w"]:

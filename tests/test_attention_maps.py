@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, spread, upsample
+from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, smooth_maps, spread, upsample
 from crate_mini.model import CRATE, create_model
 from crate_mini.recorder import record
 
@@ -67,7 +67,46 @@ class TestMaps:
         assert torch.isfinite(maps).all()
         torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(5, 1, 3))
 
+    @pytest.mark.parametrize("shifts", [2, 4])
+    def test_shifts_are_the_mean_over_moved_pictures(self, shifts):
+        """Pixel by pixel: every map of a moved picture is moved back, and says what it says of each pixel."""
+        model, x = tiny(), images(2)
+        maps = cls_attention_maps(model, x, [1], shifts=shifts)
+        cell = 8 // shifts
+        assert maps.shape == (2, 1, 3, 4 * shifts, 6 * shifts)
+        torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(2, 1, 3))
+        wide = torch.nn.functional.pad(x, (0, 8, 0, 8), mode="replicate")
+        total, reached = torch.zeros(2, 1, 3, 32, 48), torch.zeros(32, 48)
+        for down in range(0, 8, cell):
+            for across in range(0, 8, cell):
+                moved = cls_attention_maps(model, wide[..., down : down + 32, across : across + 48], [1])
+                pixels = upsample(moved, (32, 48))
+                total[..., down:, across:] += pixels[..., : 32 - down, : 48 - across]
+                reached[down:, across:] += 1
+        expected = total / reached
+        expected /= expected.sum((-2, -1), keepdim=True)
+        torch.testing.assert_close(upsample(maps, (32, 48)) / cell**2, expected)
+
+    def test_shifts_take_pixels_in_whole_numbers(self):
+        x = (images(2) * 255).to(torch.uint8)
+        torch.testing.assert_close(
+            cls_attention_maps(tiny(), x, shifts=2), cls_attention_maps(tiny(), x / 255, shifts=2)
+        )
+
+    def test_smooth_maps_are_as_large_as_the_picture(self):
+        model = tiny()
+        maps = cls_attention_maps(model, images(2), smooth=True)
+        assert maps.shape == (2, 2, 3, 32, 48)
+        torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(2, 2, 3))
+        coarse = cls_attention_maps(model, images(2))
+        large = upsample(coarse, (32, 48), mode="bilinear")
+        torch.testing.assert_close(maps / large, (maps / large)[..., :1, :1].expand_as(maps))
+        flat = smooth_maps(torch.full((4, 6), 1 / 24), (32, 48))
+        torch.testing.assert_close(flat, torch.full((32, 48), 1 / (32 * 48)))
+
     def test_errors(self):
+        with pytest.raises(ValueError, match="shifts must divide the patch of 8 pixels, got 3"):
+            cls_attention_maps(tiny(), images(), shifts=3)
         with pytest.raises(ValueError, match="the model has layers 0 to 1"):
             cls_attention_maps(tiny(), images(), [2])
         with pytest.raises(ValueError, match="multiples of the patch size 8"):

@@ -353,6 +353,17 @@ def test_instances_of_an_image():
         command.true_objects(data.load("embedded", n=1, image_size=16), 0, "instances")
 
 
+def test_the_ellipse_beside_the_networks_is_fixed_beforehand():
+    """On one image of a small disc the best of nine is another, and says so."""
+    y, x = ((torch.arange(40) + 0.5) / 40 - 0.5 for _ in range(2))
+    disc = (y[:, None].square() + x.square()) < 0.2**2
+    found = command.baselines([(disc[None], torch.ones(40, 40, dtype=torch.bool))])
+    assert found["centre"]["share"] == 0.5
+    assert found["best ellipse"]["share"] == 0.1
+    assert found["best ellipse"]["first_iou"][0] > 0.75 > 0.3 > found["centre"]["first_iou"][0]
+    assert found["everything"]["first_iou"][0] == pytest.approx(disc.float().mean().item(), abs=1e-4)
+
+
 def test_summary_of_perfect_and_of_second_masks():
     perfect = {"mask": [[1.0]], "box": [[1.0]], "objects": 1}
     late = {"mask": [[0.1], [1.0]], "box": [[0.1], [1.0]], "objects": 1}

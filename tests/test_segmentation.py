@@ -450,6 +450,56 @@ class TestScoreImages:
             # the best head is found for each object, then the mean is taken
             torch.testing.assert_close(scores["best_of/auroc"][i, :, -1], both.amax(-1).mean(0).float())
 
+    def test_every_object_by_itself(self, model):
+        """What another object covers is background, what does not count stays out, and what is too small is named."""
+        data = blobs()
+        instances = torch.zeros_like(data.masks)
+        instances[:, 4:14, 4:20], instances[:, 18:30, 10:26] = 1, 3
+        instances[data.masks == IGNORE] = IGNORE
+        marked = ImageSet(**{**vars(data), "masks": None, "instances": instances})
+        maps = cls_attention_maps(model, data.images).flatten(-2)
+        scores = score_images(model, marked, objects="instances")
+        assert scores.facts["objects_scored"] == 12
+        per_object = []
+        for value in (1, 3):
+            one = torch.where(instances[2] == value, 1, torch.where(instances[2] == IGNORE, IGNORE, 0))
+            per_object.append(score_maps(maps[2], *count_patches(one.to(torch.uint8), (4, 4)))["auroc"])
+        torch.testing.assert_close(scores["heads/auroc"][2], torch.stack(per_object).mean(0).float())
+
+        known = ImageSet(**{**vars(marked), "instance_classes": ((0, 0, 0),) * 5 + ((),)})
+        with pytest.raises(ValueError, match="image 0 of 'blobs' has no object pixel in its mask; object 2"):
+            score_images(model, known, objects="instances")
+        kept = score_images(model, known, objects="instances", leave_out=True)
+        assert kept.facts["objects_scored"] == 10
+        assert len(kept) == 5
+        assert "image 5 of 'blobs' shows no object" in kept.facts["left_out"]
+
+    @pytest.mark.parametrize("fine", [{"shifts": 2}, {"smooth": True}, {"shifts": 4, "smooth": True}])
+    def test_finer_maps(self, model, monkeypatch, fine):
+        """Scored pixel by pixel, one object at a time or several."""
+        data = blobs()
+        scores = score_images(model, data, rule=["auroc", "best_iou", "mass"], **fine)
+        assert {k: scores.facts[k] for k in ("shifts", "smooth")} == {"shifts": 1, "smooth": False} | fine
+        maps = upsample(cls_attention_maps(model, data.images, **fine), (32, 32))
+        counted = data.masks[4] != IGNORE
+        truth, values = data.masks[4][counted].numpy(), maps[4, 1, 2][counted].numpy()
+        assert scores["heads/auroc"][4, 1, 2].item() == pytest.approx(roc_auc_score(truth, values), abs=1e-5)
+        by_mass = iou(mass_mask(maps[4, 1, 2]), data.masks[4])
+        if fine.get("smooth"):  # otherwise a cell of several pixels is in or out as one
+            assert scores["heads/mass"][4, 1, 2].item() == pytest.approx(by_mass.item(), abs=1e-3)
+        monkeypatch.setattr(scoring, "MOST", 1)
+        again = score_images(model, data, rule=["auroc", "best_iou", "mass"], **fine)
+        for name, values in scores.values.items():
+            torch.testing.assert_close(values, again[name], msg=name, equal_nan=True)
+
+    def test_finer_maps_are_shuffled_patch_by_patch(self, model):
+        """The control is enlarged as the map is: shuffled pixels would be noise that no bilinear map has."""
+        scores = score_images(model, blobs(60), rule="auroc", smooth=True)
+        assert scores["shuffled/auroc"].mean().item() == pytest.approx(0.5, abs=0.02)
+        coarse = score_images(model, blobs(60), rule="auroc")
+        spread = [s["shuffled/auroc"].std().item() for s in (scores, coarse)]
+        assert spread[0] > 0.7 * spread[1], "as few independent places as there are patches"
+
     def test_resolution_of_patches(self, model):
         data = blobs()
         scores = score_images(model, data, resolution="patch")
@@ -506,7 +556,10 @@ class TestScoreImages:
             ({"rule": "otsu"}, r"rules are best_iou, auroc, ap, mass, patch; got \['otsu'\]"),
             ({"rule": []}, "got none"),
             ({"resolution": "word"}, "resolution must be 'pixel' or 'patch'"),
-            ({"objects": "things"}, "objects must be 'mask' or 'parts'"),
+            ({"objects": "things"}, "objects must be 'mask', 'parts', 'instances'; got 'things'"),
+            ({"objects": "instances"}, "the set 'blobs' has no masks of objects one by one to score against"),
+            ({"shifts": 3}, "shifts must divide the patch of 8 pixels, got 3"),
+            ({"smooth": True, "resolution": "patch"}, "finer maps .* are scored by pixels"),
             ({"objects": "parts"}, "the set 'blobs' has no parts to score against"),
             ({"layer": 2}, "the model has layers 0 to 1"),
             ({"heads": [3]}, r"the model has heads 0 to 2; got \[3\]"),

@@ -21,7 +21,7 @@ from crate_mini.cli.common import (
     whole,
 )
 from crate_mini.results import provenance
-from crate_mini.segmentation import RULES, Evaluation, evaluate
+from crate_mini.segmentation import OBJECTS, RULES, Evaluation, evaluate
 
 
 def add(kinds: argparse._SubParsersAction) -> None:
@@ -44,8 +44,20 @@ def add(kinds: argparse._SubParsersAction) -> None:
     p.add_argument("--heads", type=INDEX, metavar="N", nargs="+", help="these heads only")
     p.add_argument("--resolution", choices=("pixel", "patch"), default="pixel", help="of the true masks")
     p.add_argument(
-        "--objects", choices=("mask", "parts"), default="mask", help="one object an image, or several"
+        "--objects",
+        choices=OBJECTS,
+        default="mask",
+        help="one object an image, or each value of the part masks (the classes of VOC), or all objects one by one "
+        "(VOC, COCO)",
     )
+    p.add_argument(
+        "--shifts",
+        type=COUNT,
+        metavar="N",
+        default=1,
+        help="mean over N x N pictures, moved by parts of a patch",
+    )
+    p.add_argument("--smooth", action="store_true", help="enlarge maps to the pixels, bilinearly")
     p.add_argument(
         "--choose-on", help="split, or set/split, on which the fixed head is chosen; else on the images"
     )
@@ -71,7 +83,7 @@ def _segmentation(a: argparse.Namespace) -> None:
     result = evaluate(
         model, images, rule=a.rule, layer=a.layer, heads=a.heads, choose_on=choose_on, share=a.share,
         untrained=not (a.no_control or a.untrained), partial=partial, resolution=a.resolution, objects=a.objects,
-        leave_out=a.leave_out, batch_size=a.batch_size, seed=a.seed, progress=True,
+        shifts=a.shifts, smooth=a.smooth, leave_out=a.leave_out, batch_size=a.batch_size, seed=a.seed, progress=True,
     )  # fmt: skip
     facts = provenance(device, weights=a.weights, untrained_weights=a.untrained)
     report(a, facts | {"segmentation": result.summary()}, lambda _: _print(result))

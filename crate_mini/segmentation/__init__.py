@@ -24,6 +24,7 @@ from crate_mini.segmentation.masks import (
     centre_prior,
     iou,
 )
+from crate_mini.segmentation.objects import OBJECTS
 from crate_mini.segmentation.ranking import (
     chance_iou,
     count_patches,
@@ -35,6 +36,7 @@ from crate_mini.stats import expected_best_of, mean_interval
 
 __all__ = [
     "MASK_RULES",
+    "OBJECTS",
     "RULES",
     "Evaluation",
     "Scores",

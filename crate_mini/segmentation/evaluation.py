@@ -161,8 +161,8 @@ def evaluate(
             itself, which flatters; the result says so.
         untrained: score the same architecture with fresh random weights too.
         partial: folder for what is done so far, so that a run that was stopped can be taken up again.
-        how: as for :func:`score_images`: ``resolution``, ``size``, ``objects``, ``share``, ``batch_size``, ``seed``,
-            ``leave_out``, ``progress``.
+        how: as for :func:`score_images`: ``resolution``, ``size``, ``objects``, ``share``, ``shifts``,
+            ``smooth``, ``batch_size``, ``seed``, ``leave_out``, ``progress``.
 
     Raises:
         ValueError: an unknown rule, layer or head; no masks; an image without an object, by name.

@@ -12,6 +12,13 @@ from torch import Tensor
 from crate_mini.data.imageset import IGNORE, PIXELWISE, ImageSet
 from crate_mini.segmentation.ranking import count_patches, majority
 
+OBJECTS = {
+    "mask": ("masks", "masks", "object"),
+    "parts": ("parts", "parts", "part"),
+    "instances": ("instances", "masks of objects one by one", "object"),
+}
+"""One object an image, every part (or class), or every object: the field of the set, what it holds, one of them."""
+
 
 @dataclass(frozen=True)
 class Objects:
@@ -33,18 +40,19 @@ def find_objects(
     Args:
         dataset: images with masks, or with parts.
         grid: patches down and across.
-        objects: ``"mask"``, or ``"parts"``: every value of the part masks is an object against all else.
+        objects: ``"mask"``; ``"parts"``: every value of the part masks is an object against all else; or
+            ``"instances"``: every object that is marked by itself.
         resolution: ``"pixel"``, or ``"patch"``: a patch is object where most of its counted pixels are.
         leave_out: list what cannot be scored instead of an error.
 
     Raises:
         ValueError: no such masks; an object without a pixel (a patch), or that fills all that counts, by name.
     """
-    if objects not in ("mask", "parts"):
-        raise ValueError(f"objects must be 'mask' or 'parts', got {objects!r}")
-    labels = dataset.masks if objects == "mask" else dataset.parts
+    if objects not in OBJECTS:
+        raise ValueError(f"objects must be {', '.join(map(repr, OBJECTS))}; got {objects!r}")
+    field, kind, one_of = OBJECTS[objects]
+    labels = getattr(dataset, field)
     if labels is None:
-        kind = "masks" if objects == "mask" else "parts"
         raise ValueError(f"the set {dataset.name!r} has no {kind} to score against")
     labels = labels.cpu()
     if objects == "mask" and (strange := sorted(set(labels.unique().tolist()) - {0, 1, IGNORE})):
@@ -56,10 +64,12 @@ def find_objects(
     found: list[tuple[Tensor, Tensor]] = []
     for i, label in enumerate(labels):
         present = [1] if objects == "mask" else [v for v in label.unique().tolist() if v not in (0, IGNORE)]
+        if objects == "instances" and dataset.instance_classes:  # also those too small to have a pixel left
+            present = list(range(1, len(dataset.instance_classes[i]) + 1))
         name = dataset.files[i] if dataset.files else f"image {i}"
         kept = 0
         if not present:
-            left_out.append(f"{name} of {dataset.name!r} shows no part")
+            left_out.append(f"{name} of {dataset.name!r} shows no {one_of}")
         for value in present:
             # the object becomes 1, what is not counted stays, everything else becomes background
             one = torch.where(label == value, 1, torch.where(label == IGNORE, IGNORE, 0)).to(torch.uint8)
@@ -68,7 +78,7 @@ def find_objects(
                 counts, background = majority(counts, background)
                 one = torch.where(counts == 1, 1, torch.where(background == 1, 0, IGNORE)).to(torch.uint8)
                 one = one.view(grid)
-            what = "" if objects == "mask" else f"; part {value}"
+            what = "" if objects == "mask" else f"; {one_of} {value}"
             if counts.sum() == 0:
                 cell = "pixel" if resolution == "pixel" else "patch"
                 left_out.append(f"{name} of {dataset.name!r} has no object {cell} in its mask{what}")

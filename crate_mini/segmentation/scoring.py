@@ -8,18 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from crate_mini.attention_maps import cls_attention_maps, spread
+from crate_mini.attention_maps import cls_attention_maps, smooth_maps, spread
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.recorder import layer_numbers
@@ -38,7 +37,8 @@ RULES = {
 }
 """Name -> what is scored. The first three need no threshold."""
 
-VERSION = 4  # of what is scored; pieces of another version are made again
+VERSION = 5  # of what is scored; pieces of another version are made again
+MOST = 2**24  # values sorted at a time
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ def score_images(
     size: int | None = None,
     objects: str = "mask",
     share: float = 0.6,
+    shifts: int = 1,
+    smooth: bool = False,
     batch_size: int = 32,
     seed: int = 0,
     leave_out: bool = False,
@@ -115,9 +117,12 @@ def score_images(
             ``facts`` says which layers and heads these are.
         resolution: ``"pixel"``, or ``"patch"``: a patch is object where most of its counted pixels are.
         size: resize images and masks to squares of so many pixels first; as they are if None.
-        objects: ``"mask"``, one object an image; or ``"parts"``, every part (or class) that an image shows is an
-            object against all else, and an image's score is the mean over its objects.
+        objects: ``"mask"``, one object an image; ``"parts"``, every part (or class) that an image shows is an object
+            against all else; or ``"instances"``, every object that is marked by itself. An image's score is the mean
+            over its objects.
         share: of the attention (``mass``) or of the patches (``patch``).
+        shifts: as for :func:`~crate_mini.attention_maps.cls_attention_maps`: finer maps from moved pictures.
+        smooth: likewise: maps enlarged to the pixels. Both hold for the controls, too: patches are shuffled before.
         batch_size: images a forward pass, and a piece of ``partial``.
         seed: of the shuffled maps.
         leave_out: leave out what cannot be scored, and say so in ``facts["left_out"]``, instead of an error.
@@ -130,11 +135,15 @@ def score_images(
     """
     rules, layers, heads, dataset = _checked(model, dataset, rule, layer, heads, resolution, size)
     (H, W), patch = dataset.images.shape[-2:], model.config.patch_size
-    table = find_objects(dataset, (H // patch, W // patch), objects, resolution, leave_out)
+    if resolution == "patch" and (smooth or shifts > 1):
+        raise ValueError("finer maps (shifts, smooth) are scored by pixels; resolution is 'patch'")
+    cell = 1 if smooth else max(1, patch // max(1, shifts))
+    table = find_objects(dataset, (H // cell, W // cell), objects, resolution, leave_out)
     facts = {
         "data": dataset.name, "images": len(table.images), "objects": objects, "objects_scored": len(table.of),
         "left_out": table.left_out, "size": [H, W], "patch_size": patch, "resolution": resolution,
         "share": share, "rules": rules, "layers": layers, "heads": heads, "seed": seed,
+        "shifts": shifts, "smooth": smooth,
         "fingerprint": _digest(dataset.images, table.counts, table.background),
     }  # fmt: skip
     if not len(table.images):
@@ -143,13 +152,14 @@ def score_images(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     done = _Partial(partial, {**facts, "batch_size": batch_size}, model)
     pieces = []
+    finish = (lambda maps: smooth_maps(maps, (H, W))) if smooth else lambda maps: maps
     starts = range(0, len(table.images), batch_size)
     for start in tqdm(starts, desc=f"{dataset.name} {H}px", unit="batch", disable=not progress):
         chunk = range(start, min(start + batch_size, len(table.images)))
         piece = done.get(start)
         if piece is None:
-            maps = _maps(model, dataset, table, chunk, layers)[:, :, heads]
-            piece = done.put(start, _score_chunk(maps, table, chunk, rules, share, seed))
+            maps = _maps(model, dataset, table, chunk, layers, shifts)[:, :, heads]
+            piece = done.put(start, _score_chunk(maps, finish, table, chunk, rules, share, seed))
         pieces.append(piece)
     return Scores(facts, {k: torch.cat([p[k] for p in pieces]) for k in pieces[0]})
 
@@ -202,11 +212,11 @@ def _checked(
 
 
 def _maps(
-    model: CRATE, dataset: ImageSet, table: Objects, chunk: range, layers: list[int]
+    model: CRATE, dataset: ImageSet, table: Objects, chunk: range, layers: list[int], shifts: int
 ) -> Float[Tensor, "b L K h w"]:
     """Maps of a chunk's images, and in front those of the image before, for which the first is held ("elsewhere")."""
     places = [table.images[chunk.start - 1], *(table.images[i] for i in chunk)]
-    maps = cls_attention_maps(model, dataset.images[places], layers, batch_size=len(places))
+    maps = cls_attention_maps(model, dataset.images[places], layers, shifts=shifts, batch_size=len(places))
     if not torch.isfinite(maps).all():
         bad = int((~torch.isfinite(maps)).flatten(1).any(1).nonzero()[0])
         where = dataset.files[places[bad]] if dataset.files else f"image {places[bad]}"
@@ -215,18 +225,29 @@ def _maps(
 
 
 def _score_chunk(
-    maps: Float[Tensor, "b L K h w"], table: Objects, chunk: range, rules: list[str], share: float, seed: int
+    maps: Float[Tensor, "b L K h w"],
+    finish: Callable[[Tensor], Tensor],
+    table: Objects,
+    chunk: range,
+    rules: list[str],
+    share: float,
+    seed: int,
 ) -> dict[str, Tensor]:
-    """What :class:`Scores` holds, for the images of one chunk, from :func:`_maps`."""
+    """What :class:`Scores` holds, for the images of one chunk, from :func:`_maps`, once they are finished."""
     width = spread(maps[1:]) / maps[0, 0, 0].numel()
-    maps = rearrange(maps, "b l k h w -> b l k (h w)")
 
     first, last = torch.searchsorted(table.of, torch.tensor([chunk.start, chunk.stop])).tolist()
     own = table.of[first:last] - chunk.start  # of each object its image, counted within the chunk
     counts, background = (t[first:last, None, None] for t in (table.counts, table.background))
 
     def scored(views: Tensor) -> dict[str, Tensor]:
-        return score_maps(views[own], counts, background, share=share)
+        # some objects at a time: what is sorted is copied several times
+        at_once = max(1, MOST // (views[0].numel() // views[0, 0, 0].numel() * counts.shape[-1]))
+        found = [
+            score_maps(finish(views[own[part]]).flatten(-2), counts[part], background[part], share=share)
+            for part in torch.arange(len(own)).split(at_once)
+        ]
+        return {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
 
     own_maps, shuffled, elsewhere = (
         scored(maps[1:]),
@@ -257,13 +278,13 @@ def _score_chunk(
     return result
 
 
-def _shuffle(maps: Float[Tensor, "b L K n"], chunk: range, seed: int) -> Float[Tensor, "b L K n"]:
+def _shuffle(maps: Float[Tensor, "b L K h w"], chunk: range, seed: int) -> Float[Tensor, "b L K h w"]:
     """Every map with its patches in random order; what image i gets does not depend on the batch it is in."""
-    orders = []
+    flat, orders = maps.flatten(-2), []
     for i in chunk:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
-        orders.append(torch.rand(maps.shape[1:], generator=generator).argsort(-1))
-    return maps.gather(-1, torch.stack(orders))
+        orders.append(torch.rand(flat.shape[1:], generator=generator).argsort(-1))
+    return flat.gather(-1, torch.stack(orders)).view(maps.shape)
 
 
 class _Partial:
