@@ -1,12 +1,15 @@
-"""What notebooks show besides figures: the package's own source, so that a page cannot drift from what runs."""
+"""What notebooks show besides figures: the package's own source, and texts with numbers worked out beforehand."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
+
+from crate_mini.tables import number
 
 
 def show_source(*things: Callable | type, body_only: bool = False) -> Any:
@@ -42,3 +45,32 @@ def source(thing: Callable | type, *, body_only: bool = False) -> str:
     while rest and not rest[0].strip():
         rest.pop(0)
     return "\n".join(lines[: first.lineno - 1] + rest)
+
+
+_FIELD = re.compile(r"(?<![\\\w}^_{])\{([a-z]\w*)(?::([^{}`\s]*))?\}(?![`{])")
+
+
+def say(text: str, **facts: Any) -> Any:
+    r"""A text with numbers as Markdown, for the last line of a cell: ``{name}`` or ``{name:.2f}`` is a fact's value.
+
+    Roles such as ``{eq}`` and the braces of formulas stay as they are. Write the text as a raw string, and formulas
+    with letters in single braces (``\sqrt{x}``) as usual; only braces that stand for themselves are fields.
+
+    Args:
+        text: Markdown.
+        facts: name -> number or words. Numbers are written by the field's format (three significant digits where it
+            has none; ``:e`` is a power of ten), with a true minus sign.
+
+    Raises:
+        KeyError: a field has no fact.
+    """
+    from IPython.display import Markdown
+
+    def filled(field: re.Match[str]) -> str:
+        name, form = field[1], field[2]
+        if name not in facts:
+            raise KeyError(f"the text has a field {{{name}}}, and the facts are {', '.join(facts) or 'none'}")
+        value = facts[name]
+        return value if isinstance(value, str) else number(value, form or ".3g")
+
+    return Markdown(_FIELD.sub(filled, textwrap.dedent(text).strip()))

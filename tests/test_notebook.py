@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from crate_mini.compression import attend, mssa
-from crate_mini.notebook import show_source, source
+from crate_mini.notebook import say, show_source, source
 from crate_mini.operators import MSSA
 from crate_mini.sparsification import ista_step
 
@@ -37,3 +37,23 @@ def test_shown_one_below_the_other_with_the_file_above():
     assert shown.data.startswith("# crate_mini/compression.py\ndef mssa(")
     assert len(ast.parse(shown.data).body) == 3
     assert shown.language == "python"
+
+
+# ---- texts with numbers ----------------------------------------------------------------------------------
+
+
+def test_fields_are_filled_and_formulas_left_alone():
+    text = r"""
+    From {low:.2f} to {high:.1%}, {who}, {plain}: $\tfrac12 \sum_{i} \sqrt{low} \mathrm{high} x^{low} \frac{a}{low}$,
+    {eq}`eq-01-rate`, {cite:p}`ma2007segmentation`, \begin{aligned}, {tiny:e}.
+    """
+    said = say(text, low=-1.234, high=0.5, who="two of us", plain=1 / 3, tiny=2e-9).data
+    assert said.startswith("From −1.23 to 50.0%, two of us, 0.333: $")
+    assert r"\sum_{i} \sqrt{low} \mathrm{high} x^{low} \frac{a}{low}$" in said
+    assert said.endswith("{cite:p}`ma2007segmentation`, \\begin{aligned}, $2 \\times 10^{-9}$.")
+
+
+@pytest.mark.parametrize("text", ["{hihg:.1f}", "it is {hihg}.", "{hihg} nats"])
+def test_a_field_without_a_fact_is_named(text):
+    with pytest.raises(KeyError, match=r"\{hihg\}, and the facts are high"):
+        say(text, high=1.0)

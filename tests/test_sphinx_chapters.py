@@ -1,0 +1,92 @@
+"""What the book's own Sphinx extension does to a page: links at first use, and figures for the dark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sphinx_chapters
+from docutils import nodes
+from docutils.utils import new_document
+from PIL import Image
+from sphinx import addnodes
+
+ROOT = Path(__file__).resolve().parent.parent
+TERMS = ("coding rate", "rate", "Gram matrix", "entropy", "LASSO", "token")
+
+
+def page(*children: nodes.Node) -> nodes.document:
+    document = new_document("page")
+    document += nodes.section("", *children)
+    return document
+
+
+def paragraph(*parts: str | nodes.Node) -> nodes.paragraph:
+    return nodes.paragraph("", "", *(nodes.Text(part) if isinstance(part, str) else part for part in parts))
+
+
+def links(document: nodes.document) -> list[tuple[str, str]]:
+    return [(node.astext(), node["reftarget"]) for node in document.findall(addnodes.pending_xref)]
+
+
+def test_the_first_use_is_linked_and_no_other():
+    first = paragraph("Coding rates of tokens. A token, a coding rate; tokenise, no-token, lasso.")
+    document = page(first, paragraph("One ", nodes.strong("", "Gram matrix"), ", entropies, LASSO, a rate."))
+    before = document.astext()
+    sphinx_chapters.link_first_uses(document, TERMS, "notebooks/01")
+    assert links(document) == [
+        ("Coding rates", "coding rate"), ("tokens", "token"), ("Gram matrix", "Gram matrix"),
+        ("entropies", "entropy"), ("LASSO", "LASSO"), ("rate", "rate"),
+    ]  # fmt: skip
+    assert document.astext() == before, "no word is lost"
+
+
+def test_titles_code_links_and_tables_are_left_alone():
+    table = nodes.table(
+        "", nodes.tgroup("", nodes.tbody("", nodes.row("", nodes.entry("", paragraph("token")))))
+    )
+    marked = sphinx_chapters.term_reference("sets of vectors", "coding rate", "notebooks/01")
+    document = page(
+        nodes.title("", "The token"),
+        paragraph(nodes.literal("", "token"), nodes.reference("", "", nodes.Text("token"))),
+        table,
+        paragraph(marked, " and the coding rate"),
+    )
+    sphinx_chapters.link_first_uses(document, TERMS, "notebooks/01")
+    assert links(document) == [("sets of vectors", "coding rate")]
+
+
+def test_terms_of_the_books_glossary():
+    terms = sphinx_chapters.glossary_terms((ROOT / "book" / "glossary.md").read_text(encoding="utf-8"))
+    assert {"coding rate", "MSSA", "Sylvester's identity"} <= set(terms)
+    assert len(terms) > 60
+    assert set(terms) >= sphinx_chapters.AMBIGUOUS
+    assert sphinx_chapters.pattern(tuple(terms))
+
+
+@pytest.mark.parametrize(
+    ("day", "alpha"), [((1, 1, 1), 0), ((0, 0, 0), 1), ((0.5, 0.5, 0.5), 0.5), ((0, 0.45, 0.7), 1)]
+)
+def test_white_is_clear_and_dark_is_light(day, alpha):
+    night = sphinx_chapters.on_dark(np.array([[day]], dtype=float))[0, 0]
+    assert night[3] == pytest.approx(alpha)
+    if alpha:
+        ground = night[:3] * night[3] + 0.07 * (1 - night[3])
+        assert ground.max() >= 0.45, "to be read on black"
+        assert (np.argsort(ground[:3]) == np.argsort(day)).all() or len(set(day)) == 1, "of the same hue"
+
+
+def test_an_image_of_class_ink_gets_a_twin_and_others_do_not(tmp_path):
+    for name in ("a", "b"):
+        Image.new("RGB", (4, 3), "white").save(tmp_path / f"{name}.png")
+    document = page(
+        nodes.figure("", nodes.image(uri="/a.png", alt="A line", classes=["ink"]), nodes.caption("", "c")),
+        nodes.image(uri="/b.png", classes=[]),
+    )
+    sphinx_chapters.give_twins(document, tmp_path)
+    images = [(image["uri"], image["classes"]) for image in document.findall(nodes.image)]
+    assert images == [("/a.png", ["ink", "ink-light"]), ("/a-dark.png", ["ink", "ink-dark"]), ("/b.png", [])]
+    assert next(iter(document.findall(nodes.figure)))[1]["alt"] == "A line"
+    twin = Image.open(tmp_path / "a-dark.png")
+    assert (twin.mode, twin.size, twin.getextrema()[3]) == ("RGBA", (4, 3), (0, 0))

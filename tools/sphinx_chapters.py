@@ -1,0 +1,159 @@
+"""A Sphinx extension for what all chapters share: links to the glossary, and figures that suit the dark.
+
+*Glossary.* The first time a chapter's text uses a term of ``book/glossary.md``, the word leads there; nobody has to
+mark it. Words that mean something else in everyday language as well are left alone (``AMBIGUOUS``) and marked by hand,
+``{term}``, where the glossary is meant.
+
+*Figures.* A figure of lines and words, drawn dark on white, gets a twin for the dark theme: what is white becomes
+clear, and what is black becomes light, so that it stands on the page's own ground. A cell asks for it by
+``mystnb: {image: {classes: ink}}``. Heat maps and photographs, where each colour means something, keep their paper.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from docutils import nodes
+from PIL import Image
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+BEFORE_IMAGES_ARE_COLLECTED = 400
+INK = np.array([0.90, 0.91, 0.93])  # what is black by day
+AMBIGUOUS = {"code", "spread", "tied", "head", "sharpness", "compression", "temperature", "incoherent"}
+NOT_PROSE = (
+    nodes.title,
+    nodes.rubric,
+    nodes.table,
+    nodes.reference,
+    nodes.FixedTextElement,
+    nodes.literal,
+    nodes.math,
+    nodes.math_block,
+    nodes.raw,
+    nodes.citation_reference,
+    addnodes.pending_xref,
+    addnodes.download_reference,
+)
+
+
+# ---- glossary --------------------------------------------------------------------------------------------
+
+
+def glossary_terms(text: str) -> list[str]:
+    """The terms that a page with one ``{glossary}`` defines: lines of it that are not indented."""
+    (body,) = re.findall(r"^:::\{glossary\}\n(.*?)^:::", text, re.MULTILINE | re.DOTALL)
+    return [line for line in body.splitlines() if line and not line.startswith((" ", ":"))]
+
+
+@cache
+def pattern(terms: tuple[str, ...]) -> re.Pattern[str]:
+    """Any of the terms, the longest first, also in the plural; small or capital at the beginning only."""
+
+    def word(term: str) -> str:
+        first = f"[{term[0].upper()}{term[0]}]" if term[0].islower() else re.escape(term[0])
+        rest = re.escape(term[1:]).replace("\\ ", r"\s")
+        return first + (f"{rest[:-1]}(?:y|ie)" if rest.endswith("y") else rest)
+
+    some = "|".join(f"(?P<t{i}>{word(term)})(?:e?s)?" for i, term in sorted(
+        enumerate(terms), key=lambda pair: -len(pair[1])
+    ))  # fmt: skip
+    return re.compile(rf"(?<![\w-])(?:{some})(?![\w-])")
+
+
+def link_first_uses(doctree: nodes.document, terms: tuple[str, ...], docname: str) -> None:
+    """Make the first use of every term in running text a reference to the glossary, in place."""
+    used = {node["reftarget"] for node in doctree.findall(addnodes.pending_xref) if node["reftype"] == "term"}
+    for text in list(doctree.findall(nodes.Text)):
+        above, parent = [], text.parent
+        while parent is not None:
+            above.append(parent)
+            parent = parent.parent
+        if any(isinstance(node, NOT_PROSE) for node in above):
+            continue
+        if not any(isinstance(node, nodes.paragraph | nodes.caption) for node in above):
+            continue
+        pieces, end, whole = [], 0, str(text)
+        for found in pattern(terms).finditer(whole):
+            term = terms[int(found.lastgroup[1:])]
+            if term in used:
+                continue
+            used.add(term)
+            pieces += [nodes.Text(whole[end : found.start()]), term_reference(found[0], term, docname)]
+            end = found.end()
+        if pieces:
+            text.parent.replace(text, [*pieces, nodes.Text(whole[end:])])
+
+
+def term_reference(words: str, term: str, docname: str) -> addnodes.pending_xref:
+    """What ``{term}`` makes, with words of its own."""
+    shown = nodes.inline(words, words, classes=["xref", "std", "std-term"])
+    return addnodes.pending_xref(
+        "", shown, refdomain="std", reftype="term", reftarget=term, refexplicit=True, refwarn=True, refdoc=docname
+    )  # fmt: skip
+
+
+# ---- figures in the dark ---------------------------------------------------------------------------------
+
+
+def on_dark(pixels: np.ndarray) -> np.ndarray:
+    """A figure on white as ink of its own colours on nothing, and the darker a colour the more it is lightened.
+
+    Args:
+        pixels: RGB in [0, 1], shape ``(h, w, 3)``.
+
+    Returns:
+        RGBA in [0, 1]. White is clear; black is :data:`INK`.
+    """
+    alpha = 1 - pixels.min(-1, keepdims=True)
+    colour = (pixels - (1 - alpha)) / np.maximum(alpha, 1e-6)
+    lighter = colour + (1 - colour.max(-1, keepdims=True)) * INK
+    return np.concatenate([lighter.clip(0, 1), alpha], -1)
+
+
+def make_twin(path: Path) -> Path:
+    """Write the figure for the dark beside the one by day."""
+    twin = path.with_name(f"{path.stem}-dark.png")
+    pixels = np.asarray(Image.open(path).convert("RGB"), dtype=float) / 255
+    Image.fromarray((255 * on_dark(pixels)).round().astype(np.uint8), "RGBA").save(twin, optimize=True)
+    return twin
+
+
+def give_twins(doctree: nodes.document, source: Path) -> None:
+    """After each image of class ``ink`` put its twin; the page's style shows one of the two."""
+    for image in list(doctree.findall(nodes.image)):
+        if "ink" not in image.get("classes", ()) or image.get("twin"):
+            continue
+        path = source / image["uri"].lstrip("/")
+        twin = image.deepcopy()
+        uri = image["uri"]
+        twin["uri"] = f"{uri.removesuffix('.png')}-dark.png"
+        make_twin(path)
+        image["classes"] = [*image["classes"], "ink-light"]
+        twin["classes"] = [*twin["classes"], "ink-dark"]
+        image.parent.insert(image.parent.index(image) + 1, twin)
+
+
+# ---- Sphinx ----------------------------------------------------------------------------------------------
+
+
+def finish(app: Sphinx, doctree: nodes.document) -> None:
+    """Both, for each page as it has been read."""
+    docname = app.env.docname
+    give_twins(doctree, Path(app.srcdir))
+    if docname.startswith("notebooks/"):
+        page = Path(app.srcdir) / "book" / "glossary.md"
+        if page.exists():
+            terms = glossary_terms(page.read_text(encoding="utf-8"))
+            app.env.note_dependency(str(page))
+            plain = tuple(term for term in terms if "," not in term and term not in AMBIGUOUS)
+            link_first_uses(doctree, plain, docname)
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Sphinx calls this when it loads the extension."""
+    app.connect("doctree-read", finish, priority=BEFORE_IMAGES_ARE_COLLECTED)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
