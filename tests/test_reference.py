@@ -17,7 +17,7 @@ PAGES = sorted((ROOT / "book" / "api").glob("*.md"))
 # what a reader of the package does not call: the book's own, the command line, what stands below everything
 NOT_TOLD = {
     "chapters", "checkpoints", "cli", "distributed", "exercises", "figures", "lock", "logbook", "memory", "noise",
-    "notebook", "operations", "outputs", "playground", "provenance",
+    "notebook", "operations", "outputs", "playground", "provenance", "tables",
 }  # fmt: skip
 
 GOOD = """

@@ -24,16 +24,6 @@ def test_numbers_stand_on_the_right_and_words_on_the_left():
     ]
 
 
-def test_a_markdown_reader_sees_the_same():
-    from bs4 import BeautifulSoup
-    from markdown_it import MarkdownIt
-
-    html = MarkdownIt().enable("table").render(table(ROWS, {"n": "d"}).data)
-    cells = BeautifulSoup(html, "html.parser").select("td")
-    assert [cell.get_text() for cell in cells[:4]] == ["cats | dogs", "1.23", "3.21 ± 0.44", "60"]
-    assert ["right" in cell.get("style", "") for cell in cells[:4]] == [False, True, True, True]
-
-
 @pytest.mark.parametrize(
     ("rows", "formats", "message"),
     [
