@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy.stats import t as student
+from scipy.stats import ttest_ind
 from torch import Tensor
 
 Interval = tuple[float, float, float]
@@ -321,6 +322,47 @@ def welch_interval(a: Sequence[float], b: Sequence[float]) -> Interval:
         return difference, float("nan"), float("nan")
     parts = [(float(side.var()) / len(side), len(side) - 1) for side in (x, y)]
     return _t_about(difference, sum(v for v, _ in parts), parts)
+
+
+def welch_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """Two-sided p-value of Welch's t: how often two means differ as much where there is no difference.
+
+    Raises:
+        ValueError: fewer than two values on a side, NaN, or values that do not spread on either side.
+    """
+    refuse_nan(torch.tensor([*a, *b], dtype=torch.float64), "values")
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"a test needs two values a side at least, got {len(a)} and {len(b)}")
+    if len({*a}) == len({*b}) == 1:
+        raise ValueError(
+            "the values of neither side spread, so there is nothing to hold a difference against"
+        )
+    return float(ttest_ind(a, b, equal_var=False).pvalue)
+
+
+def holm(p_values: Sequence[float], level: float = 0.05, tests: int | None = None) -> list[bool]:
+    r"""Which of several tests reject, so that any false rejection has a probability of at most ``level``.
+
+    The smallest p-value is held against :math:`\alpha/m`, the next against :math:`\alpha/(m - 1)`, and so on until one
+    does not pass (Holm, 1979).
+
+    Args:
+        p_values: of the tests that were made.
+        level: :math:`\alpha`.
+        tests: :math:`m`, where more were planned than made; by default as many.
+
+    Raises:
+        ValueError: more tests made than planned, or what is no p-value.
+    """
+    m = len(p_values) if tests is None else tests
+    if m < len(p_values) or not all(0 <= p <= 1 for p in p_values):
+        raise ValueError(f"expected at most {m} p-values between 0 and 1, got {list(p_values)}")
+    kept = [False] * len(p_values)
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[i] > level / (m - rank):
+            break
+        kept[i] = True
+    return kept
 
 
 def hierarchical_interval(

@@ -23,6 +23,7 @@ from crate_mini.stats import (
     curve_best_iou,
     expected_best_of,
     hierarchical_interval,
+    holm,
     iou_from_counts,
     mean_interval,
     normal_interval,
@@ -32,6 +33,7 @@ from crate_mini.stats import (
     simultaneous,
     t_interval,
     welch_interval,
+    welch_test,
 )
 
 
@@ -320,3 +322,46 @@ class TestHierarchical:
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users have it
         with pytest.raises(ValueError, match="need the same images, got 8 and 9"):
             hierarchical_interval(torch.rand(2, 8), torch.rand(2, 9))
+
+
+class TestSeveralTests:
+    def test_p_and_interval_agree(self):
+        """Where zero lies outside of the 95 % interval, p is below 5 %, and nowhere else: one and the same t."""
+        generator = torch.Generator().manual_seed(0)
+        seen = set()
+        for _ in range(60):
+            a, b = (torch.randn(n, generator=generator).tolist() for n in (3, 4))
+            a = [x + 1.5 for x in a]
+            _, low, high = welch_interval(a, b)
+            assert (welch_test(a, b) < 0.05) == (not low < 0 < high)
+            seen.add(welch_test(a, b) < 0.05)
+        assert seen == {True, False}
+
+    def test_p_needs_spread_and_two_a_side(self):
+        with pytest.raises(ValueError, match="two values a side at least, got 1 and 3"):
+            welch_test([1.0], [1.0, 2.0, 3.0])
+        with pytest.raises(ValueError, match="neither side spread"):
+            welch_test([1.0, 1.0], [2.0, 2.0])
+        with pytest.raises(ValueError, match="NaN"):
+            welch_test([1.0, float("nan")], [2.0, 2.0])
+
+    def test_holm_by_hand(self):
+        """.01 against .05/4, .013 against .05/3, .03 against .05/2: there it ends, and .04 is not looked at."""
+        assert holm([0.03, 0.01, 0.04, 0.013]) == [False, True, False, True]
+        assert holm([0.03, 0.01, 0.02]) == [True, True, True]
+        assert holm([0.04]) == [True]
+        assert holm([0.04], tests=2) == [False]
+        assert holm([]) == []
+
+    def test_holm_keeps_its_word(self):
+        """Of four tests of nothing, one of twenty families has a false rejection; uncorrected, one of five."""
+        p = torch.rand(4000, 4, generator=torch.Generator().manual_seed(0))
+        wrong = [any(holm(row)) for row in p.tolist()]
+        assert sum(wrong) / len(wrong) == pytest.approx(0.05, abs=0.012)
+        assert (p < 0.05).any(1).float().mean().item() == pytest.approx(0.185, abs=0.02)
+
+    def test_holm_refuses(self):
+        with pytest.raises(ValueError, match="at most 1 p-values"):
+            holm([0.1, 0.2], tests=1)
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            holm([1.2])

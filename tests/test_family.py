@@ -1,0 +1,182 @@
+"""The final scoring: by the list that was written before, by nothing else, and with all trainings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import score_family
+import torch
+from score_family import chosen_layer, compare, require_written_before, row, score, trainings, values
+
+from crate_mini.data import load
+from crate_mini.model import create_model
+from crate_mini.recipes import get_sweep
+from crate_mini.stats import welch_interval, welch_test
+from crate_mini.weights import save_model
+
+PLAN = json.loads((score_family.RESULTS / "plan.json").read_text(encoding="utf-8"))
+DRAWN = {"data": "embedded", "split": "test", "size": 32, "letterbox": False, "resolution": "pixel"}
+SMALL = {
+    "networks": {"one": "one", "two": "two"},
+    "choice": DRAWN | {"objects": "mask", "rule": "auroc"},
+    "scores": {
+        "best": DRAWN | {"objects": "parts", "rule": "patch", "resolution": "patch", "take": "best head"},
+        "mean": DRAWN | {"objects": "mask", "rule": "auroc", "take": "mean map"},
+        "cut": DRAWN | {"objects": "mask", "rule": "AP50 of boxes", "take": "maskcut"},
+    },
+    "comparisons": [{"a": "one", "b": "two", "score": key} for key in ("best", "mean", "cut")],
+}
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """Two trainings of two kinds, which differ in their widths, scored on eight drawn animals."""
+    folder, there, found = tmp_path_factory.mktemp("family"), {"one": {}, "two": {}}, {}
+    drawn = load("embedded", "test", image_size=32, n=8)
+    with pytest.MonkeyPatch.context() as patch:
+        # all drawings there are would be endless
+        patch.setattr(score_family, "maskcut", _four_drawings(score_family.maskcut))
+        for kind, dim in (("one", 24), ("two", 48)):
+            for seed in (0, 1):
+                torch.manual_seed(seed)
+                network = create_model(
+                    "crate_nano", dim=dim, heads=3, depth=2, image_size=32, num_classes=3
+                ).eval()
+                name = f"{kind}_s{seed}"
+                there[kind][name] = save_model(network, folder / name / "model.safetensors")
+                found[name] = score(SMALL, network, lambda _: drawn, folder / name, there[kind][name], None)
+    return there, found
+
+
+def _four_drawings(real):
+    def maskcut(how, *rest):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(score_family, "crate_mini", lambda line: _command([*line, "--n", "4"]))
+            return real(how, *rest)
+
+    _command = score_family.crate_mini
+    return maskcut
+
+
+class TestThePlan:
+    def test_is_about_trainings_that_the_sweep_makes(self):
+        runs = get_sweep("flagship")
+        for family in PLAN["networks"].values():
+            assert {f"{family}_s{seed}" for seed in range(3)} <= set(runs)
+
+    def test_no_comparison_is_scored_where_layers_are_chosen(self):
+        chosen = (PLAN["choice"]["data"], PLAN["choice"]["split"])
+        for how in PLAN["scores"].values():
+            assert (how["data"], how["split"]) != chosen
+            assert how["take"] in ("best head", "best head of the layer", "mean map", "maskcut")
+        for asked in PLAN["comparisons"]:
+            assert asked["score"] in PLAN["scores"]
+            assert {asked["a"], asked["b"]} <= set(PLAN["networks"])
+
+    def test_what_lies_in_the_folder_is_what_the_plan_asks_for(self):
+        for file in score_family.RESULTS.glob("*.json"):
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            if file.stem == "comparisons":
+                told = [{k: line[k] for k in ("a", "b", "score")} for line in kept["comparisons"]]
+                assert told == PLAN["comparisons"]
+            elif file.stem != "plan":
+                assert set(kept["scores"]) == set(PLAN["scores"]), file.name
+                assert any(file.stem.startswith(family) for family in PLAN["networks"].values())
+
+    def test_must_be_the_committed_one(self, tmp_path):
+        def git(*words):
+            subprocess.run(
+                ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True
+            )
+
+        plan = tmp_path / "plan.json"
+        plan.write_text("{}")
+        git("init", "-q")
+        with pytest.raises(SystemExit, match=r"plan\.json differs from its last commit"):
+            require_written_before(plan)
+        git("add", "plan.json")
+        git("commit", "-qm", "plan")
+        require_written_before(plan)
+        plan.write_text('{"scores": {}}')
+        with pytest.raises(SystemExit, match="commit the list, then score by it"):
+            require_written_before(plan)
+
+    def test_finds_trainings_by_name(self, tmp_path):
+        for name in ("flagship_vit_s0", "flagship_vit_s2", "flagship_crate_s1"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "model.safetensors").touch()
+        there = trainings(PLAN, tmp_path)
+        assert {"flagship_vit_s0", "flagship_vit_s2"} <= set(there["ViT"])
+        assert "flagship_crate_s1" in there["CRATE"]
+
+
+class TestScoring:
+    def test_takes_what_it_is_asked_for(self, scored):
+        _, found = scored
+        best, mean = (found["one_s0"][key] for key in ("best", "mean"))
+        how = SMALL["scores"]
+        assert torch.equal(values(how["best"], best, 0), best["best_of/patch"][:, -1, -1]), "the last layer"
+        assert torch.equal(values(how["mean"], mean, 0), mean["mean/auroc"][:, 0]), "the chosen one"
+        of_layer = how["best"] | {"take": "best head of the layer"}
+        assert torch.equal(values(of_layer, best, 0), best["best_of/patch"][:, 0, -1])
+        assert torch.equal(values(how["best"], best, 0, "shuffled"), best["chance/patch"][:, -1, -1])
+        assert torch.equal(values(how["mean"], mean, 0, "centre"), mean["centre/auroc"])
+
+    def test_a_row_has_its_baselines_beside_it(self, scored):
+        _, found = scored
+        told = {key: row(how, found["two_s1"][key], 1) for key, how in SMALL["scores"].items()}
+        assert {"score", "centre", "everything", "shuffled"} <= set(told["best"])
+        assert {"score", "centre", "everything"} <= set(told["mean"])
+        assert {"score", "centre", "everything", "best ellipse"} <= set(told["cut"])
+        for key in ("best", "mean"):
+            value, low, high = told[key]["score"]
+            assert low <= value <= high
+        assert told["mean"]["mean_map_by_layer"][1] == pytest.approx(told["mean"]["score"][0], abs=1e-3)
+
+    def test_a_layer_is_chosen_over_all_trainings_of_a_kind(self, scored):
+        _, found = scored
+        both = [found["one_s0"], found["one_s1"]]
+        means = sum(f["choice"]["mean/auroc"].mean(0) for f in both)
+        assert chosen_layer(both) == int(means.argmax())
+
+    def test_compares_what_was_planned_in_its_order(self, scored):
+        there, found = scored
+        lines = compare(SMALL, there, found, {"one": 1, "two": 0})
+        assert [line["score"] for line in lines] == ["best", "mean", "cut"]
+        mean = [
+            [found[f"{kind}_s{seed}"]["mean"]["mean/auroc"][:, layer].mean().item() for seed in (0, 1)]
+            for kind, layer in (("one", 1), ("two", 0))
+        ]
+        assert lines[1]["over_trainings"] == pytest.approx(welch_interval(*mean), rel=1e-2, abs=1e-3)
+        assert lines[1]["p"] == pytest.approx(welch_test(*mean), rel=1e-2)
+        assert lines[1]["over_trainings_and_images"][1] < lines[1]["over_trainings_and_images"][2]
+        assert "over_trainings_and_images" not in lines[2], "of AP there is no value for an image"
+
+    def test_one_training_a_side_waits(self, scored):
+        there, found = scored
+        few = {"one": {"one_s0": there["one"]["one_s0"]}, "two": there["two"]}
+        for line in compare(SMALL, few, found, {"one": 1, "two": 0}):
+            assert line["trainings"] == [1, 2]
+            assert "waits" in line
+            assert "p" not in line
+
+    def test_a_test_is_held_against_all_that_were_planned(self, scored, monkeypatch):
+        """Comparisons that wait count, or the level would hang on when one looks."""
+        there, found = scored
+        asked = []
+        monkeypatch.setattr(
+            score_family, "holm", lambda p, level, tests: asked.append(tests) or [True] * len(p)
+        )
+        plan = SMALL | {"networks": SMALL["networks"] | {"three": "three"}}
+        plan["comparisons"] = [*SMALL["comparisons"], {"a": "one", "b": "three", "score": "best"}]
+        compare(plan, there | {"three": {}}, found, {"one": 1, "two": 0})
+        assert asked == [4]
+
+    def test_maskcut_is_that_of_the_command_and_kept(self, scored):
+        there, found = scored
+        kept = Path(there["one"]["one_s0"]).parent / "cut.json"
+        assert json.loads(kept.read_text()) == found["one_s0"]["cut"]
+        assert found["one_s0"]["cut"]["layers"] == [1], "the last layer"

@@ -1,0 +1,220 @@
+"""Score the family on sets that nobody tuned on, once, by the list that was written before: ``results/family/``.
+
+    python tools/score_family.py --root /data          all trainings that are in the package or in runs/
+    python tools/score_family.py --check               say what the list asks for, and what is there
+
+The list is ``results/family/plan.json``: which scores, on which sets, by which rule, and which kinds of network are
+held against each other. This tool scores what the list names and nothing else, and refuses to go on if the list differs
+from the one in the last commit. A comparison with fewer than two trainings on a side waits, and says so.
+
+What was scored before is kept in ``runs/family`` and taken up again. Writes one file for each training, and
+``comparisons.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crate_mini import data
+from crate_mini.cli import main as crate_mini
+from crate_mini.data import ImageSet
+from crate_mini.model import CRATE
+from crate_mini.results import add_dirty, plain, provenance, require_clean, write
+from crate_mini.segmentation import Scores, score_images
+from crate_mini.stats import hierarchical_interval, holm, mean_interval, welch_interval, welch_test
+from crate_mini.training import default_device
+from crate_mini.weights import list_pretrained, load_model
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results" / "family"
+LEVEL = 0.05
+
+Plan = Mapping[str, Any]
+Found = dict[str, dict[str, Any]]  # training -> score -> what was found
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="say what is there, and score nothing")
+    parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="trainings that are not shipped")
+    parser.add_argument("--cache", type=Path, default=ROOT / "runs" / "family", help="what was scored so far")
+    add_dirty(parser)
+    a = parser.parse_args()
+    plan = json.loads((RESULTS / "plan.json").read_text(encoding="utf-8"))
+    there = trainings(plan, a.runs)
+    for kind, names in there.items():
+        print(f"{kind}: {', '.join(names) or 'no training yet'}")
+    if a.check:
+        return
+    require_clean(a.dirty)
+    require_written_before(RESULTS / "plan.json")
+
+    def images(how: Plan) -> ImageSet:
+        return data.load(
+            how["data"], how["split"], image_size=how["size"], letterbox=how["letterbox"], root=a.root
+        )
+
+    found: Found = {}
+    for names in there.values():
+        for name, weights in names.items():
+            found[name] = score(plan, load_model(weights), images, a.cache / name, weights, a.root)
+    layers = {kind: chosen_layer([found[name] for name in names]) for kind, names in there.items() if names}
+    for kind, names in there.items():
+        for name in names:
+            digest = hashlib.sha256(names[name].read_bytes()).hexdigest()
+            facts = provenance(default_device(), network=name, kind=kind, sha256=digest, layer=layers[kind])
+            rows = {key: row(plan["scores"][key], found[name][key], layers[kind]) for key in plan["scores"]}
+            write(RESULTS / f"{name}.json", facts | {"scores": rows}, allow_dirty=a.dirty)
+    facts = provenance(default_device(), layers=layers, seeds={k: list(v) for k, v in there.items()})
+    compared = facts | {"comparisons": compare(plan, there, found, layers)}
+    write(RESULTS / "comparisons.json", compared, allow_dirty=a.dirty)
+    for line in compared["comparisons"]:
+        print(json.dumps(line))
+
+
+def trainings(plan: Plan, runs: Path) -> dict[str, dict[str, Path]]:
+    """For every kind of network of the list its trainings that are here, by name, and their weights."""
+    shipped = list_pretrained()
+    found: dict[str, dict[str, Path]] = {}
+    for kind, family in plan["networks"].items():
+        found[kind] = {}
+        for seed in range(9):
+            name = f"{family}_s{seed}"
+            file = runs / name / "model.safetensors"
+            if name in shipped:
+                found[kind][name] = ROOT / "crate_mini" / "weights" / f"{name}.safetensors"
+            elif file.is_file():
+                found[kind][name] = file
+    return found
+
+
+def require_written_before(plan: Path) -> None:
+    """The list must be the one of the last commit: it is no list of what was found afterwards."""
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--", str(plan)], cwd=plan.parent, capture_output=True, text=True, check=True
+    ).stdout  # fmt: skip
+    if changed:
+        raise SystemExit(f"{plan.name} differs from its last commit; commit the list, then score by it")
+
+
+def score(
+    plan: Plan,
+    network: CRATE,
+    images: Callable[[Plan], ImageSet],
+    cache: Path,
+    weights: Path,
+    root: Path | None,
+) -> dict[str, Any]:
+    """Everything that the list asks of one training; under ``choice`` the images on which layers are chosen."""
+    network.to(default_device())
+    asked = {"choice": plan["choice"] | {"take": "mean map", "resolution": "pixel"}} | plan["scores"]
+    found: dict[str, Any] = {}
+    for key, how in asked.items():
+        if how["take"] == "maskcut":
+            found[key] = maskcut(how, len(network.blocks) - 1, weights, cache / f"{key}.json", root)
+        else:
+            found[key] = score_images(
+                network, images(how), rule=how["rule"], resolution=how["resolution"], objects=how["objects"],
+                leave_out=True, partial=cache / key, progress=True,
+            )  # fmt: skip
+    return found
+
+
+def maskcut(how: Plan, layer: int, weights: Path, out: Path, root: Path | None) -> dict[str, Any]:
+    """What ``crate-mini evaluate maskcut`` finds at one layer."""
+    if not out.is_file():
+        line = ["evaluate", "maskcut", "--weights", weights, "--data", how["data"], "--split", how["split"]]
+        line += ["--objects", how["objects"], "--size", how["size"], "--layers", layer, "--out", out]
+        line += ["--letterbox"] if how["letterbox"] else []
+        line += ["--root", root] if root else []
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if code := crate_mini([str(word) for word in line]):
+            raise SystemExit(code)
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def chosen_layer(found: Sequence[Mapping[str, Scores]]) -> int:
+    """The layer whose mean map is best on the images of the choice, mean over all trainings of a kind."""
+    rule = found[0]["choice"].rules[0]
+    return int(torch.stack([f["choice"][f"mean/{rule}"].mean(0) for f in found]).mean(0).argmax())
+
+
+def values(how: Plan, found: Any, layer: int, of: str = "network") -> torch.Tensor:
+    """One score an image: of the network, or by the same rule of ``shuffled`` maps, ``centre`` or ``everything``."""
+    rule, at = how["rule"], -1 if how["take"] == "best head" else layer
+    if of in ("centre", "everything"):
+        return found[f"{of}/{rule}"]
+    if how["take"] == "mean map":
+        if of == "shuffled":
+            raise KeyError("a mean map has no shuffled twin")
+        return found[f"mean/{rule}"][:, at]
+    return found[f"{'best_of' if of == 'network' else 'chance'}/{rule}"][:, at, -1]
+
+
+def row(how: Plan, found: Any, layer: int) -> dict[str, Any]:
+    """A score of one training with its interval over images, and what never saw a network beside it."""
+    if how["take"] == "maskcut":
+        at = found["by_layer"][str(max(map(int, found["by_layer"])))]
+        beside = {name: kept["box"]["AP50"] for name, kept in found["baselines"].items()}
+        return {"images": found["images"], "score": at["box"]["AP50"], "all": at} | beside
+    kinds = ["network", "centre", "everything"] + ["shuffled"] * (how["take"] != "mean map")
+    named = {of: plain(list(mean_interval(values(how, found, layer, of))), 4) for of in kinds}
+    facts = {
+        "images": len(found),
+        "objects": found.facts["objects_scored"],
+        "left_out": len(found.facts["left_out"]),
+    }
+    by_layer = plain(found[f"mean/{how['rule']}"].mean(0), 4)
+    return facts | {"score": named.pop("network")} | named | {"mean_map_by_layer": by_layer}
+
+
+def compare(
+    plan: Plan,
+    there: Mapping[str, Mapping[str, Path]],
+    found: Found,
+    layers: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """The comparisons of the list, all of them and in its order."""
+    lines: list[dict[str, Any]] = []
+    for asked in plan["comparisons"]:
+        how, line = plan["scores"][asked["score"]], dict(asked)
+        sides = [[found[name][asked["score"]] for name in there[asked[side]]] for side in "ab"]
+        line["trainings"] = [len(side) for side in sides]
+        if min(line["trainings"]) < 2:
+            lines.append(line | {"waits": "two trainings a side at least"})
+            continue
+        if how["take"] == "maskcut":
+            means = [[row(how, one, 0)["score"][0] for one in side] for side in sides]
+        else:
+            images = [
+                torch.stack([values(how, one, layers[asked[kind]]) for one in side])
+                for side, kind in zip(sides, "ab", strict=True)
+            ]
+            means = [side.mean(1).tolist() for side in images]
+            line["over_trainings_and_images"] = plain(list(hierarchical_interval(*images)), 4)
+        line |= {
+            "scores": plain(means, 4),
+            "over_trainings": plain(list(welch_interval(*means)), 4),
+            "p": plain(welch_test(*means), 4),
+        }
+        lines.append(line)
+    tested = [line for line in lines if "p" in line]
+    for line, kept in zip(tested, holm([line["p"] for line in tested], LEVEL, len(lines)), strict=True):
+        line["differs"] = kept
+    return lines
+
+
+if __name__ == "__main__":
+    main()
