@@ -2,8 +2,8 @@ r"""Compression: a gradient step on :math:`R^c` becomes multi-head subspace self
 
 The functions stand in the order of the derivation, one replacement each: :func:`gradient_step` (exact),
 :func:`neumann_gradient` (a series cut off), :func:`softmax_step` (a bounded attention in place of the exact one),
-:func:`mssa` (what a network runs; :class:`crate_mini.operators.MSSA` is the layer). :func:`denoise` is the second way
-to the same idea.
+:func:`mssa` (what a network runs; :class:`crate_mini.operators.MSSA` is the layer). :func:`tssa` and :func:`cbsa` are
+what later papers put in its place. :func:`denoise` is the second way to the same idea.
 
 Tokens are rows, ``(..., n, d)``. The bases of the ``K`` subspaces are ``U``, ``(K, d, p)``. Throughout,
 :math:`Z_k = Z U_k`, :math:`G_k = Z_k Z_k^\top` and :math:`\gamma = p / (n\varepsilon^2)`.
@@ -300,6 +300,131 @@ class ExplicitAttention(torch.autograd.Function):
         dQ = torch.baddbmm(empty, dS, K, beta=0, alpha=scale)
         dK = torch.baddbmm(empty, dS.mT, Q, beta=0, alpha=scale)
         return *(t.view(ctx.shape) for t in (dQ, dK, A.mT @ G)), None
+
+
+ENERGIES = ("sum", "mean")
+"""What the energy of a token in a channel is a share of: the sum over all tokens, or their mean."""
+
+
+def token_statistics(
+    Zk: Float[Tensor, "*batch K n p"],
+    temperature: Float[Tensor, " K"],
+    *,
+    energy: str = "sum",
+    causal: bool = False,
+    place: Float[Tensor, "K n"] | None = None,
+) -> tuple[Float[Tensor, "*batch K n"], Float[Tensor, "*batch K n p"]]:
+    r"""What :func:`tssa` makes of the tokens' coordinates: memberships, and moved coordinates.
+
+    .. math:: \Pi_{ik} = \mathrm{softmax}_k\Big(\tau_k \sum_j
+        \frac{(Z_k)_{ij}^2}{\sum_l (Z_k)_{lj}^2}\Big), \qquad
+        m_{kj} = \frac{\sum_i \Pi_{ik} (Z_k)_{ij}^2}{\sum_i \Pi_{ik}}, \qquad
+        -\Pi_{ik} \frac{(Z_k)_{ij}}{1 + m_{kj}}
+
+    Args:
+        Zk: coordinates of the tokens in every head.
+        temperature: :math:`\tau_k` of each head.
+        energy: ``"sum"`` as above; with ``"mean"`` the sum over tokens in the first fraction is their mean, so that
+            memberships do not hang on how many tokens there are.
+        causal: every sum over tokens runs up to the token itself.
+        place: a number added to every channel's share, by head and token.
+
+    Returns:
+        ``Pi``, summing to one over the heads, and the moved coordinates.
+    """
+    square = Zk.square()
+    total = square.cumsum(-2) if causal else square.sum(-2, keepdim=True)
+    share = square / total.clamp_min(1e-24)
+    if place is not None:
+        share = share + place[..., None]
+    energies = share.sum(-1)
+    if energy == "mean":
+        n = Zk.shape[-2]
+        energies = energies * (torch.arange(1, n + 1, device=Zk.device) if causal else n)
+    Pi = (temperature[:, None] * energies).softmax(-2)
+    if causal:
+        moments = (Pi[..., None] * square).cumsum(-2) / (Pi.cumsum(-1) + 1e-8)[..., None]
+    else:
+        moments = (Pi[..., None, :] @ square) / (Pi.sum(-1) + 1e-8)[..., None, None]
+    return Pi, -Pi[..., None] * Zk / (1 + moments)
+
+
+def tssa(
+    Z: Tokens,
+    U: Bases,
+    temperature: Float[Tensor, " K"],
+    W: Float[Tensor, "d Kp"] | None = None,
+    b: Float[Tensor, " d"] | None = None,
+    *,
+    energy: str = "sum",
+    causal: bool = False,
+    place: Float[Tensor, "K n"] | None = None,
+) -> Tokens:
+    r"""Token statistics self-attention: each token is moved by itself and by :math:`Kp` second moments of all.
+
+    .. math:: \mathrm{TSSA}(Z) = -\Big[\Pi_{ik} \frac{(Z_k)_{ij}}{1 + m_{kj}}\Big]_{i,\,kj} W^\top + b
+
+    with :math:`\Pi` and :math:`m` of :func:`token_statistics` (arXiv 2412.17810, and its code, which has neither
+    :math:`\varepsilon` nor :math:`n`). It comes from a bound of the compression rate by second moments alone: for
+    concave :math:`f` with :math:`f(0) = 0`, the sum of :math:`f` over the eigenvalues of a matrix is at most that over
+    its diagonal, in any basis. Where a head is narrower than the space that its tokens fill, that is no bound.
+
+    Without ``W`` the output basis is tied to the input basis. Arguments as of :func:`token_statistics`.
+
+    Raises:
+        ValueError: if the ``d`` of ``U`` is not that of ``Z``.
+    """
+    heads = token_statistics(project(Z, U), temperature, energy=energy, causal=causal, place=place)[1]
+    return lift(heads, U) if W is None else F.linear(rearrange(heads, "... k n p -> ... n (k p)"), W, b)
+
+
+def contract_and_broadcast(
+    Zk: Float[Tensor, "*batch K n p"],
+    pooling: Float[Tensor, "m n"],
+    contract: Float[Tensor, " K"],
+    broadcast: Float[Tensor, " K"],
+) -> tuple[Float[Tensor, "*batch K m n"], Float[Tensor, "*batch K n p"]]:
+    r"""What :func:`cbsa` makes of the tokens' coordinates: contraction :math:`A_k`, and the update.
+
+    .. math:: Q_k = P Z_k, \qquad A_k = \mathrm{softmax}\big(p^{-1/2} Q_k Z_k^\top\big), \qquad
+        Q_k' = Q_k + s_k A_k Z_k, \qquad t_k A_k^\top\, \mathrm{softmax}\big(p^{-1/2} Q_k' Q_k'^\top\big) Q_k'
+
+    Args:
+        Zk: coordinates of the tokens in every head.
+        pooling: ``P``, whose rows average tokens into representatives.
+        contract: :math:`s_k` of each head.
+        broadcast: :math:`t_k` of each head.
+    """
+    scale = Zk.shape[-1] ** -0.5
+    Q = pooling.to(Zk.dtype) @ Zk
+    A = (scale * Q @ Zk.mT).softmax(-1)
+    Q = Q + contract[:, None, None] * (A @ Zk)
+    C = (scale * Q @ Q.mT).softmax(-1) @ Q
+    return A, broadcast[:, None, None] * (A.mT @ C)
+
+
+def cbsa(
+    Z: Tokens,
+    U: Bases,
+    pooling: Float[Tensor, "m n"],
+    contract: Float[Tensor, " K"],
+    broadcast: Float[Tensor, " K"],
+    W: Float[Tensor, "d Kp"] | None = None,
+    b: Float[Tensor, " d"] | None = None,
+) -> Tokens:
+    r"""Contract-and-broadcast self-attention: :func:`mssa` among a few representatives, passed on to all tokens.
+
+    .. math:: \mathrm{CBSA}(Z) = \big[t_k A_k^\top\, \mathrm{softmax}\big(p^{-1/2} Q_k' Q_k'^\top\big) Q_k'\big]_k
+        W^\top + b
+
+    with :math:`A` and :math:`Q'` of :func:`contract_and_broadcast` (arXiv 2509.16875, and its code). Without ``W`` the
+    output basis is tied to the input basis. Arguments as of :func:`contract_and_broadcast`.
+
+    Raises:
+        ValueError: if the ``d`` of ``U`` is not that of ``Z``.
+    """
+    heads = contract_and_broadcast(project(Z, U), pooling, contract, broadcast)[1]
+    return lift(heads, U) if W is None else F.linear(rearrange(heads, "... k n p -> ... n (k p)"), W, b)
 
 
 def denoise(X: Tokens, U: Bases, sigma: float) -> Tokens:

@@ -4,7 +4,8 @@ Batch, height and width stay open. The file takes ``images``, float32 in [0, 1],
 sides that are multiples of the patch, and gives ``logits``, ``(batch, classes)``, and ``attention``, that of the class
 token on the patches in every layer and head, ``(batch, layers, heads, rows, columns)``, as
 :func:`~crate_mini.attention_maps.cls_attention_maps` has it. It normalises and interpolates as the model does, and
-checks nothing: that sides fit and values lie in [0, 1] is the caller's duty.
+checks nothing: that sides fit and values lie in [0, 1] is the caller's duty. A model whose class token looks at
+nothing, as with TSSA and CBSA, is exported with its logits alone.
 """
 
 from __future__ import annotations
@@ -60,12 +61,25 @@ class LogitsAndAttention(nn.Module):
         return seen["logits"], maps.unflatten(-1, seen.grid)
 
 
-def exported(model: CRATE) -> ExportedProgram:
+class Logits(nn.Module):
+    """What is exported of a model whose class token looks at nothing."""
+
+    def __init__(self, model: CRATE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b c"]]:
+        """Logits."""
+        return (self.model(images),)
+
+
+def exported(model: CRATE, *, attention: bool = True) -> ExportedProgram:
     """The model by ``torch.export``, batch, height and width open; ``.module()`` of it is called like a model.
 
     Args:
         model: any model of :mod:`crate_mini.model`, on any device, in any mode; what is exported is a copy of it in
             evaluation mode on the CPU.
+        attention: whether the class token's attention comes out beside the logits.
 
     Raises:
         ImportError: a PyTorch that is too old.
@@ -74,7 +88,7 @@ def exported(model: CRATE) -> ExportedProgram:
     if torch.__version__ < OLDEST_TORCH:
         wanted = ".".join(map(str, OLDEST_TORCH))
         raise ImportError(f"exporting needs PyTorch {wanted} or newer, this is {torch.__version__}")
-    both = LogitsAndAttention(copy.deepcopy(model).cpu().eval())
+    module = (LogitsAndAttention if attention else Logits)(copy.deepcopy(model).cpu().eval())
     patch = model.config.patch_size
     sides = [patch * torch.export.Dim(name, min=FEWEST) for name in ("rows", "columns")]
     sizes = {0: torch.export.Dim("batch", min=1), 2: sides[0], 3: sides[1]}
@@ -82,16 +96,17 @@ def exported(model: CRATE) -> ExportedProgram:
         2, 3, 3 * patch, 5 * patch
     )  # sizes that nothing else has, so that none is taken for another
     with torch.no_grad():
-        return torch.export.export(both, (example,), dynamic_shapes=(sizes,))
+        return torch.export.export(module, (example,), dynamic_shapes=(sizes,))
 
 
-def export(model: CRATE, path: str | os.PathLike[str]) -> Path:
+def export(model: CRATE, path: str | os.PathLike[str], *, attention: bool = True) -> Path:
     """Write a model to a file that runs without this package.
 
     Args:
         model: any model of :mod:`crate_mini.model`.
         path: ``.onnx`` for ONNX, ``.pt2`` for ``torch.export.load``. The file also holds the model's configuration and
             classes: in ONNX's metadata, or as the extra file ``crate_mini.json``.
+        attention: whether the class token's attention comes out beside the logits.
 
     Raises:
         ValueError: another suffix.
@@ -105,30 +120,37 @@ def export(model: CRATE, path: str | os.PathLike[str]) -> Path:
         raise ImportError(MISSING)
     facts = {"config": json.dumps(model.config.to_dict()), "classes": json.dumps(list(model.classes))}
     if path.suffix == ".onnx":
-        content = _onnx(exported(model), facts)
+        content = _onnx(exported(model, attention=attention), facts)
     else:
         buffer = io.BytesIO()
-        torch.export.save(exported(model), buffer, extra_files={"crate_mini.json": json.dumps(facts)})
+        program = exported(model, attention=attention)
+        torch.export.save(program, buffer, extra_files={"crate_mini.json": json.dumps(facts)})
         content = buffer.getvalue()
     return write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def _onnx(program: ExportedProgram, facts: dict[str, str]) -> bytes:
     """An exported program as the content of an ONNX file."""
+    names = ["logits", "attention"][: len(program.graph_signature.user_outputs)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about itself
         written = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, verbose=False, input_names=["images"],
-            output_names=["logits", "attention"],
-        )  # fmt: skip
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=["images"],
+            output_names=names,
+        )
     graph = written.model.graph
-    images, (logits, attention) = graph.inputs[0], graph.outputs
     patch = json.loads(facts["config"])["patch_size"]
-    for value, sizes in (  # with names that say what they are
-        (images, ("batch", 3, f"{patch}*rows", f"{patch}*columns")),
-        (logits, ("batch", logits.shape[1])),
-        (attention, ("batch", *attention.shape[1:3], "rows", "columns")),
-    ):
+    # with names that say what they are
+    shapes = [(graph.inputs[0], ("batch", 3, f"{patch}*rows", f"{patch}*columns"))]
+    shapes += [
+        (value, ("batch", *value.shape[1:3], "rows", "columns")[: len(value.shape)])
+        for value in graph.outputs
+    ]
+    for value, sizes in shapes:
         value.shape = type(value.shape)(sizes)
     written.model.metadata_props.update(facts)
     return written.model_proto.SerializeToString()
@@ -147,9 +169,11 @@ def largest_difference(model: CRATE, path: str | os.PathLike[str], images: Float
         except ImportError as error:
             raise ImportError("running ONNX needs onnxruntime: pip install 'crate-mini[export]'") from error
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        attention = len(session.get_outputs()) > 1
         found: Any = [torch.from_numpy(array) for array in session.run(None, {"images": images.numpy()})]
     else:
         found = torch.export.load(path).module()(images)
+        attention = len(found) > 1
     with torch.no_grad():
-        expected = LogitsAndAttention(copy.deepcopy(model).cpu().eval())(images)
+        expected = (LogitsAndAttention if attention else Logits)(copy.deepcopy(model).cpu().eval())(images)
     return max((a - b).abs().max().item() for a, b in zip(found, expected, strict=True))

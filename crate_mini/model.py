@@ -7,9 +7,14 @@ CRATE             ``mssa``     ``ista``
 CRATE-MHSA        ``mhsa``     ``ista``
 CRATE-MLP         ``mssa``     ``mlp``
 ViT               ``mhsa``     ``mlp``
+CRATE-alpha       ``mssa``     ``odl``
+CRATE-TSSA        ``tssa``     ``ista``
+ToST              ``tssa``     ``mlp``
+CRATE-CBSA        ``cbsa``     ``ista``
 ================  ===========  ======
 
-All four read the class from the class token, so that the attention of that token is trained in every layer.
+All but the two with TSSA, in which no token gathers anything, read the class from the class token, so that the
+attention of that token is trained in every layer. :mod:`crate_mini.registry` has their names.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from torch import Tensor, nn
 from crate_mini.embeddings import ImageEmbedding, Tokens
 from crate_mini.embeddings import check_images as check_images
 from crate_mini.hub import OnHub
-from crate_mini.operators import ATTENTIONS, FEEDS, Mask, build, settings_of
+from crate_mini.operators import ATTENTIONS, FEEDS, Layout, Mask, build, settings_of
 from crate_mini.operators import ISTA as ISTA
 from crate_mini.operators import MHSA as MHSA
 from crate_mini.operators import MLP as MLP
@@ -182,9 +187,12 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.dim)
         self.feed = build(FEEDS[config.feed], settings)
 
-    def forward(self, Z: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, Z: Float[Tensor, "b n d"], mask: Mask | None = None, layout: Layout | None = None
+    ) -> Float[Tensor, "b n d"]:
         """Tokens that leave the layer."""
-        moved = self.attention(self.norm1(Z), mask)
+        laid_out = (layout,) if self.attention.on_grid else ()
+        moved = self.attention(self.norm1(Z), mask, *laid_out)
         # where both are 1, as nearly always, there is nothing to multiply
         Z = Z + moved if self.keep == self.move == 1 else self.keep * Z + self.move * moved
         fed = self.feed(self.norm2(Z))
@@ -203,13 +211,16 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, Z: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, Z: Float[Tensor, "b n d"], mask: Mask | None = None, layout: Layout | None = None
+    ) -> Float[Tensor, "b n d"]:
         """Tokens behind the last LayerNorm.
 
         Args:
             Z: tokens.
             mask: which tokens may look at which, true for may; for every layer and head. See
                 :data:`crate_mini.operators.Mask`.
+            layout: where the tokens come from, for an attention that asks, as CBSA does.
 
         Raises:
             TypeError: a mask of numbers, which might mean anything.
@@ -217,7 +228,7 @@ class Encoder(nn.Module):
         if mask is not None and mask.dtype != torch.bool:
             raise TypeError(f"a mask is boolean, true where a token may look; got {mask.dtype}")
         for block in self.blocks:
-            Z = block(Z, mask)
+            Z = block(Z, mask, layout)
         return self.norm(Z)
 
 
@@ -255,7 +266,8 @@ class CRATE(OnHub, nn.Module):
     ) -> Tokens:
         """The tokens behind the last LayerNorm."""
         tokens = self.embedding(images, kept)
-        return tokens._replace(values=self.encoder(tokens.values))
+        layout = Layout(tokens.prefix, tokens.grid)
+        return tokens._replace(values=self.encoder(tokens.values, layout=layout))
 
     def forward_head(self, features: Tokens) -> Float[Tensor, "b c"]:
         """Logits, from what :meth:`forward_features` returned."""

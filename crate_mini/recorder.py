@@ -29,7 +29,13 @@ RECORDABLE = {
     "feed_in": "LN(Z^{l+1/2}), what ISTA (or the MLP) sees (b, n, d)",
     "tokens_out": "Z^{l+1}, tokens that leave the layer (b, n, d)",
 }
-"""What :func:`record` can keep, with shapes; ``n`` counts the class token, which comes first."""
+"""What :func:`record` can keep of every model, with shapes; ``n`` counts the class token, which comes first."""
+
+OF_SOME = {
+    "memberships": "Pi, how much of each token belongs to each head, of TSSA; sums to 1 over heads (b, K, n)",
+    "code": "the sparse code of ISTA and ODL, m atoms wide (b, n, m)",
+}
+"""What it can keep where the operators have it."""
 
 
 class Record(dict):
@@ -50,7 +56,8 @@ class Record(dict):
         return kept[..., self.prefix :] if name in _NUMBERS else kept[..., self.prefix :, :]
 
 
-_NUMBERS = ("cls_scores", "cls_attention")
+_OF_CLASS = ("cls_scores", "cls_attention")
+_NUMBERS = (*_OF_CLASS, "memberships")
 
 
 def record(
@@ -66,7 +73,7 @@ def record(
     Args:
         model: any model of :mod:`crate_mini.model`.
         images: uint8, or float in [0, 1]; moved to the model's device.
-        names: keys of :data:`RECORDABLE`.
+        names: keys of :data:`RECORDABLE` and :data:`OF_SOME`.
         layers: layer numbers from 0, negative ones counted from the end; all if None.
         grad: keep the graph, for gradients through the record.
 
@@ -76,13 +83,15 @@ def record(
 
     Raises:
         ValueError: unknown names or layers.
-        CannotAnswer: scores of an attention in which no token looks at another.
+        CannotAnswer: an operator that does not have it, such as scores of an attention in which no token looks at
+            another.
     """
     names = [names] if isinstance(names, str) else list(names)
-    if unknown := [n for n in names if n not in RECORDABLE]:
-        raise ValueError(f"cannot record {unknown}; known are {', '.join(RECORDABLE)}")
+    known = RECORDABLE | OF_SOME
+    if unknown := [n for n in names if n not in known]:
+        raise ValueError(f"cannot record {unknown}; known are {', '.join(known)}")
     chosen = layer_numbers(model, layers)
-    if not model.embedding.prefix and (unasked := [name for name in names if name in _NUMBERS]):
+    if not model.embedding.prefix and (unasked := [name for name in names if name in _OF_CLASS]):
         raise ValueError(f"cannot record {unasked}: this model has no class token")
     kept = Record({name: {} for name in names})
 
@@ -106,12 +115,16 @@ def record(
                 "tokens_out": (block, _on_output),
             }
             for name in names:
-                if name in places:
+                if name == "code":
+                    collect = keep(name, layer, block.feed.code)
+                    stack.callback(_on_output(block.norm2, collect).remove)
+                elif name in places:
                     module, hook = places[name]
                     stack.callback(hook(module, keep(name, layer)).remove)
                 else:
                     compute = {
                         "projections": _keys,
+                        "memberships": _memberships,
                         "cls_scores": _cls_scores,
                         "cls_attention": _cls_attention,
                     }[name]
@@ -145,6 +158,10 @@ def _on_output(module: nn.Module, collect: Callable[[Any], None]):
 
 def _keys(attention: Attention, projected: Tensor) -> Float[Tensor, "b K n p"]:
     return attention.coordinates(projected)
+
+
+def _memberships(attention: Attention, projected: Tensor) -> Float[Tensor, "b K n"]:
+    return attention.memberships(projected)
 
 
 def _cls_scores(attention: Attention, projected: Tensor) -> Float[Tensor, "b K n"]:

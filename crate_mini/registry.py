@@ -64,13 +64,22 @@ VIT_SIZES = {
     "small_8": Size(384, 6, 12, 8),
     "base_8": Size(768, 12, 12, 8),
 }
+_TSSA = {"attention": "tssa", "readout": "mean", "options": {"energy": "mean", "temperature": 0.25}}
 FAMILIES = {
     "crate": (CRATE_SIZES, {"attention": "mssa", "feed": "ista"}),
     "crate_mhsa": (CRATE_SIZES, {"attention": "mhsa", "feed": "ista"}),
     "crate_mlp": (CRATE_SIZES, {"attention": "mssa", "feed": "mlp"}),
     "vit_wide": (CRATE_SIZES, {"attention": "mhsa", "feed": "mlp"}),
     "vit": (VIT_SIZES, {"attention": "mhsa", "feed": "mlp"}),
+    # of later papers: CRATE-alpha; ToST, and its attention with CRATE's feed, both read by the mean of the patches, as
+    # no class token can gather there, and with memberships that are the same at every size; CBT's attention
+    "crate_odl": (CRATE_SIZES, {"attention": "mssa", "feed": "odl"}),
+    "crate_tssa": (CRATE_SIZES, {"feed": "ista", **_TSSA}),
+    "tost": (CRATE_SIZES, {"feed": "mlp", **_TSSA}),
+    "crate_cbsa": (CRATE_SIZES, {"attention": "cbsa", "feed": "ista"}),
 }
+# On a grid of eight patches a side the released number of representatives would be one for each patch.
+_FEW = {"cbsa": {"options": {"representatives": 4}}}
 
 # Which of the shipped weights pretrained=True means, where several fit a name.
 FIRST_CHOICE = {
@@ -155,7 +164,8 @@ def create_model(
             ``crate_tiny_8``, ``crate_small_8``, ``crate_base_8`` (arXiv 2308.16271, patch 8);
             ``crate_nano``, ``crate_mini`` (this book's, patch 8, 64-pixel images, the latter also as
             ``crate_mini_depth2`` to ``6``); ``vit_*``; ``crate_mhsa_*``, ``crate_mlp_*`` and ``vit_wide_*``, at
-            CRATE's width, for the ablations. :func:`list_models` has them all.
+            CRATE's width, for the ablations; ``crate_odl_*`` (CRATE-alpha), ``crate_tssa_*``, ``tost_*`` and
+            ``crate_cbsa_*``, with operators of later papers. :func:`list_models` has them all.
         pretrained: True for the shipped weights of this name, or the name or path of weights, as for
             :func:`~crate_mini.weights.load_weights`. Such a model is in evaluation mode, and its ``classes`` are
             those of the weights.
@@ -216,4 +226,5 @@ def _first_choice(name: str, settings: dict[str, Any]) -> str:
 for _family, (_sizes, _operators) in FAMILIES.items():
     for _name, _size in _sizes.items():
         _shape = {k: v for k, v in vars(_size).items() if k not in ("published", "classes")}
-        register_model(f"{_family}_{_name}", **_shape, **_operators)
+        _small = _FEW.get(_operators["attention"], {}) if _size.image_size // _size.patch_size <= 8 else {}
+        register_model(f"{_family}_{_name}", **_shape, **_operators, **_small)

@@ -2,7 +2,7 @@ r"""Sparsification: one proximal-gradient step on a LASSO becomes a layer with a
 
 Tokens are rows, ``(..., n, d)``; the dictionary ``D`` is ``(d, d)`` and codes a token ``y`` as ``y ~ D z``. The
 functions come in the order of the derivation: the objective, then the step that lowers it, which a network runs
-(:class:`crate_mini.operators.ISTA` is the layer).
+(:class:`crate_mini.operators.ISTA` is the layer), and :func:`odl`, several steps in a dictionary with more atoms.
 """
 
 from __future__ import annotations
@@ -274,6 +274,38 @@ def folded_step(
     """
     B = move_matrix(D)
     return torch.eye(len(D), dtype=B.dtype, device=B.device) + step * B
+
+
+def odl(
+    Y: Float[Tensor, "*batch d"],
+    D: Float[Tensor, "d m"],
+    D1: Float[Tensor, "d m"] | None = None,
+    step: float = 0.1,
+    lam: float = 0.1,
+    *,
+    steps: int = 2,
+) -> Float[Tensor, "*batch d"]:
+    r"""A few proximal steps from zero in an overcomplete dictionary, and back to tokens.
+
+    .. math:: z^{0} = 0, \qquad z^{t+1} = \big[z^t + \eta D^\top (y - D z^t) - \eta\lambda \mathbf 1\big]_+, \qquad
+        D_1 z^{T}
+
+    (arXiv 2405.20299; :math:`T = 2` and :math:`\eta = \lambda = 0.1` in its code.) :class:`crate_mini.operators.ODL`
+    is the layer. Other than :func:`ista_step`, which starts at the token and needs a square dictionary, it may have as
+    many atoms as it likes.
+
+    Args:
+        Y: tokens, ``(..., d)``.
+        D: dictionary of the code, ``(d, m)``.
+        D1: dictionary of the way back, ``(d, m)``; ``D`` if None.
+        step: :math:`\eta`.
+        lam: :math:`\lambda`.
+        steps: :math:`T`.
+    """
+    Z = Y.new_zeros(*Y.shape[:-1], D.shape[-1])
+    for _ in range(steps):
+        Z = proximal_step(Z, Y, D, step, lam)
+    return Z @ (D if D1 is None else D1).mT
 
 
 def majorise_minimise_step(

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from crate_mini import operators
 from crate_mini.compression import ExplicitAttention, attend, explicit_attention, mssa
 from crate_mini.model import CRATE, CRATEConfig
+from crate_mini.operators import basic
 from crate_mini.sparsification import ISTA, ista_step, move_matrix
 from crate_mini.weights import load_pretrained
 
@@ -47,7 +47,7 @@ def compared(block: nn.Module, Z: torch.Tensor, dtype: torch.dtype, monkeypatch)
     with torch.autocast("cpu", dtype):
         ours = half_steps(block, Z)
     with monkeypatch.context() as patch:
-        patch.setattr(operators, "attend", plain_attention)
+        patch.setattr(basic, "attend", plain_attention)
         patch.setattr(ISTA, "forward", lambda self, Y: ista_step(Y, self.D, self.step, self.lam))
         plain = half_steps(copy.deepcopy(block).to(dtype), Z.to(dtype))
     return {

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from crate_mini import operators
 from crate_mini.model import CRATE, CRATEConfig
 from crate_mini.operations import (
     ACCELERATORS,
@@ -19,6 +18,7 @@ from crate_mini.operations import (
     training_multiply_adds,
     training_seconds,
 )
+from crate_mini.operators import basic
 
 OPERATORS = [("mssa", "ista"), ("mhsa", "mlp"), ("mssa", "mlp"), ("mhsa", "ista")]
 
@@ -36,7 +36,7 @@ def plain_attention(queries, keys, values, mask=None):
 @pytest.fixture(autouse=True)
 def _attention_is_written_out(monkeypatch):
     """A fused kernel computes the scores again on the way back, and PyTorch 2.4 does not count it at all."""
-    monkeypatch.setattr(operators, "attend", plain_attention)
+    monkeypatch.setattr(basic, "attend", plain_attention)
 
 
 def counted(shape: CRATEConfig, batch: int, kept: int | None, *, backward: bool = False) -> int:

@@ -41,11 +41,11 @@ class TestList:
         assert list_models() == model_names()
         assert list_models("crate_*_8") == [
             f"{family}_{size}_8"
-            for family in ("crate", "crate_mhsa", "crate_mlp")
+            for family in ("crate", "crate_mhsa", "crate_mlp", "crate_odl", "crate_tssa", "crate_cbsa")
             for size in ("tiny", "small", "base")
         ]
         assert list_models("vit_nan?") == ["vit_nano"]
-        assert list_models("[!c]*_mini") == ["vit_wide_mini", "vit_mini"]
+        assert list_models("[!c]*_mini") == ["vit_wide_mini", "vit_mini", "tost_mini"]
         assert list_models("CRATE_*") == list_models("no such model") == []
 
     def test_with_weights(self):

@@ -26,17 +26,22 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"ends in {' or '.join(FORMATS)}")
+    p.add_argument(
+        "--logits-only", action="store_true",
+        help="leave the attention out, as of a model whose class token looks at nothing (TSSA, CBSA)",
+    )  # fmt: skip
     p.set_defaults(run=_export)
 
 
 def _export(a: argparse.Namespace) -> None:
     try_file(a.out)
     model = weights_named(a.weights)
-    path, c = export(model, a.out), model.config
+    path, c = export(model, a.out, attention=not a.logits_only), model.config
     print(f"wrote {path} ({FORMATS[path.suffix]}, {path.stat().st_size / 2**20:.1f} MB)")
     print(f"  images     (batch, 3, {c.patch_size} rows, {c.patch_size} columns), float32 in [0, 1]")
     print(f"  logits     (batch, {c.num_classes})")
-    print(f"  attention  (batch, {c.depth} layers, {c.heads} heads, rows, columns)")
+    if not a.logits_only:
+        print(f"  attention  (batch, {c.depth} layers, {c.heads} heads, rows, columns)")
     if path.suffix == ".onnx" and find_spec("onnxruntime") is None:
         note("not run to check it: that takes onnxruntime, pip install 'crate-mini[export]'")
         return
