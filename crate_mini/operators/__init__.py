@@ -34,22 +34,43 @@ name      kind       what
 
 from __future__ import annotations
 
-from crate_mini.operators.basic import ISTA as ISTA
-from crate_mini.operators.basic import MHSA as MHSA
-from crate_mini.operators.basic import MLP as MLP
-from crate_mini.operators.basic import MSSA as MSSA
-from crate_mini.operators.cbsa import CBSA as CBSA
-from crate_mini.operators.contract import ATTENTIONS as ATTENTIONS
-from crate_mini.operators.contract import FEEDS as FEEDS
-from crate_mini.operators.contract import Attention as Attention
-from crate_mini.operators.contract import CannotAnswer as CannotAnswer
-from crate_mini.operators.contract import Feed as Feed
-from crate_mini.operators.contract import Layout as Layout
-from crate_mini.operators.contract import Mask as Mask
-from crate_mini.operators.contract import build as build
-from crate_mini.operators.contract import causal_mask as causal_mask
-from crate_mini.operators.contract import padding_mask as padding_mask
-from crate_mini.operators.contract import register as register
-from crate_mini.operators.contract import settings_of as settings_of
-from crate_mini.operators.odl import ODL as ODL
-from crate_mini.operators.tssa import TSSA as TSSA
+from crate_mini.operators.basic import ISTA, MHSA, MLP, MSSA
+from crate_mini.operators.cbsa import CBSA
+from crate_mini.operators.contract import (
+    ATTENTIONS,
+    FEEDS,
+    Attention,
+    CannotAnswer,
+    Feed,
+    Layout,
+    Mask,
+    build,
+    causal_mask,
+    padding_mask,
+    register,
+    settings_of,
+)
+from crate_mini.operators.odl import ODL
+from crate_mini.operators.tssa import TSSA
+
+__all__ = [
+    "ATTENTIONS",
+    "CBSA",
+    "FEEDS",
+    "ISTA",
+    "MHSA",
+    "MLP",
+    "MSSA",
+    "ODL",
+    "TSSA",
+    "Attention",
+    "CannotAnswer",
+    "Feed",
+    "Layout",
+    "Mask",
+    "build",
+    "causal_mask",
+    "padding_mask",
+    "register",
+    "settings_of",
+]
