@@ -16,7 +16,7 @@ CODE := $(wildcard crate_mini hubconf.py tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean
+.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository
 
 help:
 	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
@@ -29,6 +29,7 @@ help:
 	@echo "make serve        serve the built book at http://localhost:8000"
 	@echo "make screenshots  wide and narrow, light and dark; PAGES='book/intro' for some, SHOTS=folder for where"
 	@echo "make lock         refresh requirements.lock from pyproject.toml (newest versions that agree)"
+	@echo "make set-repository URL=https://github.com/OWNER/NAME  write the repository's address everywhere; empty: nowhere"
 	@echo "make clean        remove what was built; .venv stays (remove it by hand to start from nothing)"
 	@echo "Which Python: make book PYTHON=python3.12 (3.11 or newer; only used when .venv is made)"
 
@@ -102,6 +103,9 @@ lock: $(VENV)/.created
 
 screenshots: setup
 	$(PY) tools/screenshots.py --out $(SHOTS) $(PAGES)
+
+set-repository: setup
+	@$(PY) tools/address.py "$(URL)"
 
 serve: book
 	$(PY) -m http.server --directory _build/html --bind 127.0.0.1 8000

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import address
 import build_book
 import nbformat
 import notebook_form
 import pytest
-import yaml
 from browser import SETTLED, offline_context
 from bs4 import BeautifulSoup
 
@@ -112,15 +112,15 @@ def test_images_say_what_they_show(soups):
                 assert image.get("alt"), f"{page}: {image.get('src')}"
 
 
-def test_colab_buttons_open_the_notebooks(soups):
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    base = config["repository"]["url"].replace(
-        "https://github.com/", "https://colab.research.google.com/github/"
-    )
+def test_buttons_lead_where_the_address_is(soups):
+    """To Colab where the address is written, to the repository where it is known, nowhere where it is not."""
+    url = address.of_book()
     for path in build_book.notebooks():
         name = path.relative_to(ROOT).as_posix()
         links = {link["href"] for link in soups[name.removesuffix(".ipynb")].select("a[href]")}
-        assert f"{base}/blob/{config['repository']['branch']}/{name}" in links
+        colab = {link for link in links if link.startswith("https://colab.research.google.com")}
+        assert colab == ({address.colab_of(url, name)} - {None} if url and address.written() else set())
+        assert (url in links) == bool(url)
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------

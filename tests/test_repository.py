@@ -162,21 +162,6 @@ def test_one_version_everywhere():
     )
 
 
-def test_one_address_everywhere():
-    url = CONFIG["repository"]["url"]
-    owner, name = url.removeprefix("https://github.com/").split("/")
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["repository-code"] == url
-    assert PYPROJECT["project"]["urls"]["Repository"] == url
-    assert PYPROJECT["project"]["urls"]["Book"] == CONFIG["html"]["baseurl"]
-    assert CONFIG["html"]["baseurl"] == f"https://{owner}.github.io/{name}/"
-    assert f"git+{url}@{CONFIG['repository']['branch']}" in notebook_form.SETUP_CELL
-    for page in (ROOT / "README.md", ROOT / "book" / "how_to_run.md"):
-        links = re.findall(
-            rf"https://github\.com/[\w.-]+/{re.escape(name)}\b", page.read_text(encoding="utf-8")
-        )
-        assert set(links) == {url}, page.name
-
-
 def test_citation_names_both_papers():
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     titles = {reference["title"] for reference in yaml.safe_load(text)["references"]}
@@ -295,20 +280,6 @@ def test_hidden_code_becomes_less():
     """Drawing belongs into `crate_mini.chapters`, where it is tested. The ceiling is lowered with every chapter."""
     lines = {path.stem: notebook_form.hidden_lines(path) for path in notebook_form.all_notebooks()}
     assert sum(lines.values()) <= HIDDEN_LINES, lines
-
-
-@pytest.mark.parametrize(
-    ("on_colab", "installed", "expected"), [(True, False, 1), (True, True, 0), (False, False, 0)]
-)
-def test_setup_cell_installs_on_colab_only(monkeypatch, on_colab, installed, expected):
-    calls = []
-    monkeypatch.setattr("subprocess.run", lambda *args, **options: calls.append(args[0]))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
-    if on_colab:
-        monkeypatch.setitem(__import__("sys").modules, "google.colab", object())
-    exec(compile(notebook_form.SETUP_CELL, "setup", "exec"), {})
-    assert len(calls) == expected
-    assert all("torch" not in word for call in calls for word in call)
 
 
 # ---- links between the Markdown files --------------------------------------------------------------------

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import address
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,15 +27,23 @@ TITLE_LINE = re.compile(r"# @title \S")
 SETUP_TAG = "remove-cell"
 SETUP_ID = "colab-setup"
 # Lower bounds in pyproject.toml are what keeps this from replacing the torch that Colab came with.
-SETUP_CELL = """\
+SETUP_CELL = f"""\
 # @title Set-up
 # On Google Colab this installs the book's package beside what is there; anywhere else it does nothing.
+import glob
 import importlib.util
 import subprocess
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("crate_mini") is None:
-    package = "git+https://github.com/crate-mini/crate-mini@main"
+    address = "{address.written() or ""}"
+    wheels = sorted(glob.glob("crate_mini-*.whl"))
+    if not (wheels or address):
+        raise RuntimeError(
+            "The package is not here. In a copy of the book's repository `pip wheel . --no-deps` makes a file "
+            "crate_mini-*.whl: upload it to this session's files, then run this cell again."
+        )
+    package = wheels[-1] if wheels else f"git+{{address}}@{address.BRANCH}"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)"""
 
 HIDING_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
