@@ -185,6 +185,7 @@ def main() -> None:
 
     for path in notebook_form.all_notebooks():
         notebook_form.mend(path)
+    notebook_form.strip()
     print("and the set-up cell of every notebook; commit them, and run make test")
 
 
