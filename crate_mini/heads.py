@@ -22,6 +22,7 @@ from torch import Tensor
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.passes import run
+from crate_mini.progress import bar, shown
 from crate_mini.recorder import layer_numbers, record
 from crate_mini.stats import auroc, expected_best_of, patch_counts, refuse_nan
 from crate_mini.stats import simultaneous as simultaneous
@@ -155,9 +156,8 @@ def part_scores(
     negative = against.sum(1, keepdim=True) - positive
     flat = maps.flatten(1, -2) if maps.ndim > 2 else maps[:, None]
     # one picture after the other: all at once would hold heads x parts x patches of them in memory
-    scores = torch.stack(
-        [auroc(m[:, None], a, b).float() for m, a, b in zip(flat, positive, negative, strict=True)]
-    )
+    pictures = bar(list(zip(flat, positive, negative, strict=True)), desc="scores", unit="image", leave=False)
+    scores = torch.stack([auroc(m[:, None], a, b).float() for m, a, b in pictures])
     seen = (positive.sum(-1) >= least) & (negative.sum(-1) >= least)
     return torch.where(seen[:, None], scores, torch.nan).view(*maps.shape[:-1], -1)
 
@@ -413,10 +413,12 @@ def named_right(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[
 def right_without(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[Tensor, "n L K"]:
     """Which pictures it still names right with one head silenced, for every head of every layer."""
     columns = []
-    for layer, block in enumerate(model.blocks):
-        for head in range(block.attention.heads):
-            with scaled_heads(model, {(layer, head): 0}):
-                columns.append(named_right(model, data, batch_size=batch_size))
+    every = [
+        (layer, head) for layer, block in enumerate(model.blocks) for head in range(block.attention.heads)
+    ]
+    for one in bar(every, desc="heads", unit="head"):
+        with scaled_heads(model, {one: 0}), shown(False):
+            columns.append(named_right(model, data, batch_size=batch_size))
     return torch.stack(columns, 1).view(len(data), len(model.blocks), -1)
 
 

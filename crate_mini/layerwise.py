@@ -201,7 +201,7 @@ def measure(
     lam: float = 0.1,
     near_zero: float = 0.01,
     batch_size: int = 32,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> dict[str, Any]:
     r"""Measure every layer and head over a set of images, in one pass.
 
@@ -216,7 +216,7 @@ def measure(
         near_zero: an entry is near zero if its size is at most this share of the root mean square of its image's
             tokens at that place.
         batch_size: images a forward pass (not for an iterable, which brings its own).
-        progress: show a progress bar.
+        progress: show a progress bar; None as :func:`crate_mini.progress.shown` says.
 
     Returns:
         Plain JSON types. A *statistic* is ``{"mean", "std", "low", "high"}``: mean and standard deviation over images

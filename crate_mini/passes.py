@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import require_finite as require_finite
+from crate_mini.progress import bar
 
 Found = Tensor | Mapping[Any, Tensor]
 """What is kept of a batch: one row an image, one tensor or several by name."""
@@ -29,7 +29,7 @@ def run(
     look: Callable[[Tensor], Found],
     *,
     batch_size: int = 64,
-    progress: bool = False,
+    progress: bool | None = None,
     desc: str = "images",
 ) -> Any:
     """One pass over images; what ``look`` finds in each batch, put together on the CPU.
@@ -39,7 +39,7 @@ def run(
         images: uint8, or float in [0, 1].
         look: from a batch on the model's device to a tensor, one row an image, or several by name.
         batch_size: images a forward pass.
-        progress: show a progress bar.
+        progress: show a progress bar; None as :func:`crate_mini.progress.shown` says.
         desc: what stands before the bar.
 
     Raises:
@@ -81,7 +81,7 @@ def batches(
     images: ImageSet | Tensor | Iterable[Tensor],
     batch_size: int,
     *,
-    progress: bool = False,
+    progress: bool | None = None,
     desc: str = "images",
 ) -> Iterator[Tensor]:
     """Images batch by batch; what already comes in batches stays as it is, and need not fit in memory together.
@@ -98,7 +98,7 @@ def batches(
             raise ValueError(f"images must be (n, 3, h, w), got shape {tuple(images.shape)}")
         images = images.split(batch_size) if len(images) else ()
     batch = None
-    for batch in tqdm(images, desc=desc, unit="batch", disable=not progress):
+    for batch in bar(images, desc=desc, unit="batch", progress=progress):
         yield batch
     if batch is None:
         raise ValueError("there are no images to look at")

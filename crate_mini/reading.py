@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from crate_mini.data.imageset import ImageSet
 from crate_mini.heads import named_right
 from crate_mini.model import CRATE
+from crate_mini.progress import bar, shown
 from crate_mini.recorder import layer_numbers
 
 
@@ -66,7 +67,7 @@ def right_without_reading(
             f"{images.name!r} must have labels from 0 to {classes - 1}, the classes of the model"
         )
     columns = []
-    for layer in range(L):
-        with not_reading(model, range(layer, L) if onwards else [layer]):
+    for layer in bar(range(L), desc="without reading", unit="layer"):
+        with not_reading(model, range(layer, L) if onwards else [layer]), shown(False):
             columns.append(named_right(model, images, batch_size=batch_size))
     return torch.stack(columns, 1)

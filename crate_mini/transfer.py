@@ -16,6 +16,7 @@ from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, read_out
 from crate_mini.model import adapt as adapt
 from crate_mini.passes import run
+from crate_mini.progress import bar
 from crate_mini.training import Recipe, Run, train
 
 POOLS = {
@@ -142,7 +143,7 @@ def choose_l2(
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     held_out, rest = order[: max(1, len(order) // 5)], order[max(1, len(order) // 5) :]
     best, best_right, probe = grid[0], -1, None
-    for l2 in sorted(grid, reverse=True):
+    for l2 in bar(sorted(grid, reverse=True), desc="penalties", unit="probe", leave=False):
         probe = fit_probe(x[rest], labels[rest], num_classes, l2=l2, start=probe)
         right = int((probe(x[held_out]).argmax(-1) == labels[held_out]).sum())
         if right > best_right:

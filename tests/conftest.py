@@ -17,6 +17,8 @@ import pytest
 from execution import cores
 from PIL import Image
 
+from crate_mini import progress
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("CRATE_MINI_DIRTY", "1")  # results of tests are thrown away, committed code or not
 
@@ -107,6 +109,12 @@ def pytest_report_header() -> str:
 def data_folder() -> Path:
     """The folder of real images; only for tests marked ``realdata``."""
     return Path(os.environ["CRATE_MINI_DATA"])
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if standard error were a terminal: progress bars are drawn where they are asked for."""
+    monkeypatch.setattr(progress, "watched", lambda: True)
 
 
 @pytest.fixture

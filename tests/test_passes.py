@@ -145,7 +145,7 @@ def test_on_a_gpu(measure):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_bar_is_drawn_only_when_asked_for(capsys):
+def test_a_bar_is_drawn_only_when_asked_for(capsys, watched):
     run(tiny(), image_set(), lambda b: b[:, 0])
     assert capsys.readouterr().err == ""
     run(tiny(), image_set(), lambda b: b[:, 0], progress=True, desc="looking")

@@ -51,6 +51,19 @@ def forget():
 """
 
 
+@pytest.mark.parametrize("line", [["--version"], ["--help"], ["completion", "bash"], ["evluate"], []])
+def test_commands_that_compute_nothing_wait_for_nothing(line):
+    """A shell asks for the completion whenever it starts; ``--help`` is read before anything is tried."""
+    code = (
+        "import sys; from crate_mini.cli import main\n"
+        f"try: main({line})\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'numpy', 'scipy', 'matplotlib', 'PIL', 'tqdm'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr.splitlines()[-1] == "set()"
+
+
 def test_every_public_name_can_be_imported_first():
     """Nothing hangs on what was imported before it."""
     names = sorted(PUBLIC)

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "book" / "api").glob("*.md"))
 # what a reader of the package does not call: the book's own, the command line, what stands below everything
 NOT_TOLD = {
-    "chapters", "checkpoints", "cli", "distributed", "exercises", "figures", "lock", "logbook", "memory", "noise",
-    "notebook", "operations", "outputs", "playground", "provenance", "tables",
+    "chapters", "checkpoints", "cli", "distributed", "errors", "exercises", "figures", "lock", "logbook", "memory",
+    "noise", "notebook", "operations", "outputs", "playground", "progress", "provenance", "tables",
 }  # fmt: skip
 
 GOOD = """

@@ -20,7 +20,7 @@ LONGEST = 80  # lines of a function, its docstring not counted
 
 # From the ground up. What stands on one floor may know each other, as long as there is no circle.
 FLOORS = {
-    "the ground": "stats outputs results provenance lock memory distributed tables notebook",
+    "the ground": "errors progress stats outputs results provenance lock memory distributed tables notebook",
     "equations": "rates compression sparsification",
     "operators": "operators embeddings",
     "the model": "hub model noise",

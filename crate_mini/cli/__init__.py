@@ -1,6 +1,7 @@
 """``crate-mini``: train, evaluate, measure layer by layer, inspect and look at data from the command line.
 
-Every command is a module of its own with one public function, ``add``, which adds it to the parser.
+Every command is a module of its own with one public function, ``fill``, which gives the command its options. A module
+is imported when its command is asked for: what needs no PyTorch does not wait for it.
 
 How a command ends:
 
@@ -20,22 +21,26 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 
 import crate_mini
-from crate_mini.cli import (
-    completion,
-    data,
-    doctor,
-    evaluate,
-    export,
-    import_official,
-    inspect,
-    layerwise,
-    train,
-)
+from crate_mini import progress
 from crate_mini.cli.said import Parser, UsageError, in_flags, note, sentence
 
-COMMANDS = (train, evaluate, layerwise, inspect, export, data, import_official, doctor, completion)
+COMMANDS = {
+    "train": "train a model; run it again to resume",
+    "evaluate": "accuracy, segmentation and more: measure weights",
+    "layerwise": "R^c, R and sparsity by layer and head",
+    "inspect": "see what every head sees in photos of your own",
+    "export": "write a model as a file that runs without this package",
+    "data": "which data sets are here, and a look at one",
+    "import": "what a weights file of the authors' code holds, and a copy that we can load",
+    "doctor": "what this machine has, and what is wrong with it",
+    "completion": "let the shell complete commands and flags",
+}
+"""Every command, and what it is for."""
+MODULES = {"import": "import_official"}
+"""Modules that are not called as their command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):  # a name that the terminal cannot show is escaped, and ends nothing
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    words = sys.argv[1:] if argv is None else argv
     flags: dict[str, str] = {}
     try:
-        arguments = parser().parse_args(argv)
+        arguments = parser(words).parse_args(words)
         flags = arguments.parser.flags
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), progress.shown():
             warnings.showwarning = lambda message, *_, **__: note(in_flags(str(message), flags))
             return arguments.run(arguments) or 0
     except BrokenPipeError:
@@ -70,12 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The whole command line; or, for the words of a line, all commands and the options of the one in it."""
     top = Parser(prog="crate-mini", description=__doc__.split("\n\n")[0])
     top.add_argument("--version", action="version", version=f"crate-mini {crate_mini.__version__}")
-    top.set_defaults(top=top)
     commands = top.add_subparsers(required=True, metavar="command")
-    for command in COMMANDS:
-        command.add(commands)
+    asked = None if words is None else next((word for word in words if word in COMMANDS), "")
+    for name, told in COMMANDS.items():
+        command = commands.add_parser(name, help=told)
+        if asked in (None, name):
+            import_module(f"crate_mini.cli.{MODULES.get(name, name)}").fill(command)
     return top

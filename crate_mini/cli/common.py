@@ -168,7 +168,6 @@ def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch
         root=a.root,
         download=a.download,
         letterbox=getattr(a, "letterbox", False),
-        progress=True,
     )
     return model, images, device
 

@@ -1,9 +1,17 @@
-"""``crate-mini completion``: a script that lets the shell complete commands, flags and their choices."""
+"""``crate-mini completion``: a script that lets the shell complete commands, flags and their choices.
+
+The script lies in the package, ``completion.bash``: a shell asks for it whenever it starts, and shall not wait for all
+that the commands import. ``python -m crate_mini.cli.completion`` writes it anew; a test says when it must be.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+FILE = "completion.bash"
 
 SCRIPT = """\
 # Completion for crate-mini. In bash:  source <(crate-mini completion bash)
@@ -28,18 +36,15 @@ complete -o default -F _crate_mini crate-mini
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "completion", help="let the shell complete commands and flags",
-        description="Print a script for the shell. In bash: source <(crate-mini completion bash)",
-    )  # fmt: skip
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    p.description = "Print a script for the shell. In bash: source <(crate-mini completion bash)"
     p.add_argument("shell", choices=("bash", "zsh"), help="which")
     p.set_defaults(run=_completion)
 
 
 def _completion(a: argparse.Namespace) -> None:
-    print(script(a.top), end="")  # the whole command line knows all commands, this one too
+    print(files(__package__).joinpath(FILE).read_text(encoding="utf-8"), end="")
 
 
 def script(top: argparse.ArgumentParser) -> str:
@@ -70,3 +75,9 @@ def _parsers(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, 
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():
                 yield from _parsers(below, f"{path} {name}")
+
+
+if __name__ == "__main__":
+    from crate_mini.cli import parser
+
+    Path(__file__).with_name(FILE).write_text(script(parser()), encoding="utf-8")

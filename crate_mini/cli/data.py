@@ -10,9 +10,8 @@ from crate_mini.cli.common import PIXELS, try_file
 from crate_mini.outputs import write_atomically
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser("data", help="which data sets are here, and a look at one")
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
     p.add_argument(
         "name", nargs="?", choices=data.SETS, metavar="SET", help="the set to look at; none: list them all"
     )
@@ -41,9 +40,7 @@ def _data(a: argparse.Namespace) -> None:
         _check(a, split)
         return
     try_file(a.out)
-    images = data.load(
-        a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download, progress=True
-    )
+    images = data.load(a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download)
     titles = [images.classes[i] if i >= 0 else "" for i in images.labels.tolist()] if images.classes else None
     from crate_mini import figures  # brings seaborn, which no other command waits for
 
@@ -55,7 +52,7 @@ def _data(a: argparse.Namespace) -> None:
 
 def _check(a: argparse.Namespace, split: str) -> None:
     """Before a long training: one line for each file that would stop it."""
-    found = data.check(a.name, split, root=a.root, download=a.download, progress=True)
+    found = data.check(a.name, split, root=a.root, download=a.download)
     damaged = 0
     for message in found.damaged:
         damaged += 1

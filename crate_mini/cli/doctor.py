@@ -35,13 +35,12 @@ class Finding:
     said: str
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "doctor", help="what this machine has, and what is wrong with it",
-        description="Look at Python, PyTorch, devices, half precision, packages, data sets, disk and browser. Ends "
-        "with 1 where something is wrong.",
-    )  # fmt: skip
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    p.description = (
+        "Look at Python, PyTorch, devices, half precision, packages, data sets, disk and browser. Ends with 1 where "
+        "something is wrong."
+    )
     p.add_argument("--root", type=Path, metavar="FOLDER", help="of the data sets; by default CRATE_MINI_DATA")
     p.add_argument("--json", action="store_true", help="print JSON in place of lines")
     p.set_defaults(run=_doctor)

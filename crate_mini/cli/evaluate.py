@@ -12,9 +12,8 @@ from crate_mini.cli import accuracy, heads, maskcut, reading, segmentation, tran
 KINDS = (accuracy, segmentation, maskcut, heads, reading, transfer)
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser("evaluate", help="accuracy, segmentation and more: measure weights")
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
     accuracy.add_options(p)
     kinds = p.add_subparsers(required=False, metavar="kind", title="kinds (accuracy where none is named)")
     for kind in KINDS:

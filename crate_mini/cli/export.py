@@ -16,13 +16,11 @@ LARGEST = 1e-4
 """Difference from the model that is still rounding."""
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "export",
-        help="write a model as a file that runs without this package",
-        description="Write a model as ONNX or by torch.export, with batch, height and width open: images in, logits "
-        "and the class token's attention of every layer out. The file is then run and held against the model.",
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    p.description = (
+        "Write a model as ONNX or by torch.export, with batch, height and width open: images in, logits and the class "
+        "token's attention of every layer out. The file is then run and held against the model."
     )
     p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"ends in {' or '.join(FORMATS)}")

@@ -11,12 +11,8 @@ from crate_mini.official import describe_official, from_official, load_official
 from crate_mini.weights import save_model
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "import",
-        help="what a weights file of the authors' code holds, and a copy that we can load",
-    )
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
     p.add_argument("file", type=Path, help="their .pth file: weights alone, or a training checkpoint")
     p.add_argument(
         "--heads",

@@ -15,9 +15,8 @@ from crate_mini.inspector.network import fits_in_page
 MANY = 40  # patches along a side that are computed in a moment
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser("inspect", help="see what every head sees in photos of your own")
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
     p.add_argument("photos", nargs="+", type=Path, help="image files")
     p.add_argument("--weights", default="crate_mini_all_lion_s0", help=WEIGHTS)
     p.add_argument(

@@ -22,9 +22,8 @@ from crate_mini.training import evaluate
 EPS_SQ = number(lambda x: 1e-12 <= x <= 1e12, "be positive, from 1e-12 to 1e12")
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser("layerwise", help="R^c, R and sparsity by layer and head")
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
     add_evaluation(p)
     add_data(p, None, None)
     p.add_argument(
@@ -64,7 +63,7 @@ def _layerwise(a: argparse.Namespace) -> None:
         result["accuracy"] = evaluate(model, images)
     result |= measure(
         model, images, eps_sq=a.eps_sq, normalise=a.normalise, lam=a.lam, near_zero=a.near_zero,
-        batch_size=a.batch_size, progress=True,
+        batch_size=a.batch_size
     )  # fmt: skip
     report(a, result, lambda result: _print_layers(result, a.normalise, a.eps_sq))
 

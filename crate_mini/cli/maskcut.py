@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from crate_mini import data
 from crate_mini.attention_maps import upsample
@@ -36,6 +35,7 @@ from crate_mini.cli.common import (
 from crate_mini.cli.said import note
 from crate_mini.maskcut import TAU, boxes_of, discover
 from crate_mini.outputs import write_atomically
+from crate_mini.progress import bar
 from crate_mini.recorder import layer_numbers
 from crate_mini.results import provenance
 from crate_mini.segmentation import centre_prior, mean_interval
@@ -198,7 +198,8 @@ def baselines(truths: list[tuple[Tensor, Tensor]], crowds: bool = False) -> dict
     def marked(mask: Tensor) -> list[dict]:
         return [overlaps(mask[None], *t, crowds) for t in truths]
 
-    ellipses = {s / 10: marked(centre_prior(size, s / 10)) for s in range(1, 10)}
+    shares = bar([s / 10 for s in range(1, 10)], desc="ellipses", unit="size", leave=False)
+    ellipses = {share: marked(centre_prior(size, share)) for share in shares}
     best = max(ellipses, key=lambda share: average_precision(*_tables(ellipses[share], "mask"))["AP"])
     return {
         "everything": summary(marked(torch.ones(size, dtype=torch.bool))),
@@ -234,10 +235,10 @@ def _resumable(
             note(f"going on after {len(done)} of {n} images")
         else:
             note(f"{_partial(out).name} is of a run with other settings: starting over")
-    with tqdm(total=n, initial=len(done), desc="maskcut", unit="image") as bar:
+    with bar(total=n, initial=len(done), desc="maskcut", unit="image") as shown:
         for i in range(len(done), n):
             done.append(measure(i))
-            bar.update()
+            shown.update()
             if out is not None and (len(done) % CHUNK == 0 or len(done) == n):
                 text = json.dumps({"settings": asked, "tables": done})
                 write_atomically(

@@ -14,10 +14,9 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-from crate_mini.data import DataError
-from crate_mini.weights import CheckpointError
+from crate_mini.errors import DataError
 
-EXPECTED = (ValueError, DataError, CheckpointError, FloatingPointError, ImportError, OSError)
+EXPECTED = (ValueError, DataError, FloatingPointError, ImportError, OSError)
 _NO_MEMORY = (
     "out of memory",
     "can't allocate memory",

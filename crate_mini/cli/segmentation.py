@@ -77,13 +77,13 @@ def _segmentation(a: argparse.Namespace) -> None:
         name, _, split = a.choose_on.rpartition("/")
         choose_on = data.load(
             name or a.data, split, image_size=a.image_size, root=a.root, download=a.download,
-            letterbox=a.letterbox, progress=True,
+            letterbox=a.letterbox
         )  # fmt: skip
     partial = None if a.out is None else a.out.with_name(f"{a.out.name}.partial")
     result = evaluate(
         model, images, rule=a.rule, layer=a.layer, heads=a.heads, choose_on=choose_on, share=a.share,
         untrained=not (a.no_control or a.untrained), partial=partial, resolution=a.resolution, objects=a.objects,
-        shifts=a.shifts, smooth=a.smooth, leave_out=a.leave_out, batch_size=a.batch_size, seed=a.seed, progress=True,
+        shifts=a.shifts, smooth=a.smooth, leave_out=a.leave_out, batch_size=a.batch_size, seed=a.seed,
     )  # fmt: skip
     facts = provenance(device, weights=a.weights, untrained_weights=a.untrained)
     report(a, facts | {"segmentation": result.summary()}, lambda _: _print(result))

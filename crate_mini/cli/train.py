@@ -49,14 +49,13 @@ OFTEN = {
 }
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "train", help="train a model; run it again to resume",
-        usage="crate-mini train [--recipe RECIPE] [OPTIONS] --out FOLDER",
-        description="Train a model; the same line again goes on after a stop. Without a recipe: crate_mini on the "
-        "embedded set at 64 pixels. Flags beside a recipe win over it.",
-    )  # fmt: skip
+def fill(p: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    p.usage = "crate-mini train [--recipe RECIPE] [OPTIONS] --out FOLDER"
+    p.description = (
+        "Train a model; the same line again goes on after a stop. Without a recipe: crate_mini on the embedded set at "
+        "64 pixels. Flags beside a recipe win over it."
+    )
     what = p.add_argument_group("what is trained")
     what.add_argument(
         "--recipe",

@@ -55,9 +55,7 @@ def _transfer(a: argparse.Namespace) -> None:
     if a.folder is not None:
         try_folder(a.folder)
     model, test_set, device = model_and_images(a)
-    train_set = data.load(
-        a.data, "train", image_size=a.image_size, n=a.n_train, seed=a.seed, root=a.root, progress=True
-    )
+    train_set = data.load(a.data, "train", image_size=a.image_size, n=a.n_train, seed=a.seed, root=a.root)
     if len(train_set) < FEWEST_TO_LEARN:
         raise ValueError(
             f"{len(train_set)} images are too few to learn from; give at least {FEWEST_TO_LEARN}"

@@ -18,10 +18,11 @@ environment variable ``CRATE_MINI_DATA``::
 from crate_mini.data.images import fit_image, photographs, to_patch_grid
 from crate_mini.data.imageset import IGNORE, ImageSet
 from crate_mini.data.labelled import TINY_IMAGENET_ANIMALS
-from crate_mini.data.opening import DataError, as_rgb, open_image
+from crate_mini.data.opening import as_rgb, open_image
 from crate_mini.data.request import data_root
 from crate_mini.data.sources import SETS, check, coco_boxes, load, open_stream, voc2012_val_masks, whereabouts
 from crate_mini.data.streaming import ImageStream
+from crate_mini.errors import DataError
 
 __all__ = [
     "IGNORE",

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
-from crate_mini.data.opening import DataError
+from crate_mini.errors import DataError
 from crate_mini.lock import locked
+from crate_mini.progress import bar
 
 _ATTEMPTS = 4  # in a row, without a byte between them
 _PAUSE = 1.0  # seconds before the second attempt; twice as long before every further one
@@ -37,7 +36,7 @@ class Download:
     into: str = ""
     nested: bool = False
 
-    def fetch(self, root: Path, *, progress: bool = False) -> bool:
+    def fetch(self, root: Path, *, progress: bool | None = None) -> bool:
         """Fetch, check and unpack, so that ``folder`` appears in ``root`` whole or not at all.
 
         What has come when a download breaks off is kept in a hidden folder of ``root``; the next call goes on from
@@ -71,7 +70,7 @@ class Download:
         """Whether the set is there; an empty folder, which somebody made to put it into, is not the set."""
         return _any(root / self.folder)
 
-    def _fetch(self, root: Path, waiting: Path, unpacking: Path, progress: bool) -> None:
+    def _fetch(self, root: Path, waiting: Path, unpacking: Path, progress: bool | None) -> None:
         try:
             waiting.mkdir(exist_ok=True)
             files = [
@@ -100,7 +99,7 @@ class Download:
                 waiting.rmdir()
 
 
-def fetch(url: str, known_hash: str, target: Path, *, progress: bool = False) -> Path:
+def fetch(url: str, known_hash: str, target: Path, *, progress: bool | None = None) -> Path:
     """Download a file, going on from ``target`` + ``.part`` if that is there, and check it.
 
     Connections that break are taken up again at once, as long as each brings something; after some that bring
@@ -145,7 +144,7 @@ def fetch(url: str, known_hash: str, target: Path, *, progress: bool = False) ->
     return part.replace(target)
 
 
-def _continue(url: str, part: Path, progress: bool) -> None:
+def _continue(url: str, part: Path, progress: bool | None) -> None:
     """One connection: append what is missing to ``part``, or start over where the server cannot go on."""
     import requests
 
@@ -159,13 +158,11 @@ def _continue(url: str, part: Path, progress: bool) -> None:
             start = 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
-        bar = tqdm(
-            total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=not progress
-        )
-        with bar, open(part, "ab" if start else "wb") as f:
+        told = {"unit": "B", "unit_scale": True, "desc": part.stem, "progress": progress}
+        with bar(total=total, initial=start, **told) as done, open(part, "ab" if start else "wb") as f:
             for chunk in answer.iter_content(1 << 14):
                 f.write(chunk)
-                bar.update(len(chunk))
+                done.update(len(chunk))
     if total is not None and _size(part) < total:
         raise requests.ConnectionError(f"the connection broke off after {_size(part):,} of {total:,} bytes")
 

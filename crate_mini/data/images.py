@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from crate_mini.data.opening import DataError, as_rgb, open_image
+from crate_mini.data.opening import as_rgb, open_image
+from crate_mini.errors import DataError
+from crate_mini.progress import bar
 
 AROUND = (124, 116, 104)
 """Colour around a letterboxed picture: the mean of ImageNet, which a model of this package reads as zero."""
@@ -105,7 +106,7 @@ def read_square(path: str | os.PathLike, size: int) -> np.ndarray:
 
 
 def read_squares(
-    files: Sequence[str | os.PathLike], size: int, *, title: str = "", progress: bool = False
+    files: Sequence[str | os.PathLike], size: int, *, title: str = "", progress: bool | None = None
 ) -> Tensor:
     """Decode image files on all cores: uint8 ``(n, 3, size, size)``.
 
@@ -120,13 +121,12 @@ def read_squares(
 
 
 def on_all_cores(
-    one: Callable, items: Sequence, *, title: str = "", progress: bool = False
+    one: Callable, items: Sequence, *, title: str = "", progress: bool | None = None
 ) -> Iterator[tuple[int, Any]]:
     """``(i, one(items[i]))`` in order, computed by threads ahead of the caller."""
     with ThreadPoolExecutor() as pool:
         results = pool.map(one, items)
-        bar = tqdm(results, total=len(items), desc=title, unit="image", disable=not progress)
-        yield from enumerate(bar)
+        yield from enumerate(bar(results, total=len(items), desc=title, unit="image", progress=progress))
 
 
 def must_fit(n: int, size: int) -> None:

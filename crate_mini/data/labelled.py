@@ -12,9 +12,9 @@ from torch import Tensor
 from crate_mini.data.downloads import Download
 from crate_mini.data.images import must_fit
 from crate_mini.data.imageset import ImageSet
-from crate_mini.data.opening import DataError
 from crate_mini.data.request import Request, count_not_taken, image_files
 from crate_mini.data.streaming import ImageStream
+from crate_mini.errors import DataError
 
 # Twenty-five animals whose pictures show the whole body against a background more often than not.
 TINY_IMAGENET_ANIMALS = (

@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw
 
 from crate_mini.data.downloads import Download
 from crate_mini.data.imageset import IGNORE, ImageSet
-from crate_mini.data.opening import DataError, as_mask, colours_used, open_stored, turn
+from crate_mini.data.opening import as_mask, colours_used, open_stored, turn
 from crate_mini.data.pairs import Drawn, Pairs, check_values, open_values
 from crate_mini.data.request import Request, count_not_taken, image_files
 from crate_mini.data.streaming import ImageStream
+from crate_mini.errors import DataError
 
 PETS = Download(
     (

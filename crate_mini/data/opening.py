@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
+from crate_mini.errors import DataError
+
 FORMATS = (
     "PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "TGA",
 )  # fmt: skip
@@ -24,21 +26,6 @@ TURNS = {
 _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF, the third of EXIF too
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")  # modes
 _SAVE = "save it as PNG with 8 or 16 bits"
-
-
-class DataError(RuntimeError):
-    """A data set that is not there, not whole, or not readable; the message says what to do.
-
-    Names of files that are no valid text are written with escapes, so that every message can be printed.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
-
-
-def printable(text: str) -> str:
-    """The text with escapes for bytes of file names that are no text."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @functools.cache

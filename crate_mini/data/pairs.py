@@ -14,8 +14,9 @@ from PIL import Image
 
 from crate_mini.data.images import centre_square, fit_image, letterbox_image, must_fit, on_all_cores
 from crate_mini.data.imageset import IGNORE, PIXELWISE, ImageSet
-from crate_mini.data.opening import DataError, as_mask, as_rgb, open_stored, turn
+from crate_mini.data.opening import as_mask, as_rgb, open_stored, turn
 from crate_mini.data.request import Request
+from crate_mini.errors import DataError
 
 
 class Drawn(NamedTuple):

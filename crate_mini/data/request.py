@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from crate_mini.data.downloads import Download
-from crate_mini.data.opening import DataError, picture_suffixes, printable
+from crate_mini.data.opening import picture_suffixes
 from crate_mini.data.streaming import ImageStream
+from crate_mini.errors import DataError, printable
 
 EMBEDDED = "The set 'embedded' needs no files at all."
 
@@ -46,7 +47,7 @@ class Request:
     root: str | os.PathLike | None
     download: bool
     classes: Sequence[str] | None
-    progress: bool
+    progress: bool | None
     can_fetch: bool = False
     layout: str = ""
     letterbox: bool = False

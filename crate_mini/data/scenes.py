@@ -17,9 +17,9 @@ from torch import Tensor
 from crate_mini.data.coco import mask_of
 from crate_mini.data.downloads import Download
 from crate_mini.data.imageset import IGNORE, ImageSet
-from crate_mini.data.opening import DataError
 from crate_mini.data.pairs import Drawn, Pairs, open_values
 from crate_mini.data.request import Request
+from crate_mini.errors import DataError
 
 VOC2012 = Download(
     (

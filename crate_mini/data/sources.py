@@ -133,7 +133,7 @@ def load(
     download: bool = False,
     classes: Sequence[str] | None = None,
     letterbox: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> ImageSet:
     """Load a data set into memory, every image ``image_size`` pixels square.
 
@@ -197,7 +197,7 @@ def open_stream(
     root: str | os.PathLike | None = None,
     download: bool = False,
     classes: Sequence[str] | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> ImageStream:
     """Open a data set whose images stay on the disk until training asks for them.
 
@@ -251,7 +251,7 @@ def check(
     *,
     root: str | os.PathLike | None = None,
     download: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Check:
     """Try every image of a set, and every mask.
 
@@ -305,7 +305,7 @@ def whereabouts(name: str, root: Path) -> str:
 
 
 def _request(
-    name, split, image_size=64, n=None, seed=0, root=None, download=False, classes=None, progress=False
+    name, split, image_size=64, n=None, seed=0, root=None, download=False, classes=None, progress=None
 ) -> Request:
     """The arguments, once they make sense."""
     if name not in SETS:

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from crate_mini.data.images import read_square, read_squares
 from crate_mini.data.imageset import ImageSet
-from crate_mini.data.opening import DataError, open_image
+from crate_mini.data.opening import open_image
+from crate_mini.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ class ImageStream(Dataset):
         index = torch.as_tensor(indices, dtype=torch.long)
         return replace(self, files=tuple(self.files[i] for i in index.tolist()), labels=self.labels[index])
 
-    def read(self, *, progress: bool = False) -> ImageSet:
+    def read(self, *, progress: bool | None = None) -> ImageSet:
         """All images in memory.
 
         Raises:

@@ -9,7 +9,8 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -20,12 +21,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from crate_mini import progress
 from crate_mini.attention_maps import cls_attention_maps
 from crate_mini.inspector.contract import build_contract, data_uri, decode_maps
 from crate_mini.inspector.network import encode_network
 from crate_mini.inspector.patches import MAX_PAGE, prepare_pairs
 from crate_mini.inspector.strip import layer_strip
 from crate_mini.outputs import write_atomically
+from crate_mini.progress import bar
 
 _serial = itertools.count()
 END_OF_THEME = "/* End of the theme. */"
@@ -155,22 +158,37 @@ def inspect_images(
     """
     models = models if isinstance(models, Mapping) else {"": models}
     pictures = [torch.as_tensor(picture) for picture in images]
-    maps, numbers = {}, {}
-    for name, model in models.items():
-        with torch.no_grad():
-            maps[name] = [cls_attention_maps(model, picture[None], layers)[0] for picture in pictures]
-        if layers is not None:
-            numbers[name] = [i % len(model.blocks) for i in layers]
-    shown = [p if p.dtype == torch.uint8 else (p.clamp(0, 1) * 255).round().byte() for p in pictures]
-    strips = {name: layer_strip(model, pictures, layers) for name, model in models.items()} if strip else None
-    settings |= {"layers": numbers or None, "strips": strips, "networks": models if run_in_page else None}
-    viewer = HeadViewer(shown, maps, **settings)
-    if not prepare_patches:
-        return viewer
-    names = [entry["name"] for entry in viewer.contract["models"]]
-    first = dict(zip(names, viewer.contract["start"]["layer"], strict=True))
-    room = MAX_PAGE - len(viewer.to_html().encode()) - len(_asset("patches.js"))
-    return HeadViewer(shown, maps, pairs=prepare_pairs(models, pictures, layers, first, room), **settings)
+    passes = 1 + strip + prepare_patches
+    with _layers_told(models.values(), passes * len(pictures)):
+        maps, numbers = {}, {}
+        for name, model in models.items():
+            with torch.no_grad():
+                maps[name] = [cls_attention_maps(model, picture[None], layers)[0] for picture in pictures]
+            if layers is not None:
+                numbers[name] = [i % len(model.blocks) for i in layers]
+        shown = [p if p.dtype == torch.uint8 else (p.clamp(0, 1) * 255).round().byte() for p in pictures]
+        strips = {name: layer_strip(m, pictures, layers) for name, m in models.items()} if strip else None
+        settings |= {"layers": numbers or None, "strips": strips, "networks": models if run_in_page else None}
+        viewer = HeadViewer(shown, maps, **settings)
+        if not prepare_patches:
+            return viewer
+        names = [entry["name"] for entry in viewer.contract["models"]]
+        first = dict(zip(names, viewer.contract["start"]["layer"], strict=True))
+        room = MAX_PAGE - len(viewer.to_html().encode()) - len(_asset("patches.js"))
+        pairs = prepare_pairs(models, pictures, layers, first, room)
+    return HeadViewer(shown, maps, pairs=pairs, **settings)
+
+
+@contextmanager
+def _layers_told(models: Iterable[nn.Module], passes: int) -> Iterator[None]:
+    """A progress bar of layers, so that it moves within a single large picture, too."""
+    blocks = [block for model in models for block in model.blocks]
+    with ExitStack() as stack:
+        done = stack.enter_context(bar(total=passes * len(blocks), desc="layers", unit="layer"))
+        stack.enter_context(progress.shown(False))
+        for block in blocks:
+            stack.callback(block.register_forward_hook(lambda *_: done.update() and None).remove)
+        yield
 
 
 @cache

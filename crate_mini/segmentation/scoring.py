@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from crate_mini.attention_maps import cls_attention_maps, smooth_maps, spread
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
+from crate_mini.progress import bar
 from crate_mini.recorder import layer_numbers
 from crate_mini.segmentation.baselines import blind_scores
 from crate_mini.segmentation.objects import Objects, at_size, find_objects, offset
@@ -104,7 +104,7 @@ def score_images(
     seed: int = 0,
     leave_out: bool = False,
     partial: str | os.PathLike | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Scores:
     """Every layer's every head on every image, one pass for all rules.
 
@@ -127,7 +127,7 @@ def score_images(
         seed: of the shuffled maps.
         leave_out: leave out what cannot be scored, and say so in ``facts["left_out"]``, instead of an error.
         partial: folder for what is done so far. A run with the same weights, images and settings goes on there.
-        progress: show a progress bar.
+        progress: show a progress bar; None as :func:`crate_mini.progress.shown` says.
 
     Raises:
         ValueError: settings out of range; no masks; an image whose object has no pixel (no patch), or fills
@@ -154,7 +154,7 @@ def score_images(
     pieces = []
     finish = (lambda maps: smooth_maps(maps, (H, W))) if smooth else lambda maps: maps
     starts = range(0, len(table.images), batch_size)
-    for start in tqdm(starts, desc=f"{dataset.name} {H}px", unit="batch", disable=not progress):
+    for start in bar(starts, desc=f"{dataset.name} {H}px", unit="batch", progress=progress):
         chunk = range(start, min(start + batch_size, len(table.images)))
         piece = done.get(start)
         if piece is None:
@@ -171,7 +171,7 @@ def score_heads(
     rule: str = "mass",
     share: float = 0.6,
     batch_size: int = 32,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Float[Tensor, "n L K"]:
     """Score of every layer's every head, image by image, under one rule: :func:`score_images` without its controls.
 

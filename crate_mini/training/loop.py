@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm.auto import tqdm
 
 from crate_mini import distributed
 from crate_mini.lock import locked
 from crate_mini.memory import keep_freed_memory
 from crate_mini.outputs import try_folder, writing
+from crate_mini.progress import bar
 from crate_mini.training.callbacks import Callback, Callbacks, Functions, Pace
 from crate_mini.training.interrupts import StopRequest
 from crate_mini.training.marks import Marks
@@ -202,7 +202,9 @@ class _Training:
         else:
             self._mark(0)
         self.together = distributed.SharedRequest()
-        self.bar = tqdm(total=total, initial=done, unit="step", disable=self.rank > 0 or not progress)
+        self.bar = bar(
+            total=total, initial=done, unit="step", desc="training", progress=progress and self.rank == 0
+        )
         with (
             self.bar,
             StopRequest() as self.stop,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from crate_mini import distributed
 from crate_mini.data.imageset import ImageSet
 from crate_mini.data.streaming import Feed, ImageStream
+from crate_mini.progress import bar
 from crate_mini.training.augmentation import augment, draw_patches
 from crate_mini.training.recipe import Recipe
 from crate_mini.training.rng import Draws
@@ -173,6 +174,7 @@ def _accuracy(model: nn.Module, feed: Feed, batch_size: int, top: tuple[int, ...
     loss = torch.zeros((), device=device)
     hits = torch.zeros(len(top), dtype=torch.long, device=device)
     starts = range(distributed.rank() * batch_size, n, distributed.world_size() * batch_size)
+    starts = bar(starts, desc="accuracy", unit="batch", leave=False)
     for images, labels in feed.batches(torch.arange(i, min(i + batch_size, n)) for i in starts):
         logits = model(images).float()
         loss += F.cross_entropy(logits, labels, reduction="sum")

@@ -127,7 +127,7 @@ class TestFetch:
         assert fetch(*server.offer("a.bin", CONTENT), tmp_path / "a.bin").read_bytes() == CONTENT
         assert server.asked == [None, None]
 
-    def test_breaks_off_twice_and_goes_on_from_there(self, server, tmp_path, capfd):
+    def test_breaks_off_twice_and_goes_on_from_there(self, server, tmp_path, capfd, watched):
         server.cut = [98_304, 49_152]
         url, known_hash = server.offer("a.bin", CONTENT)
         assert fetch(url, known_hash, tmp_path / "a.bin", progress=True).read_bytes() == CONTENT

@@ -664,7 +664,7 @@ class TestRequests:
         assert data.tier == "embedded"
         assert torch.equal(data.images, load("embedded", "val", n=12, image_size=32, seed=3).images)
 
-    def test_progress(self, folder, capfd):
+    def test_progress(self, folder, capfd, watched):
         load("folder", root=folder)
         assert capfd.readouterr().err == ""
         load("folder", root=folder, progress=True)

@@ -191,14 +191,14 @@ class TestTrouble:
 
 
 class TestProgress:
-    def test_off_in_the_book(self, monkeypatch, capfd):
+    def test_off_in_the_book(self, monkeypatch, capfd, watched):
         monkeypatch.setenv("CRATE_MINI_BOOK", "1")
         assert not show_progress()
         assert show_progress(True)
         train(tiny(), stripes(8), stripes(8), recipe(epochs=1), device="cpu")
         assert capfd.readouterr() == ("", "")
 
-    def test_on_elsewhere(self, monkeypatch, capfd):
+    def test_on_elsewhere(self, monkeypatch, capfd, watched):
         monkeypatch.delenv("CRATE_MINI_BOOK", raising=False)
         train(tiny(), stripes(8), stripes(8), recipe(epochs=1), device="cpu")
         assert "1/1" in capfd.readouterr().err
