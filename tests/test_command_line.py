@@ -562,6 +562,28 @@ class TestDoctor:
         assert doctor.compiler().state == "note"
 
     @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (
+                "raise OSError('libcudart.so.13: cannot open shared object file')",
+                "OSError: libcudart.so.13: cannot",
+            ),
+            ("import no_such_package", "pip install --force-reinstall no-such-package"),
+            ("raise AttributeError('module numpy has no attribute x')", "AttributeError: module numpy"),
+        ],
+    )
+    def test_a_broken_pytorch(self, content, said, tmp_path):
+        """The command that is asked then needs none, and names what is wrong."""
+        (tmp_path / "torch.py").write_text(content)
+        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+        line = [sys.executable, "-m", "crate_mini", "doctor"]
+        done = subprocess.run(line, capture_output=True, text=True, env=env, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr == ""
+        assert re.search(rf"BAD +import +torch cannot be imported: .*{re.escape(said)}", done.stdout)
+        assert "disk here" in done.stdout
+
+    @pytest.mark.parametrize(
         ("required", "wrong"),
         [
             ("torch>=1.0", []),

@@ -55,7 +55,16 @@ def test_every_measuring_command_says_how_far_it_is(
 
 def test_a_large_picture_moves_the_bar_layer_by_layer(weights, tmp_path, watched, capfd):
     Image.new("RGB", (40, 40), "red").save(tmp_path / "photo.png")
-    line = ["inspect", tmp_path / "photo.png", "--weights", weights, "--compare", "", "--out", tmp_path / "p.html"]
+    line = [
+        "inspect",
+        tmp_path / "photo.png",
+        "--weights",
+        weights,
+        "--compare",
+        "",
+        "--out",
+        tmp_path / "p.html",
+    ]
     assert main(list(map(str, line))) == 0
     assert "4/4" in capfd.readouterr().err, "two layers, for the maps and for the strip"
 

@@ -349,6 +349,16 @@ def test_execution_keys_follow_local_data(small_tree, monkeypatch):
     assert all(a != b for a, b in zip(before, keys(small_tree), strict=True))
 
 
+def test_every_python_that_is_promised_is_tried_once_a_week():
+    """From the oldest of pyproject.toml on, none left out."""
+    newest = yaml.safe_load((ROOT / ".github" / "workflows" / "newest.yml").read_text(encoding="utf-8"))
+    tried = [int(p.split(".")[1]) for p in newest["jobs"]["newest"]["strategy"]["matrix"]["python"]]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest = int(re.search(r">=3\.(\d+)", project["requires-python"])[1])
+    assert tried == list(range(oldest, oldest + len(tried)))
+    assert len(tried) >= 4
+
+
 @pytest.mark.parametrize("name", ["notebooks/01_a.ipynb", "crate_mini/exercises/chapter_01.py", "_toc.yml"])
 def test_page_key_follows_everything_that_is_shown(small_tree, name):
     before = build_book.page_key()

@@ -1,4 +1,8 @@
-"""``crate-mini doctor``: what this machine has, and what is wrong with it, in plain words."""
+"""``crate-mini doctor``: what this machine has, and what is wrong with it, in plain words.
+
+Nothing but the standard library is imported before it is asked for: where PyTorch, or another package, is missing or
+broken, that is what this command is for.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import crate_mini
 
-from crate_mini import data
-from crate_mini.training import default_device
+if TYPE_CHECKING:
+    import torch
 
 FREE = 5  # gigabytes that should be free: data sets and trainings
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -60,11 +65,14 @@ def examine(root: Path | None = None) -> Iterator[Finding]:
     """Everything in turn."""
     yield python()
     yield from packages()
-    yield from devices()
-    yield half_precision()
+    broken = import_fails()
+    if broken:
+        yield broken
+    else:
+        yield from devices()
+        yield half_precision()
+        yield from data_sets(root)
     yield compiler()
-    yield from data_sets(root)
-    yield disk(data.data_root(root), "disk of data")
     yield disk(Path.cwd(), "disk here")
     yield browser()
 
@@ -86,7 +94,7 @@ def packages() -> Iterator[Finding]:
     try:
         required = metadata.requires("crate-mini") or []
         yield Finding(
-            "crate-mini", "good", f"{metadata.version('crate-mini')}, {Path(data.__file__).parents[1]}"
+            "crate-mini", "good", f"{metadata.version('crate-mini')}, {Path(crate_mini.__file__).parents[1]}"
         )
     except metadata.PackageNotFoundError:
         yield Finding("crate-mini", "note", "run from a folder, not installed: pip install -e .")
@@ -115,6 +123,19 @@ def versions(required: list[str]) -> Iterator[Finding]:
     yield Finding("packages", "good", ", ".join(met))
 
 
+def import_fails(modules: tuple[str, ...] = ("torch", "crate_mini.cli.train")) -> Finding | None:
+    """What keeps the package from being imported, if anything does: a package that is missing, or broken."""
+    for name in modules:
+        try:
+            import_module(name)
+        except Exception as error:  # whatever a broken package raises
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            package = (getattr(error, "name", None) or name).partition(".")[0]
+            way = f"pip install --force-reinstall {package.replace('_', '-')}"
+            return Finding("import", "bad", f"{name} cannot be imported: {why}; {way}")
+    return None
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     """``2.4.1+cpu`` as ``(2, 4, 1)``, trailing zeros away."""
     numbers = [int(n) for n in re.match(r"[\d.]*", version)[0].split(".") if n]
@@ -125,6 +146,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def devices() -> Iterator[Finding]:
     """What PyTorch can compute on."""
+    import torch
+
+    from crate_mini.training import default_device
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("CPU", "good", f"{cores} cores at hand, {torch.get_num_threads()} threads in PyTorch")
     if torch.cuda.is_available():
@@ -146,6 +171,10 @@ def devices() -> Iterator[Finding]:
 
 def half_precision(side: int = 512) -> Finding:
     """How fast products of matrices are in half precision beside float32, measured for a moment."""
+    import torch
+
+    from crate_mini.training import default_device
+
     device = default_device()
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return Finding(
@@ -163,6 +192,8 @@ def half_precision(side: int = 512) -> Finding:
 
 def _seconds(device: torch.device, dtype: torch.dtype, side: int) -> float:
     """The shortest of a few products."""
+    import torch
+
     a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(8):
@@ -181,7 +212,9 @@ def compiler() -> Finding:
 
 
 def data_sets(root: Path | None) -> Iterator[Finding]:
-    """Where data sets are looked for, and which lie there."""
+    """Where data sets are looked for, which lie there, and whether there is room."""
+    from crate_mini import data
+
     folder = data.data_root(root)
     of = (
         "--root"
@@ -197,6 +230,7 @@ def data_sets(root: Path | None) -> Iterator[Finding]:
     yield Finding("data folder", "good", f"{folder} ({of})")
     here = [name for name in data.SETS if data.whereabouts(name, folder) not in ("not here", "embedded")]
     yield Finding("data sets", "good" if here else "note", ", ".join(["embedded", *here]))
+    yield disk(folder, "disk of data")
 
 
 def disk(folder: Path, what: str) -> Finding:
