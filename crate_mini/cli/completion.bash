@@ -29,7 +29,7 @@ _crate_mini() {
         ' evaluate segmentation --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate segmentation --rule') words='best_iou auroc ap mass patch' ;;
         ' evaluate segmentation --resolution') words='pixel patch' ;;
-        ' evaluate segmentation --objects') words='mask parts' ;;
+        ' evaluate segmentation --objects') words='mask parts instances' ;;
         ' evaluate maskcut --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate maskcut --objects') words='mask parts instances' ;;
         ' evaluate heads --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
@@ -45,7 +45,7 @@ _crate_mini() {
                 ' train') words='-h --help --recipe --sweep --list --model --start --data --root --image-size --download --stream --workers --epochs --batch-size --lr --warmup-epochs --keep-patches --precision --compile --no-compile --seed --patch-size --set --out --device --save-at --tensorboard --rehearse' ;;
                 ' evaluate') words='accuracy segmentation maskcut heads reading transfer -h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
                 ' evaluate accuracy') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
-                ' evaluate segmentation') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --rule --share --layer --heads --resolution --objects --choose-on --choice-from --no-control --leave-out --batch-size' ;;
+                ' evaluate segmentation') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --rule --share --layer --heads --resolution --objects --shifts --smooth --choose-on --choice-from --no-control --leave-out --batch-size' ;;
                 ' evaluate maskcut') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --size --layers --n-masks --tau --objects' ;;
                 ' evaluate heads') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --by --random --batch-size' ;;
                 ' evaluate reading') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --batch-size' ;;
