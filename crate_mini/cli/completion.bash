@@ -52,7 +52,7 @@ _crate_mini() {
                 ' evaluate transfer') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --n-train --method --pool --l2 --recipe --epochs --folder' ;;
                 ' layerwise') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --eps-sq --normalise --lam --near-zero --batch-size' ;;
                 ' inspect') words='-h --help --weights --compare --size --out --open' ;;
-                ' export') words='-h --help --weights --out' ;;
+                ' export') words='-h --help --weights --out --logits-only' ;;
                 ' data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks -h --help --root --split --image-size --download --check --out' ;;
                 ' import') words='-h --help --heads --out' ;;
                 ' doctor') words='-h --help --root --json' ;;
