@@ -16,7 +16,7 @@ CODE := $(wildcard crate_mini hubconf.py tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository
+.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository pdf archive
 
 help:
 	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
@@ -26,6 +26,8 @@ help:
 	@echo "make test-lowest  unit tests with the oldest versions that pyproject.toml allows, in an environment of their own"
 	@echo "make lint         ruff on code and notebooks; no notebook with outputs"
 	@echo "make format       let ruff and nbstripout mend what make lint complains about"
+	@echo "make pdf          the whole book as one file, _build/book.pdf"
+	@echo "make archive      the rendered book in one archive that opens from disk, _build/book.zip"
 	@echo "make serve        serve the built book at http://localhost:8000"
 	@echo "make screenshots  wide and narrow, light and dark; PAGES='book/intro' for some, SHOTS=folder for where"
 	@echo "make lock         refresh requirements.lock from pyproject.toml (newest versions that agree)"
@@ -106,6 +108,13 @@ screenshots: setup
 
 set-repository: setup
 	@$(PY) tools/address.py "$(URL)"
+
+pdf: book browser
+	@$(PY) tools/book_pdf.py
+
+# Unpack it anywhere and open index.html.
+archive: book
+	@cd _build && rm -f book.zip && ../$(PY) -m zipfile -c book.zip html && echo "_build/book.zip: unpack it, open html/index.html"
 
 serve: book
 	$(PY) -m http.server --directory _build/html --bind 127.0.0.1 8000
