@@ -35,6 +35,30 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of all processes, one process after the other; every process gets them, and its gradient.
+
+    Each must hold as many. What is computed of the gathered rows is computed by every process; the gradient that
+    reaches the rows here is the sum over all of them, so that the mean over processes, which training takes of
+    gradients, is that of one process with all the rows.
+    """
+    return _GatherRows.apply(rows) if world_size() > 1 else rows
+
+
+class _GatherRows(torch.autograd.Function):
+    """:func:`gather_rows`: forwards everything from everyone, backwards the sum of what everyone says of our rows."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+        return sum_over_ranks(grad.contiguous()).chunk(world_size())[rank()]
+
+
 def agree(value: int, device: torch.device) -> bool:
     """Whether every process holds the same number."""
     ends = torch.tensor([value, -value], device=device)

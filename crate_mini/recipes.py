@@ -28,7 +28,7 @@ from urllib.parse import quote, unquote
 import torch
 
 from crate_mini.model import CRATE, CRATEConfig, create_model, model_names
-from crate_mini.training import Recipe
+from crate_mini.training import TASKS, Recipe
 
 ON_THE_WAY = (0.02, 0.05, 0.2, 0.5)
 """Shares of a training after which its weights are kept, for the chapter on training time."""
@@ -47,6 +47,7 @@ class NamedRecipe:
         settings: further fields of :class:`~crate_mini.model.CRATEConfig`, such as ``depth``.
         save_at: shares of the training after which the weights are kept.
         start: weights that are fine-tuned; None where training starts from scratch.
+        task: what is learned, a name of :data:`crate_mini.training.TASKS`.
         source: where the numbers come from.
         differs: what our loop does otherwise than the source; empty where nothing.
     """
@@ -60,6 +61,7 @@ class NamedRecipe:
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     save_at: tuple[float, ...] = ()
     start: str | None = None
+    task: str = "classification"
     source: str = "this book"
     differs: str = ""
 
@@ -85,7 +87,7 @@ class NamedRecipe:
 # What a run may change, by the kind of its values. A model and a seed have places of their own in an id; how many
 # classes there are, the data say.
 _INNER = {k: v for k, v in get_type_hints(Recipe).items() if k != "seed"}
-_OUTER = {"data": str, "image_size": int, "patch_size": int, "start": str | None}
+_OUTER = {"data": str, "image_size": int, "patch_size": int, "start": str | None, "task": str}
 _SHAPE = {
     k: v
     for k, v in get_type_hints(CRATEConfig).items()
@@ -128,6 +130,8 @@ class RunId:
             raise ValueError(
                 f"a recipe has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(SETTINGS))}, model, seed"
             )
+        if (task := self.changes.get("task", base.task)) not in TASKS:
+            raise ValueError(f"unknown task {task!r}; known are {', '.join(TASKS)}")
         same = {k: getattr(base, k) for k in _OUTER} | {k: getattr(base.recipe, k) for k in _INNER}
         same["warmup_epochs"] = _warmup(base, self.changes)
         kept = {k: v for k, v in sorted(self.changes.items()) if k not in same or v != same[k]}
@@ -383,6 +387,9 @@ def _ours() -> Iterator[NamedRecipe]:
     ``embedded``: drawn animals, minutes on two cores. Chapter 06 trains it on the page, on half of the patches.
 
     ``finetune_mini``: from shipped weights to the breeds of cats and dogs.
+
+    ``views``: without labels, by :class:`~crate_mini.training.SimDINO` or, with ``task=dino``, by
+    :class:`~crate_mini.training.DINO`; their papers' crops, and the global norm clipped where they clip each tensor's.
     """
     sizes = {"image_size": 64, "patch_size": 8}
     # To name 10,000 pictures by all of their patches takes a third of an epoch on some of them: once, at the end.
@@ -414,6 +421,10 @@ def _ours() -> Iterator[NamedRecipe]:
 
     live = Recipe(epochs=14, batch_size=32, lr=2e-3, warmup_epochs=1.0, crop_area=(0.6, 1.0))
     yield NamedRecipe("embedded", "crate_nano", "embedded", recipe=live, **sizes)
+    views = Recipe(
+        epochs=20, batch_size=64, lr=1e-3, weight_decay=0.04, warmup_epochs=2.0, crop_area=(0.4, 1.0), clip_norm=3.0,
+    )  # fmt: skip
+    yield NamedRecipe("views", "crate_nano", "embedded", recipe=views, task="simdino", **sizes)
     tuning = Recipe(epochs=12, batch_size=64, lr=3e-4, warmup_epochs=1.0, crop_area=(0.45, 1.0))
     yield NamedRecipe(
         "finetune_mini", "crate_mini", "pets", recipe=tuning, start="crate_mini_animals", **sizes

@@ -1,4 +1,4 @@
-"""What a network knows, asked with other labels: a linear probe on frozen features, and fine-tuning."""
+"""What a network knows, asked with other labels: nearest neighbours and a linear probe on frozen features, fine-tuning."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, read_out
 from crate_mini.model import adapt as adapt
+from crate_mini.neighbours import NEIGHBOURS, TEMPERATURE, neighbour_votes
 from crate_mini.passes import run
 from crate_mini.progress import bar
 from crate_mini.training import Recipe, Run, train
@@ -188,6 +189,48 @@ def linear_probe(
         **_accuracy(probe(x_test), y_test),
         "train_top1": _accuracy(probe(x), y)["top1"],
         "l2": l2,
+        "pool": pool,
+        "chance": 1 / classes,
+        "majority": (y_test == commonest).double().mean().item(),
+    }
+
+
+def nearest_neighbours(
+    model: CRATE,
+    train_set: ImageSet,
+    test_set: ImageSet,
+    *,
+    pool: str = "class",
+    k: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+) -> dict[str, Any]:
+    """How often the nearest training images name the class of others: nothing is fitted, nothing chosen.
+
+    Args:
+        model: frozen.
+        train_set: whose images vote (:func:`~crate_mini.neighbours.neighbour_votes`).
+        test_set: of the same classes.
+        pool: a key of :data:`POOLS`.
+        k: neighbours that vote.
+        temperature: of their weights.
+
+    Returns:
+        ``{"top1", "top5", "k", "temperature", "pool", "chance", "majority"}``.
+
+    Raises:
+        ValueError: sets of different classes, or an unknown pool.
+    """
+    _check_classes(train_set, test_set)
+    classes, y, y_test = len(train_set.classes), train_set.labels.cpu(), test_set.labels.cpu()
+    x, x_test = (features(model, part.images, pool=pool) for part in (train_set, test_set))
+    votes = neighbour_votes(x, y, x_test, classes, k=k, temperature=temperature)
+    commonest = y.bincount(minlength=classes).argmax()
+    scores = _accuracy(votes, y_test)
+    return {
+        "top1": scores["top1"],
+        "top5": scores["top5"],
+        "k": min(k, len(y)),
+        "temperature": temperature,
         "pool": pool,
         "chance": 1 / classes,
         "majority": (y_test == commonest).double().mean().item(),

@@ -21,7 +21,7 @@ LONGEST = 80  # lines of a function, its docstring not counted
 # From the ground up. What stands on one floor may know each other, as long as there is no circle.
 FLOORS = {
     "the ground": "errors progress stats outputs results provenance lock memory distributed tables notebook",
-    "equations": "rates compression sparsification",
+    "equations": "rates compression sparsification neighbours",
     "operators": "operators embeddings",
     "the model": "hub model noise",
     "weights and data": "weights data",

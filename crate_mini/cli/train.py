@@ -27,14 +27,15 @@ from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
 from crate_mini.results import provenance
-from crate_mini.training import Recipe, default_device, evaluate, train
+from crate_mini.training import TASKS, Recipe, Run, Task, default_device, evaluate, train
+from crate_mini.training.selfsupervised import settings_of
 from crate_mini.transfer import adapt
 from crate_mini.weights import save_model
 
 # what is neither given as a flag nor by a recipe
 PLAIN = {
     "model": "crate_mini", "data": "embedded", "image_size": 64, "patch_size": None, "settings": {},
-    "save_at": (), "start": None, "run_id": None,
+    "save_at": (), "start": None, "run_id": None, "task": "classification",
 }  # fmt: skip
 # the fields of a recipe that most trainings change; the others are flags, too, but --help leaves them to --set
 OFTEN = {
@@ -72,6 +73,14 @@ def fill(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument("--model", help="such as crate_mini or vit_tiny_8")
     what.add_argument("--start", metavar="WEIGHTS", help="a name or file to fine-tune; it says which model")
+    what.add_argument(
+        "--task", choices=TASKS, metavar="TASK",
+        help=f"what is learned: {', '.join(TASKS)}; by default the recipe's. The last two need no labels",
+    )  # fmt: skip
+    what.add_argument(
+        "--task-set", action="append", default=[], metavar="NAME=VALUE",
+        help="a setting of the task, such as features=256",
+    )  # fmt: skip
     _add_data(p.add_argument_group("data"))
     how = p.add_argument_group("how (without a flag: as the recipe says)")
     for f in fields(Recipe):
@@ -172,7 +181,7 @@ def _needs_out(a: argparse.Namespace) -> None:
 def _train_one(a: argparse.Namespace) -> None:
     _needs_out(a)
     a = _filled_in(a)
-    Recipe.from_dict({f.name: getattr(a, f.name) for f in fields(Recipe)})
+    _task(a, Recipe.from_dict({f.name: getattr(a, f.name) for f in fields(Recipe)}))
     if a.start:
         weights_file(a.start)  # says so now, where there are none
     try_out(a.out)
@@ -248,6 +257,29 @@ def _model(a: argparse.Namespace, num_classes: int) -> CRATE:
     return create_model(a.model, **sizes, **a.settings)
 
 
+def _task(a: argparse.Namespace, recipe: Recipe) -> Task:
+    """What is learned, with the settings that were given."""
+    known, changes = settings_of(TASKS[a.task]), {}
+    for text in a.task_set:
+        name, _, value = text.partition("=")
+        if name not in known:
+            there = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"--task-set {text}: {a.task} has no setting {name!r}; {there}")
+        try:
+            changes[name] = _like(known[name], value)
+        except ValueError:
+            raise UsageError(f"--task-set {text}: expected a value such as {known[name]}") from None
+    return TASKS[a.task](recipe, **changes)
+
+
+def _like(default: Any, text: str) -> Any:
+    """What a text says, of the type that a setting has."""
+    if isinstance(default, tuple):
+        low, high = text.split(":")
+        return float(low), float(high)
+    return text if isinstance(default, str) else int(text) if default is None else type(default)(text)
+
+
 def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     """The training as this process takes part in it; rank 0 talks and writes."""
     given = {f.name: getattr(a, f.name) for f in fields(Recipe)}
@@ -259,11 +291,13 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     held_out = "val" if "val" in data.SETS[a.data].splits else "test"
     with distributed.first_rank_first():
         train_set, val_set = (look(a.data, split, **source) for split in ("train", held_out))
-    model = _model(a, max(1, len(train_set.classes)))
+    task = _task(a, recipe)
+    model = _model(a, max(1, len(train_set.classes) if task.classifies else 1))
     size = count_parameters(model)
     card = provenance(  # taken before training: the commit that was run, not the one of the day it ended
         device,
         model=a.model,
+        task={"name": a.task, **task.settings()},
         **({"run": a.run_id} if a.run_id and not a.rehearse else {}),
         **({"start": a.start} if a.start else {}),
         parameters=size,
@@ -281,10 +315,22 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
 
         board = TensorBoardLog(a.tensorboard, None if a.stream else val_set)
     run = train(
-        model, train_set, val_set, recipe, out=a.out, device=device, save_at=a.save_at, card=card,
+        model, train_set, val_set, recipe, task=task, out=a.out, device=device, save_at=a.save_at, card=card,
         **({} if board is None else {"on_step": board.on_step, "on_epoch": board.on_epoch}),
     )  # fmt: skip
-    card |= {"minutes": round(run.minutes, 1), "held_out": evaluate(model, val_set)}
+    held_out = evaluate(model, val_set) if task.classifies else _last(run)
+    card |= {"minutes": round(run.minutes, 1), "held_out": held_out}
     if first:
-        save_model(model, a.out / "model.safetensors", card, classes=train_set.classes)
-        print(f"top-1 on {val_set.name}: {card['held_out']['top1']:.1%}; weights and card in {a.out}")
+        classes = train_set.classes if task.classifies else ()
+        save_model(task.outcome(model), a.out / "model.safetensors", card, classes=classes)
+        said = (
+            f"top-1 on {val_set.name}: {held_out['top1']:.1%}"
+            if task.classifies
+            else f"on {val_set.name}: {', '.join(f'{k} {v:.3f}' for k, v in held_out.items())}"
+        )
+        print(f"{said}; weights and card in {a.out}")
+
+
+def _last(run: Run) -> dict[str, float]:
+    """What was measured after the last epoch."""
+    return {k.removeprefix("val_"): v for k, v in run.history[-1].items() if k.startswith("val_")}

@@ -19,19 +19,19 @@ from crate_mini.cli.common import (
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import get_recipe
 from crate_mini.results import provenance
-from crate_mini.transfer import POOLS, features, fine_tune, linear_probe
+from crate_mini.transfer import POOLS, features, fine_tune, linear_probe, nearest_neighbours
 
 FEWEST_TO_LEARN = 10  # of which a fifth chooses the penalty
 
 
 def add(kinds: argparse._SubParsersAction) -> None:
     """Add the kind to the parser of ``evaluate``."""
-    p = kinds.add_parser("transfer", help="other labels: a linear probe on frozen features, or fine-tuning")
+    p = kinds.add_parser("transfer", help="other labels: a linear probe on frozen features, nearest neighbours, or fine-tuning")
     add_evaluation(p)
     add_data(p, "pets")
     p.add_argument("--n-train", type=COUNT, metavar="N", help="training images to draw; by default all")
-    p.add_argument("--method", choices=("probe", "finetune"), default="probe", help="what is trained")
-    p.add_argument("--pool", choices=POOLS, default="class", help="what the probe reads")
+    p.add_argument("--method", choices=("probe", "knn", "finetune"), default="probe", help="what is trained; knn: nothing")
+    p.add_argument("--pool", choices=POOLS, default="class", help="what the probe, or neighbours, are read off")
     p.add_argument(
         "--l2",
         type=POSITIVE,
@@ -62,6 +62,12 @@ def _transfer(a: argparse.Namespace) -> None:
         )
     result = provenance(device, weights=a.weights, data=test_set.name, images=len(test_set), seed=a.seed)
     result |= {"image_size": a.image_size, "untrained": a.untrained, "train_images": len(train_set)}
+    if a.method == "knn":
+        result["knn"] = numbers = nearest_neighbours(model, train_set, test_set, pool=a.pool)
+        said = f"{a.weights} on {test_set.name}, {numbers['k']} nearest neighbours by {POOLS[a.pool]}: "
+        said += f"top-1 {numbers['top1']:.1%}, top-5 {numbers['top5']:.1%}"
+        report(a, result, lambda _: print(said))
+        return
     if a.method == "probe":
         probe, result["probe"] = linear_probe(model, train_set, test_set, pool=a.pool, l2=a.l2, seed=a.seed)
         numbers, logits = result["probe"], probe(features(model, test_set.images, pool=a.pool))

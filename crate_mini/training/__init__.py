@@ -12,10 +12,13 @@ from crate_mini.training.optimizers import learning_rate, make_optimizer
 from crate_mini.training.recipe import OPTIMIZERS, Recipe
 from crate_mini.training.rng import Draws
 from crate_mini.training.run import Run
+from crate_mini.training.selfsupervised import DINO, TASKS, SelfSupervised, SimDINO
 from crate_mini.training.tasks import Classification, Task, evaluate
 
 __all__ = [
+    "DINO",
     "OPTIMIZERS",
+    "TASKS",
     "Callback",
     "Callbacks",
     "Classification",
@@ -23,6 +26,8 @@ __all__ = [
     "Lion",
     "Recipe",
     "Run",
+    "SelfSupervised",
+    "SimDINO",
     "Task",
     "augment",
     "default_device",

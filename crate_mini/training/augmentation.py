@@ -20,17 +20,21 @@ def augment(
     *,
     rank: int = 0,
     world_size: int = 1,
-) -> Float[Tensor, "b 3 h w"]:
+    crop_area: tuple[float, float] | None = None,
+    size: int | None = None,
+) -> Float[Tensor, "b 3 H W"]:
     """Random resized crop and flip of a whole batch at once, on the device it lies on; float in [0, 1].
 
     Every image has its own box: area uniform in ``crop_area``, aspect ratio log-uniform in 3/4 to 4/3, position
     uniform. Random numbers are drawn on the CPU, so a seed means the same boxes on every device; and for the
     whole batch where ``images`` are every ``world_size``-th of it from ``rank`` on, so it means the same boxes
     whatever the number of processes.
+
+    ``crop_area`` and ``size`` stand in for the recipe's areas and for the size of the images: small views.
     """
     b = len(images)
     u = to_device(_draw(b * world_size, generator)[:, rank::world_size], images.device)
-    low, high = recipe.crop_area
+    low, high = crop_area or recipe.crop_area
     area = low + (high - low) * u[0]
     ratio = torch.exp((2 * u[1] - 1) * math.log(4 / 3)).sqrt() if low < 1 else torch.ones_like(area)
     width, height = (area.sqrt() * ratio).clamp(max=1), (area.sqrt() / ratio).clamp(max=1)
@@ -38,7 +42,8 @@ def augment(
     theta = torch.zeros(b, 2, 3, device=images.device)
     theta[:, 0, 0], theta[:, 0, 2] = width * mirror, (2 * u[2] - 1) * (1 - width)
     theta[:, 1, 1], theta[:, 1, 2] = height, (2 * u[3] - 1) * (1 - height)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    shape = [b, 3, size, size] if size else list(images.shape)
+    grid = F.affine_grid(theta, shape, align_corners=False)
     pixels = images.float() / 255 if images.dtype == torch.uint8 else images
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
 

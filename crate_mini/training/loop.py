@@ -76,8 +76,8 @@ def train(
         val_set: what the task measures after an epoch, in the recipe's precision.
         recipe: how; the defaults of :class:`Recipe` if None.
         task: what; :class:`Classification` if None.
-        out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end, ``model.safetensors``. If
-            it holds a state of the same recipe, model, task and data, training goes on from there. Several machines
+        out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end, ``model.safetensors``,
+            the task's :meth:`~crate_mini.training.Task.outcome`. If it holds a state of the same recipe, model, task and data, training goes on from there. Several machines
             must see the same folder; only one training at a time may write there.
         device: by default the best there is.
         progress: draw a progress bar; by default yes, except while the book is built.
@@ -154,7 +154,7 @@ class _Training:
         self.model, self.task, self.recipe = model, task, recipe
         self.train_set, self.val_set, self.out, self.device = train_set, val_set, out, device
         self.steps = len(train_set) // self.batch_size  # of an epoch
-        self.classes = tuple(getattr(train_set, "classes", ()))
+        self.classes = tuple(getattr(train_set, "classes", ())) if task.classifies else ()
         self.dtype = dtype_of(recipe.precision, device)
         self.autocast = autocast(self.dtype, device)
 
@@ -218,7 +218,7 @@ class _Training:
         self.learner.eval()
         if self.out is not None and self.rank == 0:
             with writing(self.out / "model.safetensors") as path:
-                save_model(self.model, path, classes=self.classes)
+                save_model(self.task.outcome(self.model), path, classes=self.classes)
         self.told.on_end(self.model, state.run)
         return state.run
 
@@ -300,5 +300,6 @@ class _Training:
     def _mark(self, done: int) -> None:
         """Write the weights, if this is a step at which they shall be kept."""
         if done in self.marks.at and self.rank == 0:
-            self.marks.save(done, self.model)
-            self.told.on_mark(self.marks.at[done], self.model)
+            outcome = self.task.outcome(self.model)
+            self.marks.save(done, outcome)
+            self.told.on_mark(self.marks.at[done], outcome)

@@ -34,10 +34,12 @@ class Task(nn.Module, ABC):
     Attributes:
         metrics: what :meth:`evaluate` measures; the columns ``val_*`` of a run.
         leaves_out: whether a step may leave parameters without a gradient; several processes need to know.
+        classifies: whether the model's classifier learns the classes of the set; their names are written with it.
     """
 
     metrics: tuple[str, ...] = ("loss",)
     leaves_out: bool = False
+    classifies: bool = False
 
     def settings(self) -> dict[str, Any]:
         """What decides, besides recipe, model and data, what a training ends with; JSON. Another refuses the state."""
@@ -75,6 +77,10 @@ class Task(nn.Module, ABC):
     def after_step(self, model: nn.Module) -> None:
         """After the optimiser has moved the weights: a moving average, a count."""
 
+    def outcome(self, model: nn.Module) -> nn.Module:
+        """The network that a training is for, and that is written: the model itself, or a teacher that follows it."""
+        return model
+
     @abstractmethod
     def evaluate(self, model: nn.Module, feed: Feed) -> dict[str, float]:
         """A number for each of :attr:`metrics`, the same on every process.
@@ -104,6 +110,7 @@ class Classification(Task):
     """
 
     metrics = ("loss", "top1", "top5")
+    classifies = True
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
