@@ -422,7 +422,8 @@ def _ours() -> Iterator[NamedRecipe]:
     live = Recipe(epochs=14, batch_size=32, lr=2e-3, warmup_epochs=1.0, crop_area=(0.6, 1.0))
     yield NamedRecipe("embedded", "crate_nano", "embedded", recipe=live, **sizes)
     views = Recipe(
-        epochs=20, batch_size=64, lr=1e-3, weight_decay=0.04, warmup_epochs=2.0, crop_area=(0.4, 1.0), clip_norm=3.0,
+        epochs=20, batch_size=64, lr=1e-3, weight_decay=0.04, warmup_epochs=1.0, crop_area=(0.4, 1.0), clip_norm=3.0,
+        keep_patches=0.5, precision="bfloat16",
     )  # fmt: skip
     yield NamedRecipe("views", "crate_nano", "embedded", recipe=views, task="simdino", **sizes)
     tuning = Recipe(epochs=12, batch_size=64, lr=3e-4, warmup_epochs=1.0, crop_area=(0.45, 1.0))
@@ -548,6 +549,14 @@ def _embedded() -> Named:
             yield f"{model}_embedded{f'_s{seed}' if seed else ''}", RunId("embedded", model, seed)
 
 
+def _views() -> Named:
+    """Without labels, on drawn animals: CRATE and the ViT of as many parameters by both tasks; then another seed."""
+    for seed in range(2):
+        for task in ("simdino", "dino"):
+            for model in ("crate_nano", "vit_nano"):
+                yield f"{model}_{task}_s{seed}", RunId("views", model, seed, {"task": task})
+
+
 SWEEPS = MappingProxyType(
     {
         "flagship": _flagship,
@@ -558,6 +567,7 @@ SWEEPS = MappingProxyType(
         "animals_lion": _animals_lion,
         "variants": _variants,
         "embedded": _embedded,
+        "views": _views,
     }
 )
 """Every sweep by its name, as :func:`get_sweep` knows it."""

@@ -1,4 +1,4 @@
-"""What a network knows, asked with other labels: nearest neighbours and a linear probe on frozen features, fine-tuning."""
+"""What a network knows, asked with other labels: nearest neighbours, a linear probe on frozen features, fine-tuning."""
 
 from __future__ import annotations
 

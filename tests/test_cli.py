@@ -312,3 +312,47 @@ def test_layerwise_says_what_is_wrong(tmp_path, flags, message, capsys):
     assert main([*line, *flags]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize("task", ["simdino", "dino"])
+def test_train_without_labels(pictures, tmp_path, capsys, task):
+    """The teacher's network is written, its card says what it learned, and its neighbours can be asked for."""
+    out = tmp_path / "run"
+    settings = {"task": task, "task-set": "features=16"}
+    assert main(train_line(pictures, out, **settings)) == 0
+    assert "on folder/val: loss " in capsys.readouterr().out
+    card = json.loads((out / "model.json").read_text())
+    assert card["task"]["name"] == task
+    assert card["task"]["features"] == 16
+    assert set(card["held_out"]) == {"loss", "alignment", "rate", "knn"}
+    model = load_model(out / "model.safetensors")
+    assert (model.classes, model.config.num_classes) == ((), 1)
+    assert len((out / "log.csv").read_text().splitlines()) == 3
+    line = ["evaluate", "transfer", "--weights", str(out), "--data", "folder", "--root", str(pictures)]
+    line += ["--image-size", "32", "--device", "cpu", "--out", str(tmp_path / "knn.json"), "--method", "knn"]
+    assert main(line) == 0
+    found = json.loads((tmp_path / "knn.json").read_text())["knn"]
+    assert found["top1"] == pytest.approx(card["held_out"]["knn"])
+    assert found["k"] == 20
+    # another setting of the task is another training
+    assert main(train_line(pictures, out, **settings | {"task-set": "features=8"})) == 2
+    assert "another task" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"task": "simdino", "task-set": "width=3"},
+            "simdino has no setting 'width'; it has weight, eps_sq, ",
+        ),
+        ({"task": "simdino", "task-set": "weight=much"}, "expected a value such as 1.0"),
+        ({"task": "dino", "task-set": "prototypes=1"}, "prototypes must be a whole number, 2 or more"),
+        ({"task-set": "weight=1"}, "classification has no setting 'weight'; it has none"),
+        ({"task": "dino", "set": "compile=true"}, "DINO runs the network as it is"),
+    ],
+)
+def test_train_refuses_settings_of_a_task(pictures, tmp_path, capsys, options, message):
+    assert main(train_line(pictures, tmp_path / "run", **options)) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -26,12 +26,21 @@ FEWEST_TO_LEARN = 10  # of which a fifth chooses the penalty
 
 def add(kinds: argparse._SubParsersAction) -> None:
     """Add the kind to the parser of ``evaluate``."""
-    p = kinds.add_parser("transfer", help="other labels: a linear probe on frozen features, nearest neighbours, or fine-tuning")
+    p = kinds.add_parser(
+        "transfer", help="other labels: a linear probe on frozen features, nearest neighbours, or fine-tuning"
+    )
     add_evaluation(p)
     add_data(p, "pets")
     p.add_argument("--n-train", type=COUNT, metavar="N", help="training images to draw; by default all")
-    p.add_argument("--method", choices=("probe", "knn", "finetune"), default="probe", help="what is trained; knn: nothing")
-    p.add_argument("--pool", choices=POOLS, default="class", help="what the probe, or neighbours, are read off")
+    p.add_argument(
+        "--method",
+        choices=("probe", "knn", "finetune"),
+        default="probe",
+        help="what is trained; knn: nothing",
+    )
+    p.add_argument(
+        "--pool", choices=POOLS, default="class", help="what the probe, or neighbours, are read off"
+    )
     p.add_argument(
         "--l2",
         type=POSITIVE,

@@ -76,9 +76,10 @@ def train(
         val_set: what the task measures after an epoch, in the recipe's precision.
         recipe: how; the defaults of :class:`Recipe` if None.
         task: what; :class:`Classification` if None.
-        out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end, ``model.safetensors``,
-            the task's :meth:`~crate_mini.training.Task.outcome`. If it holds a state of the same recipe, model, task and data, training goes on from there. Several machines
-            must see the same folder; only one training at a time may write there.
+        out: folder for ``state.safetensors`` (to resume from), ``log.csv`` and, at the end, ``model.safetensors``: the
+            task's :meth:`~crate_mini.training.Task.outcome`. If it holds a state of the same recipe, model, task and
+            data, training goes on from there. Several machines must see the same folder; only one training at a time
+            may write there.
         device: by default the best there is.
         progress: draw a progress bar; by default yes, except while the book is built.
         callbacks: who hears of it.

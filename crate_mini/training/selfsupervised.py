@@ -18,7 +18,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +32,10 @@ from crate_mini.rates import coding_rate
 from crate_mini.training.recipe import Recipe
 from crate_mini.training.rng import Draws
 from crate_mini.training.tasks import Classification, Task, evaluation_batch
-from crate_mini.training.views import LARGE_VIEWS, Views, draw_views
+from crate_mini.training.views import Views, draw_views
 
-Seen = Float[Tensor, "views b features"]
+Teacher = Float[Tensor, "g b features"]
+Student = Float[Tensor, "v b features"]
 
 BANK = 5000
 """Images of the training set that the neighbours of held-out ones are looked for among."""
@@ -51,7 +52,7 @@ def over_pairs(scores: Float[Tensor, "g v"]) -> Float[Tensor, ""]:
     return scores[other].mean()
 
 
-def alignment(teacher: Seen, student: Seen) -> Float[Tensor, ""]:
+def alignment(teacher: Teacher, student: Student) -> Float[Tensor, ""]:
     r"""Mean cosine between what a teacher says of one view and a student of another view of the same image.
 
     .. math:: C = \frac{1}{|\{i \neq v\}|} \sum_{i \neq v} \frac1b \sum_a \langle t_{ia}, s_{va} \rangle
@@ -83,12 +84,12 @@ def simdino_gamma(images: int, features: int, processes: int = 1) -> float:
 
 
 def simdino_loss(
-    teacher: Seen,
-    student: Seen,
+    teacher: Teacher,
+    student: Student,
     *,
     eps_sq: float,
     gamma: float,
-    spread: Literal["student", "mean"] = "mean",
+    spread: str = "mean",
     together: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Agree about an image, and spread over images (arXiv 2502.10385 and its code).
@@ -126,8 +127,8 @@ def simdino_loss(
 
 
 def dino_loss(
-    teacher: Seen,
-    student: Seen,
+    teacher: Teacher,
+    student: Student,
     centre: Float[Tensor, " features"],
     *,
     teacher_temperature: float = 0.04,
@@ -145,7 +146,8 @@ def dino_loss(
         teacher: ``(g, b, K)``, a logit for every prototype.
         student: ``(v, b, K)``; the large views come first.
         centre: :math:`c`, ``(K,)``, what the teacher says on average: :func:`moved_centre`.
-        teacher_temperature, student_temperature: :math:`\tau_t < \tau_s` sharpens.
+        teacher_temperature: :math:`\tau_t`; below the student's, it sharpens.
+        student_temperature: :math:`\tau_s`.
     """
     p = ((teacher - centre) / teacher_temperature).softmax(-1)
     log_q = (student / student_temperature).log_softmax(-1)
@@ -285,7 +287,7 @@ class SelfSupervised(Task):
         with torch.autocast(drawn.large.device.type, enabled=False):
             return self.compare(self.finish(teacher, self.teacher_head), self.finish(student, self.head))
 
-    def look(self, model: nn.Module, drawn: Views) -> tuple[Seen, Seen]:
+    def look(self, model: nn.Module, drawn: Views) -> tuple[Teacher, Student]:
         """Projected features: the teacher's of the large views, the student's of all."""
         with torch.no_grad():
             teacher = self._project(self.teacher, self.teacher_head, drawn.large)
@@ -295,16 +297,16 @@ class SelfSupervised(Task):
         return teacher, torch.cat(student)
 
     @staticmethod
-    def _project(model: nn.Module, head: nn.Module, views: Tensor, kept: Tensor | None = None) -> Seen:
+    def _project(model: nn.Module, head: nn.Module, views: Tensor, kept: Tensor | None = None) -> Student:
         tokens = model.forward_features(views.flatten(0, 1), kept)
         return head[0](tokens.values[:, 0]).unflatten(0, views.shape[:2])
 
-    def finish(self, features: Seen, head: nn.Module) -> Seen:
+    def finish(self, features: Student, head: nn.Module) -> Float[Tensor, "v b said"]:
         """What a task makes of projected features before it compares them."""
         return features
 
     @abstractmethod
-    def compare(self, teacher: Seen, student: Seen) -> Tensor:
+    def compare(self, teacher: Teacher, student: Student) -> Tensor:
         """The loss, of what :meth:`finish` has made."""
 
     def after_step(self, model: nn.Module) -> None:
@@ -368,8 +370,9 @@ class SimDINO(SelfSupervised):
 
     What a nat of the rate is worth is told by what all of it is worth: ``weight`` is :math:`\gamma` times the largest
     rate that the images of a step can have (:func:`largest_rate`), so that the objective stays what it is when batch,
-    features or processes change. Alignment is worth at most 1. With the defaults they weigh as in the published runs,
-    64 images on each of 8 processes: .45 (the released code's :math:`\gamma` changes with the batch).
+    features or processes change. Alignment is worth at most 1. In the released code it does change: the published
+    runs, 64 images on each of 8 processes, have a weight of 0.45; as many images in two processes have 1.80, 64 images
+    in one 2.75 (:func:`simdino_gamma`).
 
     Args:
         recipe: as in :class:`SelfSupervised`, with its further arguments.
@@ -382,8 +385,8 @@ class SimDINO(SelfSupervised):
         self,
         recipe: Recipe,
         *,
-        weight: float = 0.45,
-        eps_sq: float = 0.4,
+        weight: float = 1.0,
+        eps_sq: float = 0.05,
         spread: str = "mean",
         **settings: Any,
     ) -> None:
@@ -400,7 +403,7 @@ class SimDINO(SelfSupervised):
         """All that the constructor was given."""
         return super().settings() | {"weight": self.weight, "eps_sq": self.eps_sq, "spread": self.spread}
 
-    def compare(self, teacher: Seen, student: Seen) -> Tensor:
+    def compare(self, teacher: Teacher, student: Student) -> Tensor:
         """:func:`simdino_loss`; in training, the rate is of the images of all processes."""
         images = teacher.shape[1] * (distributed.world_size() if self.training else 1)
         gamma = self.weight / largest_rate(images, self.features, self.eps_sq)
@@ -417,7 +420,7 @@ class Prototypes(nn.Module):
         self.weight = nn.Parameter(torch.empty(prototypes, features))
         nn.init.trunc_normal_(self.weight, std=0.02)
 
-    def forward(self, x: Seen, *, frozen: bool = False) -> Float[Tensor, "views b prototypes"]:
+    def forward(self, x: Student, *, frozen: bool = False) -> Float[Tensor, "v b prototypes"]:
         """Logits; ``frozen`` lets no gradient reach the prototypes."""
         weight = self.weight.detach() if frozen else self.weight
         return x @ F.normalize(weight, dim=1).mT
@@ -474,12 +477,12 @@ class DINO(SelfSupervised):
         """The projector, then the prototypes."""
         return nn.Sequential(*super().make_head(dim), Prototypes(self.features, self.prototypes))
 
-    def finish(self, features: Seen, head: nn.Module) -> Seen:
+    def finish(self, features: Student, head: nn.Module) -> Float[Tensor, "v b said"]:
         """A logit for every prototype."""
         frozen = self.step * self.recipe.epochs < self.frozen_epochs * self.steps
         return head[1](features, frozen=frozen)
 
-    def compare(self, teacher: Seen, student: Seen) -> Tensor:
+    def compare(self, teacher: Teacher, student: Student) -> Tensor:
         """:func:`dino_loss`."""
         if self.training:
             self._said = teacher.mean((0, 1))

@@ -49,8 +49,8 @@ def draw_views(
 ) -> Views:
     """Two large views of every image, and ``small`` small ones.
 
-    Each is a crop with an area of its own (:func:`~crate_mini.training.augment`: the recipe's for large views), mirrored
-    or not, with other colours (:func:`jitter`). Unlike in DINO, nothing is blurred or solarised.
+    Each is a crop with an area of its own (:func:`~crate_mini.training.augment`; of large views, the recipe's),
+    mirrored or not, with other colours (:func:`jitter`). Unlike in DINO, nothing is blurred or solarised.
 
     Args:
         images: uint8, or float in [0, 1].
