@@ -73,14 +73,10 @@ def fill(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument("--model", help="such as crate_mini or vit_tiny_8")
     what.add_argument("--start", metavar="WEIGHTS", help="a name or file to fine-tune; it says which model")
+    what.add_argument("--task", choices=TASKS, metavar="TASK", help=f"one of {', '.join(TASKS)}")
     what.add_argument(
-        "--task", choices=TASKS, metavar="TASK",
-        help=f"what is learned: {', '.join(TASKS)}; by default the recipe's. The last two need no labels",
-    )  # fmt: skip
-    what.add_argument(
-        "--task-set", action="append", default=[], metavar="NAME=VALUE",
-        help="a setting of the task, such as features=256",
-    )  # fmt: skip
+        "--task-set", action="append", default=[], metavar="X=Y", help="a setting of it: features=256"
+    )
     _add_data(p.add_argument_group("data"))
     how = p.add_argument_group("how (without a flag: as the recipe says)")
     for f in fields(Recipe):
