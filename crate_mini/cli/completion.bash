@@ -22,7 +22,8 @@ _crate_mini() {
         esac
     done
     case "$path ${COMP_WORDS[COMP_CWORD-1]}" in
-        ' train --sweep') words='flagship tiny_imagenet all_classes animals_pair animals_family animals_lion variants embedded' ;;
+        ' train --sweep') words='flagship tiny_imagenet all_classes animals_pair animals_family animals_lion variants embedded views' ;;
+        ' train --task') words='classification simdino dino' ;;
         ' train --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate accuracy --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
@@ -36,13 +37,13 @@ _crate_mini() {
         ' evaluate heads --by') words='attention energy' ;;
         ' evaluate reading --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate transfer --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
-        ' evaluate transfer --method') words='probe finetune' ;;
+        ' evaluate transfer --method') words='probe knn finetune' ;;
         ' evaluate transfer --pool') words='class mean both' ;;
         ' layerwise --data') words='embedded tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' layerwise --normalise') words='none token head' ;;
         *) case "$path" in
                 '') words='train evaluate layerwise inspect export data import doctor completion -h --help --version' ;;
-                ' train') words='-h --help --recipe --sweep --list --model --start --data --root --image-size --download --stream --workers --epochs --batch-size --lr --warmup-epochs --keep-patches --precision --compile --no-compile --seed --patch-size --set --out --device --save-at --tensorboard --rehearse' ;;
+                ' train') words='-h --help --recipe --sweep --list --model --start --task --task-set --data --root --image-size --download --stream --workers --epochs --batch-size --lr --warmup-epochs --keep-patches --precision --compile --no-compile --seed --patch-size --set --out --device --save-at --tensorboard --rehearse' ;;
                 ' evaluate') words='accuracy segmentation maskcut heads reading transfer -h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
                 ' evaluate accuracy') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
                 ' evaluate segmentation') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --rule --share --layer --heads --resolution --objects --shifts --smooth --choose-on --choice-from --no-control --leave-out --batch-size' ;;
