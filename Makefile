@@ -16,7 +16,7 @@ CODE := $(wildcard crate_mini hubconf.py tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository pdf archive
+.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository pdf archive links
 
 help:
 	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
@@ -24,10 +24,11 @@ help:
 	@echo "make page         one page alone, quickly: make page PAGE=notebooks/05_crate"
 	@echo "make fast         lint and unit tests only: the loop while writing code"
 	@echo "make test-lowest  unit tests with the oldest versions that pyproject.toml allows, in an environment of their own"
-	@echo "make lint         ruff on code and notebooks; no notebook with outputs"
+	@echo "make lint         ruff on code and notebooks, spelling everywhere; no notebook with outputs"
 	@echo "make format       let ruff and nbstripout mend what make lint complains about"
 	@echo "make pdf          the whole book as one file, _build/book.pdf"
 	@echo "make archive      the rendered book in one archive that opens from disk, _build/book.zip"
+	@echo "make links        does every link to the outside lead somewhere: the one check that needs a network"
 	@echo "make serve        serve the built book at http://localhost:8000"
 	@echo "make screenshots  wide and narrow, light and dark; PAGES='book/intro' for some, SHOTS=folder for where"
 	@echo "make lock         refresh requirements.lock from pyproject.toml (newest versions that agree)"
@@ -89,6 +90,7 @@ browser: setup
 lint: setup
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m codespell_lib $(CODE) README.md CONTRIBUTING.md book Makefile
 	@$(PY) tools/notebook_form.py check
 
 format: setup
@@ -108,6 +110,9 @@ screenshots: setup
 
 set-repository: setup
 	@$(PY) tools/address.py "$(URL)"
+
+links: setup
+	@$(PY) tools/outside_links.py
 
 pdf: book browser
 	@$(PY) tools/book_pdf.py

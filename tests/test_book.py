@@ -17,6 +17,7 @@ import build_book
 import nbformat
 import notebook_form
 import pytest
+import sphinx_head
 from browser import SETTLED, offline_context
 from bs4 import BeautifulSoup
 
@@ -121,6 +122,45 @@ def test_buttons_lead_where_the_address_is(soups):
         colab = {link for link in links if link.startswith("https://colab.research.google.com")}
         assert colab == ({address.colab_of(url, name)} - {None} if url and address.written() else set())
         assert (url in links) == bool(url)
+
+
+def test_every_page_says_what_it_is_about(soups):
+    """What a search engine shows, and a message that a reader sends to a friend."""
+    told = {}
+    for page, soup in soups.items():
+        content = {
+            tag.get("name") or tag.get("property"): tag["content"] for tag in soup.select("meta[content]")
+        }
+        assert content["og:title"].strip(), page
+        told[page] = content.get("description", "")
+        assert content.get("og:description", "") == told[page]
+        assert len(told[page]) <= sphinx_head.LONGEST, page
+        if page.startswith("notebooks/") or page == "book/intro":
+            assert len(told[page]) >= 40, page
+    given = [text for text in told.values() if text]
+    assert len(set(given)) == len(given), "two pages describe themselves alike"
+
+
+def test_scripts_from_elsewhere_are_refused(built_book, browser):
+    """The page's own policy does it: nothing of ours stands between this browser and the outside."""
+    text = (built_book / "book" / "notation.html").read_text(encoding="utf-8")
+    page = built_book / "book" / "with-a-script-from-elsewhere.html"
+    page.write_text(
+        text.replace(
+            "</body>",
+            "<script>window.own = true</script><script src='http://localhost:9/x.js'></script></body>",
+        ),
+        encoding="utf-8",
+    )
+    try:
+        with offline_context(browser, []) as context:
+            tab, refused = context.new_page(), []
+            tab.on("console", lambda message: refused.append(message.text))
+            tab.goto(page.as_uri())
+            assert tab.evaluate("window.own")
+            assert any("Content Security Policy" in text and "x.js" in text for text in refused), refused
+    finally:
+        page.unlink()
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------

@@ -42,8 +42,9 @@ def normal(url: str) -> str | None:
 
 
 def written(root: Path = ROOT) -> str | None:
-    """The address that pyproject.toml holds."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    """The address that pyproject.toml holds, if there is such a file and it holds one."""
+    file = root / "pyproject.toml"
+    project = tomllib.loads(file.read_text(encoding="utf-8"))["project"] if file.is_file() else {}
     return project.get("urls", {}).get("Repository")
 
 
