@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
+from requests.adapters import HTTPAdapter, Retry
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {".md", ".ipynb", ".py", ".bib", ".cff", ".toml", ".yml"}
