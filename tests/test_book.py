@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import address
+import axe_playwright_python
 import build_book
 import nbformat
 import notebook_form
@@ -163,6 +164,8 @@ def test_scripts_from_elsewhere_are_refused(built_book, browser):
         page.unlink()
 
 
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+
 # ---- in a browser ----------------------------------------------------------------------------------------
 
 INSPECT = """() => {
@@ -209,6 +212,19 @@ def test_index_leads_to_the_first_page(built_book, browser):
         tab.wait_for_url(f"**/{build_book.toc_entries()[0]}.html")
 
 
+def serious_faults(tab) -> list:
+    """What axe-core finds that keeps somebody from reading this page by keyboard or by ear: rule, degree, places.
+
+    Contrast has a test of its own, in both themes.
+    """
+    tab.evaluate(f"{AXE.read_text(encoding='utf-8')};0")
+    found = tab.evaluate(
+        "async () => (await axe.run({resultTypes: ['violations'], rules: {'color-contrast': {enabled: false}}}))"
+        ".violations.map(v => [v.id, v.impact, ...v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))])"
+    )
+    return [rule for rule in found if rule[1] in ("serious", "critical")]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "index"])
 def test_page_in_a_browser(built_book, browser, page):
     refused, errors = [], []
@@ -222,6 +238,7 @@ def test_page_in_a_browser(built_book, browser, page):
             assert state["unset"] == []
             assert state["faulty"] == []
             assert state["overflow"] <= 0, f"{width} pixels wide, and these stick out: {state['wide']}"
+        assert serious_faults(tab) == []
     assert refused == [], "the page asked for something outside itself"
     assert errors == []
 
@@ -267,6 +284,16 @@ def test_text_can_be_read_in_both_themes(built_book, browser, theme):
                 weak[page] = found
             tab.close()
     assert weak == {}
+
+
+def test_axe_can_find_something(browser, tmp_path):
+    page = tmp_path / "bad.html"
+    page.write_text(
+        "<html lang='en'><title>x</title><main><h1>x</h1><button></button><img src='data:,'></main>"
+    )
+    with offline_context(browser, []) as context:
+        found = {rule[0]: rule[1] for rule in serious_faults(open_page(context, page, []))}
+    assert found["button-name"] == found["image-alt"] == "critical"
 
 
 def test_formulas_are_set(built_book, browser):
