@@ -47,6 +47,7 @@ def test_fields_are_filled_and_formulas_left_alone():
     From {low:.2f} to {high:.1%}, {who}, {plain}: $\tfrac12 \sum_{i} \sqrt{low} \mathrm{high} x^{low} \frac{a}{low}$,
     {eq}`eq-01-rate`, {cite:p}`ma2007segmentation`, \begin{aligned}, {tiny:e}.
     """
+    assert say(":::{dropdown} Of {who}", who="us").data == ":::{dropdown} Of us"
     said = say(text, low=-1.234, high=0.5, who="two of us", plain=1 / 3, tiny=2e-9).data
     assert said.startswith("From −1.23 to 50.0%, two of us, 0.333: $")
     assert r"\sum_{i} \sqrt{low} \mathrm{high} x^{low} \frac{a}{low}$" in said

@@ -138,14 +138,14 @@ def check_gather_one_head(answer):
 
 @checker
 def check_same_point(answer):
-    """`answer(t)` is (scale, c) with Z + t M = scale ((1 − c) Z + c M)."""
+    """`answer(t)` is (scale, c) with Z + t MSSA(Z) = scale ((1 − c) Z + c MSSA(Z))."""
     for t in (1.0, 0.25, -0.5):
         pair = answer(t)
         expect(isinstance(pair, tuple | list) and len(pair) == 2, "return two numbers, (scale, c)")
         scale, c = (float(v) for v in pair)
         if not math.isclose(scale * (1 - c), 1, rel_tol=1e-9) and math.isclose(scale * c, t, rel_tol=1e-9):
             raise NotYet(
-                f"t = {t}: M has the right weight, but Z gets {scale * (1 - c):.3g} where the network has 1"
+                f"t = {t}: MSSA(Z) has the right weight, but Z gets {scale * (1 - c):.3g} where the network has 1"
             )
         expect(
             math.isclose(scale * (1 - c), 1, rel_tol=1e-9),
@@ -153,7 +153,7 @@ def check_same_point(answer):
         )
         expect(
             math.isclose(scale * c, t, rel_tol=1e-9),
-            f"t = {t}: scale · c is the weight of M and must be {t}, yours is {scale * c:.3g}",
+            f"t = {t}: scale · c is the weight of MSSA(Z) and must be {t}, yours is {scale * c:.3g}",
         )
     return "Right: c has the sign of t (for t > −1), so uphill is where t is negative. At t = 1, c = ½."
 
@@ -175,14 +175,14 @@ def check_denoise_token(answer):
         per_coordinate = (coordinates.square() / (2 * sigma**2)).softmax(0)
         name_the_mistake(
             got,
-            (mixed(squares / sigma**2), "the exponent is ‖Uᵀx‖² / (2σ²): the 2 is missing"),
-            (mixed(squares / (2 * sigma)), "σ enters squared"),
+            (mixed(squares / sigma**2), "the exponent is ‖Uᵀx‖² / (2δ²): the 2 is missing"),
+            (mixed(squares / (2 * sigma)), "δ enters squared"),
             (mixed(squares.sqrt() / (2 * sigma**2)), "the length ‖Uᵀx‖ enters squared"),
             (
                 mixed(-squares / (2 * sigma**2)),
                 "the sign is wrong: the closest subspace has the longest projection",
             ),
-            (mixed(squares), "σ is not used"),
+            (mixed(squares), "sigma is not used"),
             (projections.sum(0), "the weights are missing: this is the plain sum of the projections"),
             (projections[squares.argmax()], "this is the nearest subspace alone; a softmax shares"),
             (
@@ -192,6 +192,6 @@ def check_denoise_token(answer):
         )
         expected = denoise(x[None], U, sigma)[0]
         expect_close(
-            got, expected, f"for {K} subspaces of dimension {p}, σ = {sigma}", hint="weights over heads"
+            got, expected, f"for {K} subspaces of dimension {p}, sigma = {sigma}", hint="weights over heads"
         )
     return "Right."

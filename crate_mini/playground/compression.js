@@ -1,5 +1,5 @@
 // One step on the compression rate. Every token is a dot: how long it is within its own subspace, and outside it.
-// data: tokens n x d, bases K x d x p that are orthonormal and span the space, labels [k, …].
+// data: tokens n x d, bases K x d x p that are orthonormal and span the space, labels [k, …]; step, the one to begin with.
 
 function play(kit, data) {
   const { matmul, transpose, identity, scale, add, softmaxRows, gram, inverse, logdet, eigh } = kit.linalg;
@@ -35,6 +35,7 @@ function play(kit, data) {
   const step = kit.choice({
     label: "step",
     options: [["exact", "exact"], ["neumann", "Neumann"], ["softmax", "softmax"], ["plus", "Z + MSSA"]],
+    value: data.step,
   });
   const epsSq = kit.slider({ label: "ε²", min: 0.01, max: 2, value: 0.5, log: true });
   const share = kit.slider({ label: "κγ", min: -1, max: 1, step: 0.05, value: 0.5 });

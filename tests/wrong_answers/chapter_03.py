@@ -70,7 +70,7 @@ WRONG = {
         (lambda x, U, s: mixed(x, U, squares(x, U) / s**2), "the 2 is missing"),
         (lambda x, U, s: mixed(x, U, squares(x, U).sqrt() / (2 * s**2)), "‖Uᵀx‖ enters squared"),
         (lambda x, U, s: mixed(x, U, -squares(x, U) / (2 * s**2)), "the sign is wrong"),
-        (lambda x, U, s: mixed(x, U, squares(x, U)), "σ is not used"),
+        (lambda x, U, s: mixed(x, U, squares(x, U)), "sigma is not used"),
         (lambda x, U, s: sum(Uk @ (Uk.T @ x) for Uk in U), "the weights are missing"),
         (
             lambda x, U, s: U[squares(x, U).argmax()] @ (U[squares(x, U).argmax()].T @ x),

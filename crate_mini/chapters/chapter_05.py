@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -45,7 +45,7 @@ def index_of(patch: tuple[int, int], columns: int) -> int:
 
 
 def one_layer(
-    image: Float[Tensor, "3 H W"],
+    image: Shaped[Tensor, "3 H W"],
     run: Record,
     layer: int,
     *,
@@ -124,7 +124,7 @@ def stage_facts(model: CRATE, run: Record, layer: int, image: int = 0) -> dict[s
     """One image in one layer, and in how many layers of how many images each half lowers the rate at length one."""
     rates = stage_rates(model, run)
     raw, unit = (rates[name][image, layer].tolist() for name in ("as is", "length one"))
-    first, second = (rates["length one"].diff(dim=-1) < 0).unbind(-1)
+    first, second = rates["length one"].diff(dim=-1).unbind(-1)
     images, layers = first.shape
     found: dict[str, Any] = {"layer": layer, "images": images, "layers": layers, "pairs": images * layers}
     for k, stage in enumerate(STAGES):
@@ -133,8 +133,8 @@ def stage_facts(model: CRATE, run: Record, layer: int, image: int = 0) -> dict[s
     given_back = (unit[2] - unit[1]) / (unit[0] - unit[1])
     return found | {
         "given_back": given_back,
-        "first_lowers": int(first.sum()),
-        "second_lowers": int(second.sum()),
+        "first_lowers": int((first < 0).sum()),
+        "second_raises": int((second > 0).sum()),
         "layer_lowers": int((rates["length one"][..., 2] < rates["length one"][..., 0]).sum()),
     }
 
@@ -148,7 +148,7 @@ def attention_weights(model: CRATE, layer: int, X: Float[Tensor, "b n d"]) -> Fl
 
 
 def gathers(
-    image: Float[Tensor, "3 H W"], S: Float[Tensor, "K n n"], *, patch: int, where: tuple[int, int] = EYE
+    image: Shaped[Tensor, "3 H W"], S: Float[Tensor, "K n n"], *, patch: int, where: tuple[int, int] = EYE
 ) -> Figure:
     """In every head, from where one patch gathers."""
     h, w = (side // patch for side in image.shape[-2:])
@@ -198,7 +198,7 @@ def token_facts(run: Record, layer: int, token: int) -> dict[str, Any]:
 
 
 def half_steps(
-    model: CRATE, image: Float[Tensor, "3 H W"], *, patch: tuple[int, int] = (4, 5), layer: int = 4
+    model: CRATE, image: Shaped[Tensor, "3 H W"], *, patch: tuple[int, int] = (4, 5), layer: int = 4
 ) -> dict[str, Any]:
     """What the playground ``crate_block`` shows: by half step the length, zeros and pairwise cosines of all patches."""
     run = record(model, image[None], STAGES.values())
@@ -226,7 +226,7 @@ def half_steps(
     }
 
 
-def rocket_facts(model: CRATE, image: Float[Tensor, "3 H W"], layer: int = 4) -> dict[str, Any]:
+def rocket_facts(model: CRATE, image: Shaped[Tensor, "3 H W"], layer: int = 4) -> dict[str, Any]:
     """Mean cosines of the rocket's five patches with each other and with the rest, in the first layer and later."""
     run, found = record(model, image[None], ["tokens_in"]), {}
     for name, at in {"first": 0, "later": layer}.items():
@@ -268,6 +268,12 @@ def draw_survival(cosines: Mapping[str, Sequence[float]]) -> Figure:
     return fig
 
 
+def survival_facts(cosines: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """The range of :func:`survival` over the layers between the first and the last."""
+    inner, bare = cosines["whole"][1:-1], cosines["without"][1:-1]
+    return {"low": min(inner), "high": max(inner), "bare_low": min(bare), "bare_high": max(bare)}
+
+
 def self_regard(model: CRATE, run: Record) -> list[float]:
     """By layer, the share of tokens, over heads, whose largest weight is the one on themselves."""
     shares = []
@@ -292,6 +298,13 @@ def look_at_themselves(networks: Mapping[str, CRATE], runs: Mapping[str, Record]
     axes[2].legend(loc="center", bbox_to_anchor=(0.5, 0.27))
     plt.close(fig)
     return fig
+
+
+def regard_facts(networks: Mapping[str, CRATE], runs: Mapping[str, Record]) -> dict[str, Any]:
+    """The share of tokens that look most at themselves, over layers and heads, and what blind choice would give."""
+    found = {name.lower(): float(np.mean(self_regard(model, runs[name]))) for name, model in networks.items()}
+    tokens = next(iter(next(iter(runs.values()))["attention_in"].values())).shape[1]
+    return found | {"tokens": tokens, "chance": 1 / tokens}
 
 
 # ---- counting -------------------------------------------------------------------------------------------------------
@@ -330,14 +343,13 @@ def published_rows() -> list[dict[str, Any]]:
         c = model.config
         rows.append(
             {
-                "name": name,
+                "name": f"`{name}`",
                 "d": c.dim,
                 "heads": c.heads,
                 "layers": c.depth,
                 "classes": classes,
                 "counted": count_parameters(model),
-                "by the sum": total_parameters(c),
-                "printed": millions,
+                "printed (M)": millions,
             }
         )
     return rows

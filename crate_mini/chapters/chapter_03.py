@@ -319,6 +319,7 @@ def playground_tokens() -> dict[str, Any]:
         "tokens": small.tokens.numpy().round(4).tolist(),
         "bases": small.bases.numpy().round(7).tolist(),
         "labels": small.labels.tolist(),
+        "step": "softmax",
     }
 
 

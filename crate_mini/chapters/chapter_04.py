@@ -38,6 +38,7 @@ from crate_mini.sparsification import (
     sparse_code,
     sparse_codes,
 )
+from crate_mini.tables import PlusMinus
 
 BLUE, ORANGE, GREEN, RED = sns.color_palette("colorblind")[:4]
 ETA = LAM = 0.1
@@ -133,7 +134,7 @@ def majorisers(lam: float = 0.4) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.7), sharey=True)
     names = ("$\\eta = 1/\\|D\\|^2$", "$\\eta = 4/\\|D\\|^2$")
     titles = ("lies above: its lowest point is lower than here", "cuts through: its lowest point is higher")
-    for ax, factor, colour, name, title in zip(axes, (1, 4), (BLUE, RED), names, titles, strict=True):
+    for ax, factor, colour, name, title in zip(axes, (1.0, 4.0), (BLUE, RED), names, titles, strict=True):
         t, objective, bowl, start = bowl_along_a_line(factor, lam)
         low, here = int(bowl.argmin()), float(objective[(t - start).abs().argmin()])
         ax.plot(t, objective, color="0.5", label="objective $F$")
@@ -164,6 +165,28 @@ def bowl_along_a_line(factor: float, lam: float = 0.4) -> tuple[Tensor, Tensor, 
     way, slope = t - z[0], (-((y - z @ D.T) @ D) + lam)[0]
     bowl = lasso_objective(y, D, z, lam) + way * slope + way**2 / (2 * factor * largest_step(D))
     return t, lasso_objective(y.expand_as(line), D, line, lam), bowl, float(z[0])
+
+
+def rotation_facts() -> dict[str, Any]:
+    """The rate of codes, and of the tokens that they stand for: with an orthogonal dictionary and with a fresh one."""
+    rng = torch.Generator().manual_seed(0)
+    codes = F.normalize(torch.randn(64, 96, dtype=torch.float64, generator=rng), dim=-1)
+    turned = torch.linalg.qr(torch.randn(96, 96, dtype=torch.float64, generator=rng)).Q
+    torch.manual_seed(0)
+    fresh = ISTA(96).D.detach().double()
+    return {
+        "codes": float(coding_rate(codes, 0.5)),
+        "orthogonal": float(coding_rate(codes @ turned.T, 0.5)),
+        "fresh": float(coding_rate(codes @ fresh.T, 0.5)),
+    }
+
+
+def climb_facts() -> dict[str, Any]:
+    """:func:`share_that_climbs` for steps of 1, 2, 2.5 and 4 over the norm squared."""
+    return {
+        name: share_that_climbs(factor)
+        for name, factor in {"one": 1.0, "two": 2.0, "more": 2.5, "four": 4.0}.items()
+    }
 
 
 def share_that_climbs(factor: float, problems: int = 10_000, d: int = 4, lam: float = 0.1) -> float:
@@ -276,8 +299,8 @@ def falling(Y: Float[Tensor, "n d"], D: Float[Tensor, "d d"], lam: float = LAM) 
     """The objective over steps of four lengths; and its distance to the minimum for ISTA and FISTA."""
     best, start = _mean_objective(Y, D, sparse_code(Y, D, lam, steps=1000), lam), Y.clamp(min=0)
     fig, (left, right) = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.9))
-    for factor, colour in zip((0.25, 1, 2.5, 3.5), (GREEN, BLUE, ORANGE, RED), strict=True):
-        left.plot(objective_over_steps(Y, D, factor, lam), color=colour, label=f"{factor}")
+    for factor, colour in zip((0.25, 1.0, 2.5, 3.5), (GREEN, BLUE, ORANGE, RED), strict=True):
+        left.plot(objective_over_steps(Y, D, factor, lam), color=colour, label=f"{factor:g}")
     left.axhline(best, color="0.3", lw=1, ls="--")
     left.text(20, best - 3, "minimum", ha="right", va="top", fontsize=9, color="0.3")
     top = 1.5 * _mean_objective(Y, D, start, lam)
@@ -460,31 +483,34 @@ def variants() -> dict[str, Any]:
 
 
 def variant_rows() -> list[dict[str, Any]]:
-    """A row for each change: top-1 in %, its change in points with half of its 95 % interval, zeros in %."""
+    """A row for each change: top-1, its change with half of its 95 % interval, paired by image, and the zeros."""
     measured = variants()["variants"]
-    return [
-        {
-            "changed": label,
-            "top-1": 100 * measured[key]["top1"],
-            "points": 100 * measured[key]["change"],
-            "interval": 100 * measured[key]["change_95"],
-            "zeros": 100 * float(np.mean(measured[key]["zeros_by_layer"])),
-        }
-        for key, label in VARIANTS.items()
-    ]
+    rows = []
+    for key, label in VARIANTS.items():
+        found = measured[key]
+        change = PlusMinus(100 * found["change"], 100 * found["change_95"])
+        rows.append(
+            {
+                "second half": label,
+                "top-1 (%)": 100 * found["top1"],
+                "change (points)": None if key == "as trained" else change,
+                "zeros (%)": 100 * float(np.mean(found["zeros_by_layer"])),
+            }
+        )
+    return rows
 
 
 def variant_facts() -> dict[str, Any]:
     """The numbers of what a trained network notices, in points of accuracy."""
     result = variants()
     measured = result["variants"]
-    found: dict[str, Any] = {"images": result["images"], "weights": result["weights"], "chance": 100 / 25}
+    found: dict[str, Any] = {"images": result["images"], "weights": result["weights"], "guessing": 100 / 25}
     keys = {"lam 0": "none", "lam 1": "ten", "no gradient step": "still", "problem solved": "solved"}
     for key, name in (keys | {"fresh dictionary": "fresh", "as trained": "trained"}).items():
         found[name] = 100 * measured[key]["change"]
         found[f"{name}_95"] = 100 * measured[key]["change_95"]
         found[f"{name}_top1"] = 100 * measured[key]["top1"]
-    return found
+    return found | {"lost": -found["still"]}
 
 
 # ---- the other derivation -------------------------------------------------------------------------------------------
