@@ -53,8 +53,8 @@ _FIELD = re.compile(r"(?<!:::)(?<![\\\w}^_{])\{([a-z]\w*)(?::([^{}`\s]*))?\}(?![
 def say(text: str, **facts: Any) -> Any:
     r"""A text with numbers as Markdown, for the last line of a cell: ``{name}`` or ``{name:.2f}`` is a fact's value.
 
-    Roles such as ``{eq}``, directives such as ``:::{note}`` and the braces of formulas stay as they are. Write the text as
-    a raw string, and formulas with letters in single braces (``\sqrt{x}``) as usual; only braces that stand for
+    Roles such as ``{eq}``, directives such as ``:::{note}`` and the braces of formulas stay as they are. Write the text
+    as a raw string, and formulas with letters in single braces (``\sqrt{x}``) as usual; only braces that stand for
     themselves are fields.
 
     Args:

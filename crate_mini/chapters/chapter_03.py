@@ -304,8 +304,8 @@ def ledger(mix: Mixture, eps_sq: float, share: float = SHARE) -> list[dict[str, 
                 "cosine with descent": float(
                     F.cosine_similarity((moved - Z).flatten(), -gradient.flatten(), dim=0)
                 ),
-                "R^c as is (%)": 100 * (after[0] / before[0] - 1),
-                "R^c at length one (%)": 100 * (after[1] / before[1] - 1),
+                "$R^c$ as is (%)": 100 * (after[0] / before[0] - 1),
+                "$R^c$ at length one (%)": 100 * (after[1] / before[1] - 1),
                 "outside (%)": 100 * share_outside(moved, mix),
             }
         )

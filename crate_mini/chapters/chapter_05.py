@@ -114,10 +114,13 @@ def stage_rows(model: CRATE, run: Record, layer: int, image: int = 0) -> list[di
         "mean length of a token": [float(t.norm(dim=-1).mean()) for t in tokens.values()],
         "zeros (%)": [100 * float((t == 0).double().mean()) for t in tokens.values()],
         "smallest entry": [float(t.min()) for t in tokens.values()],
-        "R^c, tokens as they are (nats)": rates["as is"].tolist(),
-        "R^c, tokens at length one (nats)": rates["length one"].tolist(),
+        "$R^c$, tokens as they are (nats)": rates["as is"].tolist(),
+        "$R^c$, tokens at length one (nats)": rates["length one"].tolist(),
     }
-    return [{"what": what, **dict(zip(STAGES, values, strict=True))} for what, values in quantities.items()]
+    return [
+        {f"one image, layer {layer}": what, **dict(zip(STAGES, values, strict=True))}
+        for what, values in quantities.items()
+    ]
 
 
 def stage_facts(model: CRATE, run: Record, layer: int, image: int = 0) -> dict[str, Any]:

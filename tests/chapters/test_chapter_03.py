@@ -108,7 +108,7 @@ def test_a_low_rate_does_not_say_that_a_step_was_good(toy):
     coarse, fine = (
         {row["step"]: row for row in chapter.ledger(toy, eps_sq)} for eps_sq in (chapter.COARSE, chapter.FINE)
     )
-    at_one = "R^c at length one (%)"
+    at_one = "$R^c$ at length one (%)"
     assert min(fine, key=lambda step: fine[step][at_one]) == "Neumann"
     assert coarse["softmax (β = 24)"][at_one] == pytest.approx(coarse["exact gradient"][at_one], abs=0.2)
     assert coarse["exact gradient"]["cosine with descent"] == pytest.approx(1)

@@ -62,10 +62,10 @@ def test_the_first_half_gains_and_the_second_gives_back(model, photographs):
 
 
 def test_rows_and_facts_of_the_stages_agree(model, cat):
-    rows = {row["what"]: row for row in chapter.stage_rows(model, cat, LAYER)}
+    rows = {row["one image, layer 4"]: row for row in chapter.stage_rows(model, cat, LAYER)}
     facts = chapter.stage_facts(model, cat, LAYER)
     for stage in chapter.STAGES:
-        assert rows["R^c, tokens at length one (nats)"][stage] == facts[f"unit_{stage}"]
+        assert rows["$R^c$, tokens at length one (nats)"][stage] == facts[f"unit_{stage}"]
         assert rows["zeros (%)"][stage] == pytest.approx(100 * facts[f"zeros_{stage}"])
     assert rows["smallest entry"]["compressed"] < 0 == rows["smallest entry"]["sparsified"]
 
