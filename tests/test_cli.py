@@ -323,7 +323,7 @@ def test_train_without_labels(pictures, tmp_path, capsys, task):
     assert "on folder/val: loss " in capsys.readouterr().out
     card = json.loads((out / "model.json").read_text())
     assert card["task"]["name"] == task
-    assert card["task"]["features"] == 16
+    assert (card["task"]["features"], card["task"]["small_size"]) == (16, 16)
     assert set(card["held_out"]) == {"loss", "alignment", "rate", "knn"}
     model = load_model(out / "model.safetensors")
     assert (model.classes, model.config.num_classes) == ((), 1)
@@ -334,6 +334,8 @@ def test_train_without_labels(pictures, tmp_path, capsys, task):
     found = json.loads((tmp_path / "knn.json").read_text())["knn"]
     assert found["top1"] == pytest.approx(card["held_out"]["knn"])
     assert found["k"] == 20
+    assert main(["evaluate", "--weights", str(out), "--root", str(pictures), "--device", "cpu"]) == 2
+    assert "has learned no classes, for it was trained without labels" in capsys.readouterr().err
     # another setting of the task is another training
     assert main(train_line(pictures, out, **settings | {"task-set": "features=8"})) == 2
     assert "another task" in capsys.readouterr().err

@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from crate_mini import calibration
-from crate_mini.cli.common import add_data, add_evaluation, model_and_images, report
+from crate_mini.cli.common import add_data, add_evaluation, card_of, model_and_images, report
 from crate_mini.results import provenance
-from crate_mini.training import evaluate
+from crate_mini.training import TASKS, evaluate
 
 FEWEST = 30  # images, for bins of confidence that mean something
 
@@ -27,6 +27,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def _accuracy(a: argparse.Namespace) -> None:
     model, images, device = model_and_images(a)
+    learned = card_of(a.weights).get("task")
+    task = TASKS.get(learned.get("name")) if isinstance(learned, dict) else None
+    if task is not None and not task.classifies:
+        raise ValueError(
+            f"{a.weights} has learned no classes, for it was trained without labels; what it knows of classes tells "
+            "crate-mini evaluate transfer, by --method knn or probe"
+        )
     if not images.classes or images.classes != getattr(model, "classes", ()):
         more = "; its masks: crate-mini evaluate segmentation" if images.masks is not None else ""
         raise ValueError(f"{images.name} has not the classes that {a.weights} was trained on{more}")

@@ -316,6 +316,7 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     )  # fmt: skip
     held_out = evaluate(model, val_set) if task.classifies else _last(run)
     card |= {"minutes": round(run.minutes, 1), "held_out": held_out}
+    card["task"] |= task.settings()  # with what the images have decided
     if first:
         classes = train_set.classes if task.classifies else ()
         save_model(task.outcome(model), a.out / "model.safetensors", card, classes=classes)

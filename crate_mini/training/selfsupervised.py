@@ -17,7 +17,7 @@ import copy
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -89,7 +89,7 @@ def simdino_loss(
     *,
     eps_sq: float,
     gamma: float,
-    spread: str = "mean",
+    coded: str = "mean",
     together: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Agree about an image, and spread over images (arXiv 2502.10385 and its code).
@@ -104,26 +104,26 @@ def simdino_loss(
         student: ``(v, b, P)``, rows of length one; the large views come first.
         eps_sq: the squared precision of the rate.
         gamma: what a nat is worth. The released code takes :func:`simdino_gamma`.
-        spread: whose features are coded: the student's ("type 0" of the released code), or the mean of both ("type 1",
+        coded: whose features are coded: the student's ("type 0" of the released code), or the mean of both ("type 1",
             its default), which is shorter than one where they disagree.
         together: the rate is of the images of all processes, and not of those here ("reduce_cov").
 
     Raises:
-        ValueError: an unknown ``spread``.
+        ValueError: an unknown ``coded``.
         FloatingPointError: features that are not finite.
     """
     large = student[: len(teacher)]
-    if spread not in ("student", "mean"):
-        raise ValueError(f"spread must be 'student' or 'mean', got {spread!r}")
-    coded = large if spread == "student" else (large + teacher) / 2
+    if coded not in ("student", "mean"):
+        raise ValueError(f"coded must be 'student' or 'mean', got {coded!r}")
+    of = large if coded == "student" else (large + teacher) / 2
     if together:
-        coded = distributed.gather_rows(coded.transpose(0, 1)).transpose(0, 1)
-    if not bool(torch.isfinite(coded).all()):
+        of = distributed.gather_rows(of.transpose(0, 1)).transpose(0, 1)
+    if not bool(torch.isfinite(of).all()):
         raise FloatingPointError(
             "the features are NaN or infinite; lower the learning rate, warm up for longer, set clip_norm, or train in "
             "bfloat16 or float32"
         )
-    return -alignment(teacher, student) - gamma * coding_rate(coded, eps_sq).mean().to(student.dtype)
+    return -alignment(teacher, student) - gamma * coding_rate(of, eps_sq).mean().to(student.dtype)
 
 
 def dino_loss(
@@ -378,7 +378,7 @@ class SimDINO(SelfSupervised):
         recipe: as in :class:`SelfSupervised`, with its further arguments.
         weight: of the rate; 0 leaves nothing that keeps the features apart.
         eps_sq: its squared precision.
-        spread: whose features are coded, as in :func:`simdino_loss`.
+        coded: whose features are coded, as in :func:`simdino_loss`.
     """
 
     def __init__(
@@ -387,7 +387,7 @@ class SimDINO(SelfSupervised):
         *,
         weight: float = 1.0,
         eps_sq: float = 0.05,
-        spread: str = "mean",
+        coded: str = "mean",
         **settings: Any,
     ) -> None:
         super().__init__(recipe, **settings)
@@ -395,20 +395,20 @@ class SimDINO(SelfSupervised):
             raise ValueError(
                 f"weight must not be negative and eps_sq positive; got {weight!r} and {eps_sq!r}"
             )
-        if spread not in ("student", "mean"):
-            raise ValueError(f"spread must be 'student' or 'mean', got {spread!r}")
-        self.weight, self.eps_sq, self.spread = weight, eps_sq, spread
+        if coded not in ("student", "mean"):
+            raise ValueError(f"coded must be 'student' or 'mean', got {coded!r}")
+        self.weight, self.eps_sq, self.coded = weight, eps_sq, coded
 
     def settings(self) -> dict[str, Any]:
         """All that the constructor was given."""
-        return super().settings() | {"weight": self.weight, "eps_sq": self.eps_sq, "spread": self.spread}
+        return super().settings() | {"weight": self.weight, "eps_sq": self.eps_sq, "coded": self.coded}
 
     def compare(self, teacher: Teacher, student: Student) -> Tensor:
         """:func:`simdino_loss`; in training, the rate is of the images of all processes."""
         images = teacher.shape[1] * (distributed.world_size() if self.training else 1)
         gamma = self.weight / largest_rate(images, self.features, self.eps_sq)
         return simdino_loss(
-            teacher, student, eps_sq=self.eps_sq, gamma=gamma, spread=self.spread, together=self.training
+            teacher, student, eps_sq=self.eps_sq, gamma=gamma, coded=self.coded, together=self.training
         )
 
 
@@ -498,7 +498,7 @@ class DINO(SelfSupervised):
         self.centre.copy_(moved_centre(self.centre, mean, self.centre_momentum))
 
 
-TASKS: Mapping[str, Callable[..., Task]] = {
+TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "simdino": SimDINO,
     "dino": DINO,
@@ -506,10 +506,10 @@ TASKS: Mapping[str, Callable[..., Task]] = {
 """The tasks that ``crate-mini train`` knows by name: each is made from a recipe, and settings of its own."""
 
 
-def settings_of(task: Callable[..., Task]) -> dict[str, Any]:
+def settings_of(task: type[Task]) -> dict[str, Any]:
     """What can be set of a task besides the recipe: the keyword arguments of its constructor, with their defaults."""
     found: dict[str, Any] = {}
-    for kind in inspect.getmro(task) if inspect.isclass(task) else ():
+    for kind in inspect.getmro(task):
         if "__init__" in vars(kind) and issubclass(kind, Task) and kind is not Task:
             given = inspect.signature(kind.__init__).parameters.values()
             found |= {p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY and p.name not in found}

@@ -63,24 +63,24 @@ class TestSimDINOLoss:
     def test_alignment(self):
         assert alignment(self.teacher, self.student).item() == pytest.approx(-0.335846, abs=1e-6)
 
-    @pytest.mark.parametrize(("spread", "rate"), [("student", 3.384902), ("mean", 3.176821)])
-    def test_rate(self, spread, rate):
+    @pytest.mark.parametrize(("coded", "rate"), [("student", 3.384902), ("mean", 3.176821)])
+    def test_rate(self, coded, rate):
         whole, none = (
-            simdino_loss(self.teacher, self.student, eps_sq=0.05, gamma=g, spread=spread) for g in (1.0, 0.0)
+            simdino_loss(self.teacher, self.student, eps_sq=0.05, gamma=g, coded=coded) for g in (1.0, 0.0)
         )
         assert (none - whole).item() == pytest.approx(rate, abs=1e-6)
 
-    @pytest.mark.parametrize(("spread", "loss"), [("student", -1.638681), ("mean", -1.517300)])
-    def test_loss(self, spread, loss):
+    @pytest.mark.parametrize(("coded", "loss"), [("student", -1.638681), ("mean", -1.517300)])
+    def test_loss(self, coded, loss):
         gamma = simdino_gamma(4, 3)
         assert gamma == pytest.approx(0.583333, abs=1e-6)
-        found = simdino_loss(self.teacher, self.student, eps_sq=0.05, gamma=gamma, spread=spread)
+        found = simdino_loss(self.teacher, self.student, eps_sq=0.05, gamma=gamma, coded=coded)
         assert found.item() == pytest.approx(loss, abs=1e-6)
 
     def test_the_rate_is_half_a_log_determinant(self):
         """Written out once more, by the other of the two determinants."""
         teacher, student = rows(2), rows(4, seed=1)
-        found = simdino_loss(teacher, student, eps_sq=0.3, gamma=0.7, spread="student")
+        found = simdino_loss(teacher, student, eps_sq=0.3, gamma=0.7, coded="student")
         cosine = sum((teacher[i] * student[v]).sum(-1).mean() for i in range(2) for v in range(4) if i != v)
         rate = sum(
             0.5 * torch.linalg.slogdet(torch.eye(6) + 5 / (6 * 0.3) * student[i] @ student[i].T)[1]
@@ -88,18 +88,18 @@ class TestSimDINOLoss:
         )
         torch.testing.assert_close(found, -cosine / 6 - 0.7 * rate / 2)
 
-    @pytest.mark.parametrize("spread", ["student", "mean"])
-    def test_gradient(self, spread):
+    @pytest.mark.parametrize("coded", ["student", "mean"])
+    def test_gradient(self, coded):
         teacher, student = rows(2), rows(3, seed=1).requires_grad_()
-        loss = lambda s: simdino_loss(teacher, s, eps_sq=0.2, gamma=0.5, spread=spread)  # noqa: E731
+        loss = lambda s: simdino_loss(teacher, s, eps_sq=0.2, gamma=0.5, coded=coded)  # noqa: E731
         assert torch.autograd.gradcheck(loss, student)
 
     def test_coding_the_mean_halves_what_the_student_is_pushed_by(self):
         teacher = rows(2)
         pushes = []
-        for spread in ("student", "mean"):
+        for coded in ("student", "mean"):
             student = teacher.clone().requires_grad_()
-            rate = -simdino_loss(teacher, student, eps_sq=0.2, gamma=1.0, spread=spread) - alignment(
+            rate = -simdino_loss(teacher, student, eps_sq=0.2, gamma=1.0, coded=coded) - alignment(
                 teacher, student
             )
             pushes.append(torch.autograd.grad(rate, student)[0])
@@ -131,8 +131,8 @@ class TestSimDINOLoss:
         assert simdino_gamma(images, 256, processes) * most == pytest.approx(worth, abs=0.005)
 
     def test_refused(self):
-        with pytest.raises(ValueError, match="spread must be 'student' or 'mean', got 'both'"):
-            simdino_loss(rows(2), rows(3), eps_sq=0.1, gamma=1.0, spread="both")
+        with pytest.raises(ValueError, match="coded must be 'student' or 'mean', got 'both'"):
+            simdino_loss(rows(2), rows(3), eps_sq=0.1, gamma=1.0, coded="both")
         with pytest.raises(FloatingPointError, match="NaN or infinite; lower the learning rate"):
             simdino_loss(rows(2), rows(3) * torch.nan, eps_sq=0.1, gamma=1.0)
 
@@ -325,7 +325,7 @@ class TestTask:
             ({"momentum": 1.5}, "momentum must lie in 0 to 1, got 1.5"),
             ({"small_area": (0.5, 0.1)}, "small_area must be 0 < smallest <= largest"),
             ({"weight": -1.0}, "weight must not be negative"),
-            ({"spread": "all"}, "spread must be 'student' or 'mean', got 'all'"),
+            ({"coded": "all"}, "coded must be 'student' or 'mean', got 'all'"),
         ],
     )
     def test_settings_refused(self, settings, message):
