@@ -113,8 +113,8 @@ def _by_class(request: Request, folder: Path) -> tuple[list[tuple[Path, int]], l
     if not available:
         raise DataError(
             f"{folder} holds no folders; expected one per class, as {folder}/<class>/<image>.jpg. "
-            "(The validation images of ImageNet-1k come without: sort them into class folders first. Pictures that have "
-            "no classes, to be learned without labels, go into a single one.)"
+            "(The validation images of ImageNet-1k come without: sort them into class folders first. Pictures without "
+            "classes, to be learned without labels, go into a single one.)"
         )
     for name in available:
         if any(
