@@ -161,6 +161,33 @@ def softmax_attention(
     return (sharpness * Zk @ Zk.mT).softmax(-1)
 
 
+def threshold_attention(Z: Tokens, U: Bases, tau: float, sharpness: float = 1.0) -> Attention:
+    r"""Softmax attention behind a hard threshold, as the attention-only transformer's theorem has it.
+
+    .. math:: \varphi(s)_{ij} = \begin{cases} \tau & \text{if } s_{ij} > \tau \\ 0 & \text{otherwise,} \end{cases}
+        \qquad s = \mathrm{softmax}(\beta\, G_k) \text{ row by row}
+
+    (arXiv 2506.03790. An entry that passes becomes :math:`\tau` and does not keep its value.) For
+    :math:`\tau \ge 1/2` at most one entry of a row passes: a token looks at one token, or at none.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``.
+        U: bases, ``(K, d, p)``.
+        tau: :math:`\tau`, above 0 and below 1.
+        sharpness: :math:`\beta` of :func:`softmax_attention`; the theorem has 1.
+
+    Returns:
+        ``(..., K, n, n)``; entries are 0 or :math:`\tau`.
+
+    Raises:
+        ValueError: if ``tau`` is not between 0 and 1, or the ``d`` of ``U`` is not that of ``Z``.
+    """
+    if not 0 < tau < 1:
+        raise ValueError(f"tau is a threshold on a softmax and must lie between 0 and 1, got {tau}")
+    weights = softmax_attention(Z, U, sharpness)
+    return tau * (weights > tau).to(weights.dtype)  # torch.where would round tau to single precision
+
+
 def softmax_step(
     Z: Tokens,
     U: Bases,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 Rate = Float[Tensor, "*batch"]
@@ -212,6 +212,42 @@ def class_coding_rate_gradient(Z: Tokens, labels: Labels, eps_sq: float) -> Toke
         inner = coding_rate_gradient(scale * Z[..., members, :], eps_sq)
         gradient[..., members, :] += (share * scale * inner).to(Z.dtype)
     return gradient
+
+
+def snr(Z: Tokens, U: Bases, labels: Int[Tensor, " n"]) -> Float[Tensor, "*batch K"]:
+    r"""Signal-to-noise ratio of each class: its tokens within its own subspace, over what lies outside.
+
+    .. math:: \mathrm{SNR}_k = \frac{\lVert Z_{(k)} P_k \rVert_F}{\lVert Z_{(k)} (I - P_k) \rVert_F},
+        \qquad P_k \text{ the projection onto } \mathrm{span}\,U_k
+
+    (arXiv 2506.03790, where :math:`P_k = U_k U_k^\top`, as for orthonormal columns.) :math:`Z_{(k)}` holds the tokens
+    whose label is ``k``. A ratio of lengths, not of energies and not in decibels.
+
+    Args:
+        Z: tokens as rows, ``(..., n, d)``; leading dimensions are a batch that shares the labels.
+        U: bases, ``(K, d, p)``, of linearly independent columns that need not be orthonormal.
+        labels: the subspace of each token, ``(n,)``, from 0 to ``K - 1``.
+
+    Returns:
+        ``(..., K)``, in the dtype of the tokens. Infinite for a class without noise, NaN for one without tokens.
+
+    Raises:
+        ValueError: labels that are not ``n`` integers from 0 to ``K - 1``, or a ``U`` that does not fit.
+    """
+    n, K = Z.shape[-2], len(U)
+    if labels.shape != (n,) or labels.dtype.is_floating_point or bool(((labels < 0) | (labels >= K)).any()):
+        raise ValueError(
+            f"labels must be {n} integers from 0 to {K - 1}, one for each token; "
+            f"got {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+    Q = torch.linalg.qr(U).Q
+    ratios = []
+    for Qk, coordinates, k in zip(Q, project(Z, Q).unbind(-3), range(K), strict=True):
+        inside = coordinates[..., labels == k, :]
+        # the noise itself, and not a difference of two energies: that would lose a small one
+        outside = Z[..., labels == k, :] - inside @ Qk.mT.to(inside.dtype)
+        ratios.append(inside.norm(dim=(-2, -1)) / outside.norm(dim=(-2, -1)))
+    return torch.stack(ratios, -1).to(Z.dtype)
 
 
 def project(Z: Tokens, U: Bases) -> Float[Tensor, "*batch K n p"]:

@@ -24,6 +24,7 @@ from crate_mini.compression import (
     ridge_attention,
     softmax_attention,
     softmax_step,
+    threshold_attention,
 )
 from crate_mini.rates import compression_rate, compression_rate_gradient, project
 
@@ -435,3 +436,34 @@ def test_attend_is_softmax_attention_in_every_precision(dtype, tolerance):
         out.append([t.detach().double() for t in (result, Q.grad, K.grad, V.grad)])
     for ours, expected in zip(*out, strict=True):
         assert (ours - expected).norm() < tolerance * expected.norm()
+
+
+class TestThreshold:
+    """The attention of the attention-only transformer's theorem."""
+
+    def test_equation(self):
+        """In float64, entry by entry."""
+        Z, U, tau, beta = 2 * normal(7, 6, seed=1), orthonormal(2, 6, 3, seed=2), 0.45, 0.8
+        got = threshold_attention(Z, U, tau, beta)
+        for k in range(2):
+            z = (Z @ U[k]).numpy()
+            for i, row in enumerate(z @ z.T):
+                weights = np.exp(beta * row) / np.exp(beta * row).sum()
+                assert got[k, i].tolist() == [tau if w > tau else 0.0 for w in weights]
+        assert 0 < (got > 0).double().mean() < 1, "some pass and some do not"
+
+    def test_at_most_one_passes_from_one_half_on(self):
+        A = threshold_attention(3 * normal(20, 6, seed=3), orthonormal(2, 6, 3, seed=4), 0.5)
+        assert ((A > 0).sum(-1) <= 1).all()
+        assert A.unique().tolist() == [0, 0.5]
+
+    def test_narrow_and_in_batches(self):
+        Z, U = 2 * normal(3, 5, 6, seed=5), orthonormal(2, 6, 3, seed=6)
+        A = threshold_attention(Z.float(), U.float(), 0.6)
+        assert A.dtype == torch.float32
+        assert torch.allclose(A.double(), torch.stack([threshold_attention(z, U, 0.6) for z in Z]))
+
+    @pytest.mark.parametrize("tau", [0.0, 1.0, -0.1, 1.5, float("nan")])
+    def test_what_is_no_threshold(self, tau):
+        with pytest.raises(ValueError, match="tau is a threshold on a softmax"):
+            threshold_attention(normal(3, 4), orthonormal(2, 4, 2), tau)

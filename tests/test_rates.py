@@ -19,6 +19,7 @@ from crate_mini.rates import (
     rate_from_gram,
     rate_reduction,
     small_gram,
+    snr,
     sparse_rate_reduction,
 )
 
@@ -371,3 +372,44 @@ class TestAllFinite:
         with pytest.raises(ValueError, match="NaN or infinite"):
             coding_rate(Z, 0.01)
         assert max(seen) == Z.numel()
+
+
+class TestSignalToNoise:
+    def test_equation(self):
+        """In float64, with the projections written out."""
+        Z, U = tokens(9, 6, seed=1), torch.linalg.qr(tokens(3, 6, 2, seed=2)).Q
+        labels = torch.tensor([0, 1, 2, 0, 0, 1, 2, 2, 2])
+        for k, got in enumerate(snr(Z, U, labels).tolist()):
+            z, P = Z[labels == k].numpy(), (U[k] @ U[k].T).numpy()
+            assert got == pytest.approx(
+                np.linalg.norm(z @ P) / np.linalg.norm(z @ (np.eye(6) - P)), rel=1e-12
+            )
+
+    def test_the_span_counts_and_not_the_columns(self):
+        Z, U, labels = tokens(8, 5, seed=3), tokens(2, 5, 2, seed=4), torch.arange(8) % 2
+        mixed = U @ torch.tensor([[2.0, 1.0], [0.5, -3.0]], dtype=torch.float64)
+        assert torch.allclose(snr(Z, U, labels), snr(Z, mixed, labels))
+        assert torch.allclose(snr(Z, U, labels), snr(7 * Z, U, labels))
+
+    def test_batches_and_narrow_tokens(self):
+        Z, U, labels = (
+            tokens(3, 8, 5, seed=5),
+            orthonormal(5)[:, :4].view(5, 2, 2).movedim(1, 0),
+            torch.arange(8) % 2,
+        )
+        each = torch.stack([snr(z, U, labels) for z in Z])
+        assert torch.allclose(snr(Z, U, labels), each)
+        narrow = snr(Z.float(), U.float(), labels)
+        assert narrow.dtype == torch.float32
+        assert torch.allclose(narrow.double(), each, rtol=1e-5)
+
+    def test_little_noise_is_not_lost(self):
+        U = torch.eye(4)[None, :, :2]
+        Z = torch.tensor([[3.0, 4.0, 1e-6, 0.0]])
+        assert float(snr(Z, U, torch.tensor([0]))) == pytest.approx(5e6, rel=1e-5)
+        assert snr(Z[:, :2] @ U[0].T, U, torch.tensor([0])).isinf().all()
+
+    @pytest.mark.parametrize("labels", [[0, 1, 2], [0, -1, 1], [0, 1], [0.0, 1.0, 1.0]])
+    def test_labels_that_do_not_fit(self, labels, unchecked):
+        with pytest.raises(ValueError, match="labels must be 3 integers from 0 to 1"):
+            snr(tokens(3, 4), tokens(2, 4, 2), torch.tensor(labels))

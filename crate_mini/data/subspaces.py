@@ -83,3 +83,44 @@ def mixture_of_subspaces(
     if unit_length:
         tokens = torch.nn.functional.normalize(tokens, dim=-1)
     return Mixture(tokens.to(dtype), bases.contiguous().to(dtype), labels)
+
+
+def mixture_with_crosstalk(
+    n: int,
+    *,
+    d: int,
+    K: int,
+    p: int,
+    crosstalk: float,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Mixture:
+    r"""Draw ``n`` tokens whose noise is what they have in the subspaces of others, in equal shares.
+
+    A token of class ``k`` is :math:`z = U_k a + \sum_{j \ne k} U_j e_j`, where :math:`a \sim \mathcal N(0, I_p)` and
+    :math:`e_j \sim \mathcal N(0, \delta^2 I_p)`, with bases that are orthonormal and orthogonal to each other (the
+    model of the theorem of arXiv 2506.03790). Its length is about :math:`\sqrt{p\,(1 + (K-1)\delta^2)}`, and the
+    signal-to-noise ratio of a class about :math:`1/(\delta\sqrt{K-1})`.
+
+    Args:
+        n: number of tokens; shares differ by one at most where ``K`` does not divide it.
+        d: dimension of a token, at least ``K p``.
+        K: number of subspaces.
+        p: dimension of each.
+        crosstalk: :math:`\delta \ge 0`, deviation of each coordinate in a subspace of others, beside 1 in the own.
+        seed: the same seed gives the same tokens.
+        dtype: of tokens and bases.
+
+    Raises:
+        ValueError: sizes that do not fit or are not positive, or negative crosstalk.
+    """
+    if not crosstalk >= 0:
+        raise ValueError(f"crosstalk is a deviation and must not be negative, got {crosstalk}")
+    bases = mixture_of_subspaces(n, d=d, K=K, p=p, seed=seed).bases
+    generator = torch.Generator().manual_seed(seed + 1_000_003)  # apart from what drew the bases
+    labels = torch.arange(n) * K // n
+    coordinates = torch.randn(K, n, p, generator=generator, dtype=torch.float64)
+    foreign = labels != torch.arange(K)[:, None]
+    coordinates[foreign] *= crosstalk
+    tokens = torch.einsum("knp,kdp->nd", coordinates, bases)
+    return Mixture(tokens.to(dtype), bases.to(dtype), labels)

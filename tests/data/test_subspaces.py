@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crate_mini.data.subspaces import mixture_of_subspaces
+from crate_mini.data.subspaces import mixture_of_subspaces, mixture_with_crosstalk
 
 
 @settings(max_examples=30, deadline=None)
@@ -72,3 +72,34 @@ def test_a_seed_is_a_seed():
 def test_errors(settings, message):
     with pytest.raises(ValueError, match=message):
         mixture_of_subspaces(5, **({"d": 6, "K": 2, "p": 2} | settings))
+
+
+class TestCrosstalk:
+    def test_noise_lies_in_the_subspaces_of_others(self):
+        n, d, K, p, delta = 3000, 30, 3, 6, 0.4
+        drawn = mixture_with_crosstalk(n, d=d, K=K, p=p, crosstalk=delta, seed=2)
+        flat = drawn.bases.movedim(0, 1).reshape(d, K * p)
+        assert torch.allclose(flat.T @ flat, torch.eye(K * p, dtype=flat.dtype), atol=1e-12)
+        assert torch.allclose(drawn.tokens @ flat @ flat.T, drawn.tokens, atol=1e-10), (
+            "nothing outside all of them"
+        )
+        coordinates = torch.einsum("nd,kdp->knp", drawn.tokens, drawn.bases)
+        own = drawn.labels == torch.arange(K)[:, None]
+        assert coordinates[own].std() == pytest.approx(1, abs=0.03)
+        assert coordinates[~own].std() == pytest.approx(delta, abs=0.012)
+        assert drawn.labels.bincount().tolist() == [1000] * 3
+
+    def test_a_seed_is_a_draw_and_noise_only_scales(self):
+        quiet, loud = (mixture_with_crosstalk(9, d=12, K=3, p=4, crosstalk=c, seed=1) for c in (0.1, 0.3))
+        again = mixture_with_crosstalk(9, d=12, K=3, p=4, crosstalk=0.1, seed=1)
+        assert torch.equal(quiet.tokens, again.tokens)
+        own = torch.einsum("nd,ndp->np", quiet.tokens, quiet.bases[quiet.labels])
+        assert torch.allclose(own, torch.einsum("nd,ndp->np", loud.tokens, loud.bases[loud.labels]))
+        other = mixture_with_crosstalk(9, d=12, K=3, p=4, crosstalk=0.1, seed=2)
+        assert not torch.allclose(quiet.tokens, other.tokens)
+
+    def test_refuses(self):
+        with pytest.raises(ValueError, match="crosstalk is a deviation"):
+            mixture_with_crosstalk(9, d=12, K=3, p=4, crosstalk=-0.1)
+        with pytest.raises(ValueError, match="do not fit into 11 dimensions"):
+            mixture_with_crosstalk(9, d=11, K=3, p=4, crosstalk=0.1)
