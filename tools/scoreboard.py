@@ -31,7 +31,17 @@ def main() -> None:
 
 def page() -> str:
     """The page as it follows from the results there are."""
-    parts = [INTRODUCTION, _maps(), _coarse(), _maskcut(), _operators(), _layers(), _transfer(), _commands()]
+    parts = [
+        INTRODUCTION,
+        _maps(),
+        _coarse(),
+        _maskcut(),
+        _operators(),
+        _layers(),
+        _transfer(),
+        _theorem(),
+        _commands(),
+    ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -74,6 +84,7 @@ def _commands() -> str:
         rows.append([f"`results/{folder}/`", f"`{command}`" if command else NONE])
     rows += [
         ["`results/floors/`", "`python tools/floors.py`"],
+        ["`results/denoising/`", "`python tools/theorem.py`"],
         [
             "`results/training/`",
             "log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME`",
@@ -102,6 +113,7 @@ SCORING = chapter("09_scoring", "Scoring it")
 CUT = chapter("10_maskcut", "Objects without labels")
 WHY = chapter("11_emergence", "What makes it emerge")
 HEADS = chapter("12_heads", "What a head means")
+DENOISE = chapter("13_denoising", "When does attention denoise?")
 
 
 def masks(name: str, where: str) -> dict | None:
@@ -417,6 +429,37 @@ def _layers() -> str:
          "AUROC of the last layer's mean map on cats and dogs, by share of the training: " + "; ".join(time), WHY],
     ]  # fmt: skip
     return "## Layers, epochs and tokens\n\n" + table(["in the paper", "what it shows", "ours", "page"], rows)
+
+
+def _theorem() -> str:
+    """What a later paper proves of attention alone, and what became of it."""
+    claim = "every layer multiplies the signal-to-noise ratio by the same factor, $1 + \\eta\\tau$"
+    path = RESULTS / "denoising" / "theorem.json"
+    rows = [[claim, NONE, NONE, DENOISE]]
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = []
+        for row in found["rows"]:
+            grow, kept = row["grow"], row["kept"]
+            held, start, top, end, rate, last = (
+                sum(values) / len(values)
+                for values in (grow["layers_on_the_rate"], grow["start"], grow["highest"], grow["end"],
+                               kept["rate_over_all"], kept["end"])
+            )  # fmt: skip
+            rows.append([
+                claim, f"{found['rate']:.2f}",
+                f"δ = {row['delta']}: for {held:.2g} of {found['setting']['depth']} layers, "
+                f"{start:.1f} to {top:.1f}, then down to {end:.2f}; "
+                f"rescaled {rate:.2f} a layer, to {last:,.{0 if last > 99 else 2}f}",
+                DENOISE,
+            ])  # fmt: skip
+    told = """The attention-only transformer's theorem {cite:p}`wang2025attention`, run on drawn tokens without training; means over draws. `python tools/theorem.py` with other sizes makes the table of other sizes."""
+    return (
+        "## Beyond the paper: attention alone\n\n"
+        + told
+        + "\n\n"
+        + table(["claim", "factor", "ours", "page"], rows)
+    )
 
 
 def _auroc(name: str) -> str:
