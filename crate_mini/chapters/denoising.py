@@ -225,18 +225,17 @@ def theorem_table(runs: Runs, setting: Setting) -> Any:
     """A column for each noise: how long the rate holds, peak and end; rescaled; with the length fixed inside."""
     rows: dict[str, list] = {}
     deltas = sorted({delta for delta, _ in runs})
-    end = f"after {setting.depth} layers"
     for delta in deltas:
         grow, kept, inside = (runs[delta, length] for length in ("grow", "kept", "inside"))
         for name, cell in {
-            "ratio at the start": spread([float(r.snr[0]) for r in grow]),
-            "as they grow: layers on the rate": float(np.mean([r.layers_on(setting.rate) for r in grow])),
-            "… estimate of these": setting.layers_held(delta),
-            "… highest ratio": spread([float(r.snr.max()) for r in grow]),
-            f"… {end}": spread([float(r.snr[-1]) for r in grow]),
-            "rescaled: factor a layer": spread([rate_over(r) for r in kept]),
-            f"rescaled: {end}": spread([float(r.snr[-1]) for r in kept]),
-            f"length fixed inside: {end}": spread([float(r.snr[-1]) for r in inside]),
+            "start": spread([float(r.snr[0]) for r in grow]),
+            "layers on the rate": float(np.mean([r.layers_on(setting.rate) for r in grow])),
+            "… estimated": setting.layers_held(delta),
+            "highest": spread([float(r.snr.max()) for r in grow]),
+            "end": spread([float(r.snr[-1]) for r in grow]),
+            "rescaled: rate": spread([rate_over(r) for r in kept]),
+            "rescaled: end": spread([float(r.snr[-1]) for r in kept]),
+            "fixed inside: end": spread([float(r.snr[-1]) for r in inside]),
         }.items():
             rows.setdefault(name, []).append(cell)
     heads = [f"δ = {delta}" for delta in deltas]
@@ -411,16 +410,16 @@ def moves(mixture: Mixture, eps_sq: float, seed: int) -> dict[str, tuple[Tensor,
     decoder = -mssa(math.sqrt(d) * F.normalize(encoded, dim=-1), U)
     return {
         "exact gradient": (Z, -compression_rate_gradient(Z, U, eps_sq)),
-        "first-order term": (Z, -first),
-        "second-order term": (Z, -second),
-        "both (Neumann)": (Z, -(first + second)),
+        "first order": (Z, -first),
+        "second order": (Z, -second),
+        "both orders": (Z, -(first + second)),
         "MSSA − Z": (Z, attention - Z),
         "+ MSSA, tied": (Z, attention),
         "− MSSA, tied": (Z, -attention),
-        "+ MSSA, free output": (Z, attention @ free),
+        "+ MSSA, free": (Z, attention @ free),
         "TSSA": (Z, tssa(seen, U, n / 4 * each)),
         "CBSA": (Z, cbsa(seen, U, pooling, each / 2, each / 2)),
-        "decoder's − MSSA": (encoded, decoder),
+        "decoder's −": (encoded, decoder),
     }
 
 
@@ -489,7 +488,7 @@ def sign_facts(changes: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str
         "unit": unit,
         "unit_of": unit_of,
         "plus_rate": mean("+ MSSA, tied", "rate"),
-        "second_rate": mean("second-order term", "rate"),
+        "second_rate": mean("second order", "rate"),
         "plus_ratio": mean("+ MSSA, tied", "ratio, length one"),
         "exact_ratio": mean("exact gradient", "ratio, length one"),
         "keep_ratio": mean("MSSA − Z", "ratio, length one"),
@@ -649,7 +648,7 @@ def networks(images: Shaped[Tensor, "n 3 h w"]) -> tuple[dict[str, Layers], dict
 
 def networks_figure(found: Mapping[str, Layers], controls: Mapping[str, Layers]) -> Figure:
     """A column for each network: signal to noise by layer above, how much a token looks at itself below."""
-    fig, axes = plt.subplots(2, len(found), figsize=(WIDTH, 4.0), sharey="row", squeeze=False)
+    fig, axes = plt.subplots(2, len(found), figsize=(WIDTH, 3.5), sharey="row", squeeze=False)
     blue, orange = sns.color_palette("colorblind")[:2]
     for (above, below), (name, seen) in zip(axes.T, found.items(), strict=True):
         mean, control = ({k: v.mean(-1).numpy() for k, v in rows.items()} for rows in (seen, controls[name]))

@@ -77,7 +77,7 @@ def test_it_breaks_where_the_bound_says_and_rescaling_repairs_it():
             assert added.tolist() == pytest.approx([float(added.mean())] * SMALL.depth, rel=0.1)
     head, _, *rows = denoising.theorem_table(runs, SMALL).data.splitlines()
     assert head == "|  | δ = 0.1 | δ = 0.2 |"
-    assert f"| … estimate of these | {SMALL.layers_held(0.1)} | {SMALL.layers_held(0.2)} |" in rows
+    assert f"| … estimated | {SMALL.layers_held(0.1)} | {SMALL.layers_held(0.2)} |" in rows
     facts = denoising.answer_facts(runs, SMALL, 0.1, 0.2)
     assert facts["start"] == pytest.approx(1 / (0.1 * math.sqrt(SMALL.K - 1)), rel=0.05)
     assert facts["rescaled_rate"] == pytest.approx(SMALL.rate, rel=0.01)
@@ -150,7 +150,7 @@ def test_moves_are_the_formulas():
     moving = Z.clone().requires_grad_()
     G = project(moving, U) @ project(moving, U).mT
     first, second = (gamma * G).diagonal(dim1=-2, dim2=-1).sum() / 2, -(gamma * G).square().sum() / 4
-    for name, term in (("first-order term", first), ("second-order term", second)):
+    for name, term in (("first order", first), ("second order", second)):
         (gradient,) = torch.autograd.grad(term, moving, retain_graph=True)
         assert torch.allclose(gamma * found[name][1], -gradient, atol=1e-12)
     beta = math.sqrt(SMALL.d) ** 2 / math.sqrt(SMALL.p)  # on unit tokens
@@ -176,7 +176,7 @@ def test_the_table_with_other_sizes():
     assert mean["− MSSA, tied"]["ratio"] < -5
     assert mean["TSSA"]["rate"] < 0
     assert mean["TSSA"]["ratio"] < 0
-    assert mean["second-order term"]["rate"] > 5
+    assert mean["second order"]["rate"] > 5
     assert mean["MSSA − Z"]["ratio"] > mean["+ MSSA, tied"]["ratio"]
     agree, of = denoising.agreement(changes, ", length one")
     assert agree == of >= 7
