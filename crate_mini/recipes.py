@@ -557,6 +557,36 @@ def _views() -> Named:
                 yield f"{model}_{task}_s{seed}", RunId("views", model, seed, {"task": task})
 
 
+_OPERATORS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "ista": ("crate_nano", {}),
+        "odl": ("crate_odl_nano", {}),
+        "odl_narrow": ("crate_odl_nano", {"dim": 56}),
+        "mlp": ("crate_mlp_nano", {}),
+        "odl_square": ("crate_odl_square_nano", {}),
+        "odl_tied": ("crate_odl_tied_nano", {}),
+        "odl_plain": ("crate_odl_plain_nano", {}),
+        "odl_one_step": ("crate_odl_one_step_nano", {}),
+        "mssa_mean": ("crate_nano", {"readout": "mean"}),
+        "tssa_mean": ("crate_tssa_nano", {}),
+        "none_mean": ("crate_nano", {"readout": "mean", "move": 0.0}),
+        "cbsa": ("crate_cbsa_nano", {"keep_patches": 1.0}),
+        "mssa_all": ("crate_nano", {"keep_patches": 1.0}),
+    }
+)
+"""Operators of later papers and what they have to be held against, by short names: the feeds; the way from ISTA to ODL,
+one change at a time; TSSA, read by the mean of the patches, beside MSSA and beside no attention at all, read so too;
+and CBSA, which needs all patches, beside MSSA on all patches. ``odl_narrow`` has CRATE's number of parameters."""
+
+
+def _operators() -> Named:
+    """Drawn animals, on half of the patches in bfloat16, every arm with three seeds."""
+    for seed in range(3):
+        for short, (model, changes) in _OPERATORS.items():
+            shared = {"keep_patches": 0.5, "precision": "bfloat16"}
+            yield f"operators_{short}_s{seed}", RunId("embedded", model, seed, shared | dict(changes))
+
+
 SWEEPS = MappingProxyType(
     {
         "flagship": _flagship,
@@ -568,6 +598,7 @@ SWEEPS = MappingProxyType(
         "variants": _variants,
         "embedded": _embedded,
         "views": _views,
+        "operators": _operators,
     }
 )
 """Every sweep by its name, as :func:`get_sweep` knows it."""

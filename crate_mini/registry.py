@@ -223,8 +223,18 @@ def _first_choice(name: str, settings: dict[str, Any]) -> str:
     )
 
 
+# From CRATE's feed to CRATE-alpha's, one change at a time, at the nano size; the last takes one step instead of two.
+ODL_LADDER = {
+    "crate_odl_square_nano": {"mlp_ratio": 1, "options": {"tied_feed": True, "residual": False}},
+    "crate_odl_tied_nano": {"options": {"tied_feed": True, "residual": False}},
+    "crate_odl_plain_nano": {"options": {"residual": False}},
+    "crate_odl_one_step_nano": {"options": {"steps": 1}},
+}
+
 for _family, (_sizes, _operators) in FAMILIES.items():
     for _name, _size in _sizes.items():
         _shape = {k: v for k, v in vars(_size).items() if k not in ("published", "classes")}
         _small = _FEW.get(_operators["attention"], {}) if _size.image_size // _size.patch_size <= 8 else {}
         register_model(f"{_family}_{_name}", **_shape, **_operators, **_small)
+for _name, _changes in ODL_LADDER.items():
+    register_model(_name, **_MODELS["crate_odl_nano"] | _changes)
