@@ -6,6 +6,7 @@ Tokens are rows here, ``Z`` is ``(..., n, d)``; the papers write them as columns
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -47,6 +48,22 @@ def coding_rate(Z: Tokens, eps_sq: float) -> Rate:
     Z = _checked(Z, eps_sq)
     n, d = Z.shape[-2:]
     return rate_from_gram(small_gram(Z), d / (n * eps_sq), lambda: Z)
+
+
+def largest_rate(n: int, d: int, eps_sq: float) -> float:
+    r"""The largest coding rate that ``n`` vectors of length one can have in ``d`` dimensions, in nats.
+
+    .. math:: \tfrac12\, r \log\Big(1 + \frac{d}{r\varepsilon^2}\Big), \qquad r = \min(n, d)
+
+    reached where all ``r`` singular values agree: the rate is concave in their squares, which sum to ``n``.
+
+    Raises:
+        ValueError: a count below one, or ``eps_sq`` not positive.
+    """
+    if n < 1 or d < 1 or not eps_sq > 0:
+        raise ValueError(f"n and d must be at least 1 and eps_sq positive, got {n}, {d} and {eps_sq}")
+    r = min(n, d)
+    return 0.5 * r * math.log1p(d / (r * eps_sq))
 
 
 def rate_from_gram(gram: Gram, alpha: float, tokens: Callable[[], Tensor]) -> Rate:

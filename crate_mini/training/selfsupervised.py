@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from crate_mini import distributed
 from crate_mini.data.streaming import Feed
 from crate_mini.neighbours import neighbour_votes
-from crate_mini.rates import coding_rate
+from crate_mini.rates import coding_rate, largest_rate
 from crate_mini.training.recipe import Recipe
 from crate_mini.training.rng import Draws
 from crate_mini.training.tasks import Classification, Task, evaluation_batch
@@ -62,17 +62,6 @@ def alignment(teacher: Teacher, student: Student) -> Float[Tensor, ""]:
         student: ``(v, b, P)``, rows of length one, of these views and further ones.
     """
     return over_pairs(torch.einsum("gbp,vbp->gv", teacher, student) / teacher.shape[1])
-
-
-def largest_rate(n: int, d: int, eps_sq: float) -> float:
-    r"""The largest coding rate that ``n`` vectors of length one can have in ``d`` dimensions, in nats.
-
-    .. math:: \tfrac12\, r \log\Big(1 + \frac{d}{r\varepsilon^2}\Big), \qquad r = \min(n, d)
-
-    reached where all ``r`` singular values agree: the rate is concave in their squares, which sum to ``n``.
-    """
-    r = min(n, d)
-    return 0.5 * r * math.log1p(d / (r * eps_sq))
 
 
 def simdino_gamma(images: int, features: int, processes: int = 1) -> float:
@@ -199,7 +188,7 @@ class SelfSupervised(Task):
 
     Measured, on held-out images: ``loss``; ``alignment``, the mean cosine of :func:`alignment` on projected features;
     ``rate``, the coding rate of the teacher's projected features as a share of the largest
-    (:func:`largest_rate`): where all images look alike to it, that is a few percent;
+    (:func:`~crate_mini.rates.largest_rate`): where all images look alike to it, that is a few percent;
     ``knn``, where there are labels, the share of images whose class the teacher's 20 nearest training images have
     (:func:`~crate_mini.neighbours.neighbour_votes` of the class token). Labels are used for nothing else.
 
@@ -369,10 +358,10 @@ class SimDINO(SelfSupervised):
     r"""Agree about an image and spread over images: :func:`simdino_loss`.
 
     What a nat of the rate is worth is told by what all of it is worth: ``weight`` is :math:`\gamma` times the largest
-    rate that the images of a step can have (:func:`largest_rate`), so that the objective stays what it is when batch,
-    features or processes change. Alignment is worth at most 1. In the released code it does change: the published
-    runs, 64 images on each of 8 processes, have a weight of 0.45; as many images in two processes have 1.80, 64 images
-    in one 2.75 (:func:`simdino_gamma`).
+    rate that the images of a step can have (:func:`~crate_mini.rates.largest_rate`), so that the objective stays what
+    it is when batch, features or processes change. Alignment is worth at most 1. In the released code it does change:
+    the published runs, 64 images on each of 8 processes, have a weight of 0.45; as many images in two processes have
+    1.80, 64 images in one 2.75 (:func:`simdino_gamma`).
 
     Args:
         recipe: as in :class:`SelfSupervised`, with its further arguments.

@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from small_training import at_draw, interrupt, recipe, run, state_of, stripes, tiny, weights
 
+from crate_mini.model import create_model
 from crate_mini.neighbours import neighbour_votes
-from crate_mini.rates import coding_rate
+from crate_mini.rates import coding_rate, largest_rate
 from crate_mini.training import DINO, TASKS, Draws, SimDINO, train
 from crate_mini.training.selfsupervised import (
     METER_EPS_SQ,
     Projector,
     alignment,
     dino_loss,
-    largest_rate,
     moved_centre,
     settings_of,
     simdino_gamma,
@@ -32,6 +32,7 @@ from crate_mini.training.selfsupervised import (
     teacher_momentum,
 )
 from crate_mini.training.views import draw_views, jitter
+from crate_mini.transfer import linear_probe
 from crate_mini.weights import load_model
 
 SMALL = {"small": 1, "small_size": 8, "hidden": 16, "features": 8}
@@ -147,6 +148,11 @@ class TestLargestRate:
         assert coding_rate(best, 0.1).item() == pytest.approx(most)
         for seed in range(5):
             assert coding_rate(rows(1, n, d, seed)[0], 0.1).item() < most
+
+    @pytest.mark.parametrize(("n", "d", "eps_sq"), [(0, 2, 0.1), (2, 0, 0.1), (2, 2, 0.0)])
+    def test_refused(self, n, d, eps_sq):
+        with pytest.raises(ValueError, match="n and d must be at least 1 and eps_sq positive"):
+            largest_rate(n, d, eps_sq)
 
 
 class TestDINOLoss:
@@ -347,6 +353,29 @@ class TestTask:
         assert settings_of(SimDINO)["weight"] == 1.0
         for task in (SimDINO, DINO):
             assert set(settings_of(task)) == set(task(recipe()).settings())
+
+
+class TestWeights:
+    def test_what_is_kept_on_the_way_is_the_teacher(self, tmp_path):
+        r = recipe(epochs=2)
+        task, model, kept = MADE["simdino"](r), tiny(num_classes=1), []
+        run(
+            model, r, task=task, out=tmp_path, save_at=[0.5],
+            on_epoch=lambda epoch, _: kept.append(weights(task.teacher)),
+        )  # fmt: skip
+        assert torch.equal(weights(load_model(tmp_path / "at50.safetensors")), kept[0])
+        assert torch.equal(weights(load_model(tmp_path / "model.safetensors")), kept[1])
+        assert not torch.equal(weights(model), kept[1])
+
+    def test_they_start_a_classifier(self, tmp_path):
+        r = recipe(epochs=1)
+        run(tiny(num_classes=1), r, task=MADE["dino"](r), out=tmp_path)
+        shape = {"dim": 32, "heads": 2, "depth": 2, "image_size": 16}
+        model = create_model("crate_nano", pretrained=tmp_path, num_classes=5, **shape)
+        assert model(stripes(3).images).shape == (3, 5)
+        found = linear_probe(load_model(tmp_path / "model.safetensors"), stripes(), stripes(16, seed=1))[1]
+        assert found["chance"] == 0.5
+        assert found["top1"] >= 0.25
 
 
 class TestResume:
