@@ -28,6 +28,7 @@ from urllib.parse import quote, unquote
 import torch
 
 from crate_mini.model import CRATE, CRATEConfig, create_model, model_names
+from crate_mini.registry import operator_options
 from crate_mini.training import TASKS, Recipe
 
 ON_THE_WAY = (0.02, 0.05, 0.2, 0.5)
@@ -44,7 +45,7 @@ class NamedRecipe:
         data: a name that :func:`crate_mini.data.load` knows.
         recipe: how.
         image_size, patch_size: pixels.
-        settings: further fields of :class:`~crate_mini.model.CRATEConfig`, such as ``depth``.
+        settings: further fields of :class:`~crate_mini.model.CRATEConfig`, such as ``depth``, and options of operators.
         save_at: shares of the training after which the weights are kept.
         start: weights that are fine-tuned; None where training starts from scratch.
         task: what is learned, a name of :data:`crate_mini.training.TASKS`.
@@ -93,6 +94,7 @@ _SHAPE = {
     for k, v in get_type_hints(CRATEConfig).items()
     if k not in ("image_size", "patch_size", "num_classes", "mean", "std", "options")
 }
+_SHAPE = operator_options() | _SHAPE
 SETTINGS: Mapping[str, Any] = MappingProxyType(_OUTER | _INNER | _SHAPE)
 """Every field that a run may change, with the type of its values."""
 

@@ -7,11 +7,13 @@ sizes of its own. Further models are entered with :func:`register_model`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, get_type_hints
 
 from crate_mini.model import CRATE, CRATEConfig, adapt
+from crate_mini.operators import ATTENTIONS, FEEDS
+from crate_mini.operators.contract import settings_of
 from crate_mini.weights import list_pretrained, load_weights
 
 
@@ -138,14 +140,32 @@ def model_config(name: str, **overrides: Any) -> CRATEConfig:
 
     Args:
         name: one of :func:`list_models`.
-        overrides: fields of :class:`~crate_mini.model.CRATEConfig`.
+        overrides: fields of :class:`~crate_mini.model.CRATEConfig`, and of :func:`operator_options`.
 
     Raises:
         ValueError: unknown name or setting, or sizes that do not fit.
     """
+    return CRATEConfig.from_dict(_settings(name, overrides))
+
+
+def operator_options() -> dict[str, Any]:
+    """What operators take beside the config's own fields: the name of each option, and the type of its values."""
+    own = {f.name for f in fields(CRATEConfig)}
+    return {
+        option: get_type_hints(operator.__init__).get(option)
+        for operator in (*ATTENTIONS.values(), *FEEDS.values())
+        for option in settings_of(operator)
+        if option not in own
+    }
+
+
+def _settings(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """A name's settings with others laid over them; an option of an operator is laid over the name's options."""
     if name not in _MODELS:
         raise ValueError(f"unknown model {name!r}; known are {', '.join(model_names())}")
-    return CRATEConfig.from_dict(_MODELS[name] | overrides)
+    settings = _MODELS[name] | overrides
+    options = {k: settings.pop(k) for k in operator_options() if k in overrides}
+    return settings | ({"options": {**settings.get("options", {}), **options}} if options else {})
 
 
 def create_model(
@@ -174,7 +194,8 @@ def create_model(
         patch_size: pixels; the name's own if not given.
         num_classes: width of the classifier; by default 1000, unless the name has one of its own, or that of the
             weights. Weights of another number of classes keep all but their classifier, which is fresh then.
-        overrides: any other field of :class:`~crate_mini.model.CRATEConfig`.
+        overrides: any other field of :class:`~crate_mini.model.CRATEConfig`, or an option of the name's operators, such
+            as the ``temperature`` of TSSA, which leaves the name's other options as they are.
 
     Raises:
         ValueError: unknown name or setting, sizes that do not fit, no weights of this name or several of equal
@@ -183,10 +204,9 @@ def create_model(
     """
     sizes = {"image_size": image_size, "patch_size": patch_size, "num_classes": num_classes}
     given = {k: v for k, v in sizes.items() if v is not None} | overrides
-    config = model_config(name, **given)
+    settings = _settings(name, given)
     if pretrained is False:
-        return CRATE(config)
-    settings = _MODELS[name] | given
+        return CRATE(CRATEConfig.from_dict(settings))
     source = _first_choice(name, settings) if pretrained is True else pretrained
     model = load_weights(source)
     if differing := _differences(settings, model.config.to_dict()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import inspect
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ from crate_mini import data, recipes
 from crate_mini.cli import main, parser
 from crate_mini.cli.train import _filled_in, _model
 from crate_mini.model import CRATEConfig, count_parameters, create_model, model_names
+from crate_mini.operators import ATTENTIONS, FEEDS
 from crate_mini.provenance import read_result
 from crate_mini.recipes import (
     ON_THE_WAY,
@@ -175,12 +177,42 @@ class TestRunId:
         values |= {
             f.name: getattr(base.create_model(3).config, f.name) for f in dataclasses.fields(CRATEConfig)
         }
+        for operator in (*ATTENTIONS.values(), *FEEDS.values()):
+            values |= {p.name: p.default for p in inspect.signature(operator).parameters.values()} | values
         for name in SETTINGS:
             value = values.get(name, getattr(base, name, None))
             text = RunId("animals", changes={name: value})
             shown = f"{name}={recipes._written(value)}"
             assert read_setting(shown) == (name, value), shown
             assert RunId.parse(str(text)) == text
+
+
+class TestOptionsOfOperators:
+    """What only one operator knows is a field of a run like any other."""
+
+    def test_in_an_id(self):
+        run = RunId("animals", "crate_tssa_mini", 0, {"temperature": 0.5})
+        assert str(run) == "animals/crate_tssa_mini/s0/temperature=0.5"
+        assert RunId.parse(str(run)) == run
+        config = get_recipe(str(run)).create_model(3).config
+        assert config.options == {"energy": "mean", "temperature": 0.5}, "the name's other options stay"
+        assert get_recipe(run).run == run
+
+    def test_on_the_command_line(self):
+        model = _model(settings("--model", "crate_cbsa_mini", "--set", "representatives=3"), 2)
+        assert model.config.options == {"representatives": 3}
+
+    @pytest.mark.parametrize(
+        ("setting", "told"), [("representatives=3", "mssa and ista take no options"), ("heads=7", "7 heads")]
+    )
+    def test_that_do_not_fit_are_refused_before_the_work(self, setting, told, tmp_path, capsys):
+        assert main(["train", "--out", str(tmp_path / "x"), "--set", setting]) == 2
+        assert told in capsys.readouterr().err
+        assert not (tmp_path / "x").exists()
+
+    def test_of_another_type(self):
+        with pytest.raises(ValueError, match="representatives wants a whole number, got 'few'"):
+            read_setting("representatives=few")
 
 
 class TestSweeps:

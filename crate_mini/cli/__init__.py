@@ -7,7 +7,8 @@ How a command ends:
 
 ====  ===================================================================================
 0     it did what was asked
-1     ``doctor`` found something wrong; with a traceback: a fault of crate-mini, please report it
+1     ``doctor`` or ``data --check`` found something wrong; with a traceback: a fault of
+      crate-mini, please report it
 2     it cannot do what was asked; one line on standard error says why
 130   it was stopped (Ctrl-C, or the signal that ends a job); the same line again goes on
 141   what read its output has gone, as in ``crate-mini data | head -1``

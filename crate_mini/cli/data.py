@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crate_mini import data
 from crate_mini.cli.common import PIXELS, try_file
+from crate_mini.cli.said import note
 from crate_mini.outputs import write_atomically
 
 
@@ -28,17 +29,16 @@ def fill(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run=_data)
 
 
-def _data(a: argparse.Namespace) -> None:
+def _data(a: argparse.Namespace) -> int:
     if a.name is None:
         root = data.data_root(a.root)
         print(f"data sets are looked for in {root}")
         for name, source in data.SETS.items():
             print(f"  {name:<22} {data.whereabouts(name, root):<12} splits: {', '.join(source.splits)}")
-        return
+        return 0
     split = a.split or data.SETS[a.name].splits[0]
     if a.check:
-        _check(a, split)
-        return
+        return _check(a, split)
     try_file(a.out)
     images = data.load(a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download)
     titles = [images.classes[i] if i >= 0 else "" for i in images.labels.tolist()] if images.classes else None
@@ -48,9 +48,10 @@ def _data(a: argparse.Namespace) -> None:
     figure = figures.image_grid(images.images, titles, columns=8, masks=images.masks)
     write_atomically(a.out, lambda temporary: figure.savefig(temporary, format="png"))
     print(f"wrote {len(images)} images of {images.name} ({images.tier}) to {a.out}")
+    return 0
 
 
-def _check(a: argparse.Namespace, split: str) -> None:
+def _check(a: argparse.Namespace, split: str) -> int:
     """Before a long training: one line for each file that would stop it."""
     found = data.check(a.name, split, root=a.root, download=a.download)
     damaged = 0
@@ -60,5 +61,7 @@ def _check(a: argparse.Namespace, split: str) -> None:
     if found.not_taken:
         print(found.not_taken)
     if damaged:
-        raise data.DataError(f"{damaged:,} of the {found.files:,} images of {found.name} cannot be read")
+        note(f"{damaged:,} of the {found.files:,} images of {found.name} cannot be read")
+        return 1
     print(f"all {found.files:,} images of {found.name} can be read")
+    return 0

@@ -26,6 +26,7 @@ from crate_mini.cli.said import UsageError
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
+from crate_mini.registry import model_config
 from crate_mini.results import provenance
 from crate_mini.training import TASKS, Recipe, Run, Task, default_device, evaluate, train
 from crate_mini.training.selfsupervised import settings_of
@@ -180,6 +181,9 @@ def _train_one(a: argparse.Namespace) -> None:
     _task(a, Recipe.from_dict({f.name: getattr(a, f.name) for f in fields(Recipe)}))
     if a.start:
         weights_file(a.start)  # says so now, where there are none
+    else:
+        patch = {} if a.patch_size is None else {"patch_size": a.patch_size}
+        model_config(a.model, image_size=a.image_size, **patch, **a.settings)  # and sizes that do not fit
     try_out(a.out)
     if a.tensorboard:
         try_folder(a.tensorboard)
