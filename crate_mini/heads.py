@@ -406,8 +406,14 @@ def scaled_heads(model: CRATE, factors: Mapping[tuple[int, int], float | int]) -
 
 
 def named_right(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[Tensor, " n"]:
-    """Which pictures the model gives their own name."""
-    return run(model, data, lambda batch: model(batch).argmax(-1), batch_size=batch_size) == data.labels
+    """Which pictures the model gives their own name.
+
+    Raises:
+        ValueError: logits that are NaN.
+    """
+    logits = run(model, data, lambda batch: model(batch).float(), batch_size=batch_size)
+    refuse_nan(logits, "logits")
+    return logits.argmax(-1) == data.labels.cpu()
 
 
 def right_without(model: CRATE, data: ImageSet, *, batch_size: int = 128) -> Bool[Tensor, "n L K"]:

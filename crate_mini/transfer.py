@@ -46,6 +46,7 @@ def features(
 
     Raises:
         ValueError: an unknown pool.
+        FloatingPointError: features that are not finite.
     """
     if pool not in POOLS:
         raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}")
@@ -55,7 +56,12 @@ def features(
         tokens = model.forward_features(batch)
         return torch.cat([read_out(tokens, one) for one in readouts], dim=-1).float()
 
-    return run(model, images, look, batch_size=batch_size)
+    found = run(model, images, look, batch_size=batch_size)
+    if wrong := int((~found.isfinite()).any(1).sum()):
+        raise FloatingPointError(
+            f"features of {wrong} of {len(found)} images are not finite: numbers overflow in this network"
+        )
+    return found
 
 
 @dataclass(frozen=True)

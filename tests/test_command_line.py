@@ -22,7 +22,7 @@ from crate_mini.cli import data as data_command
 from crate_mini.cli.common import try_file, weights_file
 from crate_mini.cli.said import in_flags, sentence
 from crate_mini.model import create_model
-from crate_mini.weights import list_pretrained, load_pretrained, save_model
+from crate_mini.weights import list_pretrained, load_pretrained, load_weights, save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -122,6 +122,36 @@ class TestRanges:
         for path, command in completion._parsers(parser(), ""):
             for action in command._actions:
                 assert action.type not in (int, float), f"{path} {action.option_strings}"
+
+
+class TestNumbersThatOverflow:
+    """Weights that are finite, and what is computed with them is not: no order of NaN passes for a measurement."""
+
+    @pytest.fixture
+    def overflows(self, run, pictures):
+        model = load_weights(run / "model.safetensors")
+        model.blocks[0].attention.project.weight.data *= 1e30
+        save_model(model, run / "model.safetensors", classes=("dark", "light"))
+        return ["--weights", str(run), "--device", "cpu"], str(pictures)
+
+    @pytest.mark.parametrize(
+        ("kind", "told"),
+        [
+            ("evaluate accuracy", "logits of 'folder/val' are not finite: numbers overflow"),
+            ("evaluate reading", "12 logits are NaN|24 of 24 logits are NaN"),
+            ("evaluate transfer", "features of 24 of 24 images are not finite"),
+            ("layerwise", "not finite|NaN or infinite"),
+        ],
+    )
+    def test_on_pictures(self, kind, told, overflows, refused):
+        line, pictures = overflows
+        of = ["--data", "folder", "--root", pictures, "--split", "val", "--image-size", "32"]
+        assert re.search(told, refused(*kind.split(), *of, *line))
+
+    @pytest.mark.parametrize("kind", ["heads --random 3", "segmentation --no-control", "maskcut"])
+    def test_on_masks(self, kind, overflows, refused):
+        told = refused("evaluate", *kind.split(), "--n", "2", "--image-size", "32", *overflows[0])
+        assert re.search("not finite|must be finite|NaN cannot be ranked", told)
 
 
 class TestDevices:

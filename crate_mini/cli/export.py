@@ -34,6 +34,7 @@ def fill(p: argparse.ArgumentParser) -> None:
 def _export(a: argparse.Namespace) -> None:
     try_file(a.out)
     model = weights_named(a.weights)
+    note("writing the file and running it takes up to a minute")
     path, c = export(model, a.out, attention=not a.logits_only), model.config
     print(f"wrote {path} ({FORMATS[path.suffix]}, {path.stat().st_size / 2**20:.1f} MB)")
     print(f"  images     (batch, 3, {c.patch_size} rows, {c.patch_size} columns), float32 in [0, 1]")

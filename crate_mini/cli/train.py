@@ -26,7 +26,6 @@ from crate_mini.cli.said import UsageError
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
-from crate_mini.registry import model_config
 from crate_mini.results import provenance
 from crate_mini.training import TASKS, Recipe, Run, Task, default_device, evaluate, train
 from crate_mini.training.selfsupervised import settings_of
@@ -182,8 +181,8 @@ def _train_one(a: argparse.Namespace) -> None:
     if a.start:
         weights_file(a.start)  # says so now, where there are none
     else:
-        patch = {} if a.patch_size is None else {"patch_size": a.patch_size}
-        model_config(a.model, image_size=a.image_size, **patch, **a.settings)  # and sizes that do not fit
+        with torch.device("meta"):  # and what does not fit, without making it
+            create_model(a.model, image_size=a.image_size, patch_size=a.patch_size, **a.settings)
     try_out(a.out)
     if a.tensorboard:
         try_folder(a.tensorboard)

@@ -259,6 +259,8 @@ def _check(features: Tensor, grid: tuple[int, int], n_masks: int, tau: float, ep
         raise ValueError(f"a cut needs at least 4 patches, got {n}")
     if not features.is_floating_point() or not torch.isfinite(features).all():
         raise ValueError("features must be finite numbers; these hold NaN, infinite or integer entries")
+    if not torch.isfinite(features.float().square().sum(-1)).all():  # whose cosines would all be zero
+        raise ValueError("features must be finite numbers; these are so large that their lengths are not")
     if not isinstance(n_masks, int) or n_masks < 1:
         raise ValueError(f"n_masks must be an integer of at least 1, got {n_masks!r}")
     if not 0 <= tau < 1:

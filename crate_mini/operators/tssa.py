@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class TSSA(Attention):
             at zero; without it there is none.
 
     Raises:
-        ValueError: an unknown ``energy``, or a length of the form that knows no order.
+        ValueError: a temperature that is not positive, an unknown ``energy``, or a length of the form that knows no order.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class TSSA(Attention):
         length: int | None = None,
     ) -> None:
         super().__init__()
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"temperature must be a positive number, got {temperature}")
         if energy not in ENERGIES:
             raise ValueError(f"energy must be one of {ENERGIES}, got {energy!r}")
         if length is not None and not causal:

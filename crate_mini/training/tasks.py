@@ -188,6 +188,10 @@ def _accuracy(model: nn.Module, feed: Feed, batch_size: int, top: tuple[int, ...
         ranked = logits.topk(min(max(top), logits.shape[1])).indices == labels[:, None]
         hits += torch.stack([ranked[:, :k].sum() for k in top])
     distributed.sum_over_ranks(loss)
+    if math.isnan(loss.item()):  # where an order of NaN would look like an accuracy
+        raise FloatingPointError(
+            f"logits of {feed.data.name!r} are not finite: numbers overflow in this network"
+        )
     shares = [hit / n for hit in distributed.sum_over_ranks(hits).tolist()]
     return {"loss": loss.item() / n} | {f"top{k}": v for k, v in zip(top, shares, strict=True)}
 
