@@ -26,6 +26,8 @@ _PUBLISHED = {
 _PUBLISHED_HEADS = {size.dim: size.heads for size in published_sizes().values()}
 _IMAGENET_21K = (21841, 21842)  # with and without a class for nothing
 
+_NESTS = ("state_dict", "model", "model_state_dict", "teacher")  # where training checkpoints keep the weights
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")  # bold letters, say, in a message of PyTorch
 # a key that gives another network away, and what it is
 _OTHER_NETWORKS = (
     ("encoder.blocks.0.attention.project.weight", "weights of this package: load_model reads its files"),
@@ -97,7 +99,12 @@ class OfficialReport:
         }
         lines = [f"{name:<11} {fact}" for name, fact in facts.items()]
         if not self.problems:
-            return "\n".join([*lines, "every tensor is there and has the shape it should have"])
+            whole = (
+                ["every tensor is there and has the shape it should have"]
+                if self.depth and self.width
+                else []
+            )
+            return "\n".join([*lines, *whole])
         rows = [("tensor", "expected", "found"), *_merged(self.problems)]
         widths = [max(len(row[i]) for row in rows) for i in range(2)]
         return "\n".join([*lines, "", *(f"{t:<{widths[0]}}  {e:<{widths[1]}}  {f}" for t, e, f in rows)])
@@ -216,9 +223,10 @@ def load_official(path: str | os.PathLike) -> dict[str, Any]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of what kind hangs on what the bytes happen to spell
+        why = _STYLE.sub("", str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise CheckpointError(
             f"{path} is not a PyTorch file that can be read safely: truncated, or it holds more than tensors and "
-            f"plain values ({(str(error).splitlines() or [type(error).__name__])[0]})"
+            f"plain values ({why})"
         ) from error
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path} holds a {type(found).__name__}, expected a state dict or a checkpoint")
@@ -282,7 +290,7 @@ def from_official(
 
 def _unwrapped(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """The weights themselves, out of a training checkpoint or a compiled model."""
-    inner = state_dict.get("state_dict", state_dict)
+    inner = next((state_dict[k] for k in _NESTS if k in state_dict), state_dict)
     if not isinstance(inner, Mapping):
         return {}
     return {k.removeprefix("module.").removeprefix("_orig_mod."): v for k, v in inner.items()}

@@ -328,9 +328,22 @@ class TestReport:
         with pytest.raises(CheckpointError, match=what):
             from_official(state)
 
-    @pytest.mark.parametrize("state", [{}, {"epoch": 3}, {"state_dict": None}, {"state_dict": {"a": "b"}}])
+    @pytest.mark.parametrize("nest", ["state_dict", "model", "model_state_dict", "teacher"])
+    def test_out_of_a_training_checkpoint(self, nest):
+        state, heads = official(*SIZES["plain"]), SIZES["plain"][1]
+        kept = {"epoch": 3, nest: {f"module.{k}": v for k, v in state.items()}}
+        assert "as a training checkpoint" in str(describe_official(kept))
+        found = from_official(kept, heads=heads).state_dict()
+        assert all(
+            torch.equal(v, found[k]) for k, v in from_official(state, heads=heads).state_dict().items()
+        )
+
+    @pytest.mark.parametrize(
+        "state", [{}, {"epoch": 3}, {"state_dict": None}, {"state_dict": {"a": "b"}}, {"model": [1]}]
+    )
     def test_nothing_in_it(self, state):
         assert "holds       0 tensors" in str(describe_official(state))
+        assert "every tensor is there" not in str(describe_official(state))
         with pytest.raises(CheckpointError, match="not a state dict of the official CRATE"):
             from_official(state)
 
@@ -388,3 +401,38 @@ class TestOfficialFiles:
         assert json.loads(out.with_suffix(".json").read_text())["source"].startswith(
             "imported from crate.pth"
         )
+
+    @pytest.mark.parametrize(
+        ("state", "what"),
+        [
+            (
+                {"blocks.0.attn.qkv.weight": torch.zeros(9, 3), "cls_token": torch.zeros(1, 1, 3)},
+                "timm or DINO",
+            ),
+            (
+                {"model": {"vit.encoder.layer.0.attention.attention.query.weight": torch.zeros(3, 3)}},
+                "transformers",
+            ),
+            ({"fc.weight": torch.zeros(2, 2)}, "no CRATE"),
+        ],
+    )
+    def test_of_another_network_the_report_is_printed_and_the_error_one_line(
+        self, state, what, tmp_path, capsys
+    ):
+        from crate_mini.cli import main
+
+        torch.save(state, tmp_path / "x.pth")
+        assert main(["import", str(tmp_path / "x.pth"), "--out", str(tmp_path / "w.safetensors")]) == 2
+        out, err = capsys.readouterr()
+        assert what in out
+        assert err.count("\n") == 1
+        assert "not a state dict of the official CRATE" in err
+        assert not (tmp_path / "w.safetensors").exists()
+
+    def test_a_whole_model_that_was_pickled(self, tmp_path):
+        """PyTorch's message speaks in bold letters of what would run it; ours does not."""
+        torch.save(torch.nn.Linear(2, 2), tmp_path / "x.pth")
+        with pytest.raises(CheckpointError, match="holds more than tensors and plain values") as caught:
+            load_official(tmp_path / "x.pth")
+        assert "\x1b" not in str(caught.value)
+        assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 from crate_mini.cli.common import COUNT, try_file
 from crate_mini.cli.said import in_flags
 from crate_mini.official import describe_official, from_official, load_official
-from crate_mini.weights import save_model
+from crate_mini.weights import CheckpointError, save_model
 
 
 def fill(p: argparse.ArgumentParser) -> None:
@@ -30,12 +30,14 @@ def _import(a: argparse.Namespace) -> None:
     if a.out is not None:
         try_file(a.out)
     state = load_official(a.file)
-    if a.out is None:
-        print(in_flags(str(describe_official(state, heads=a.heads)), a.parser.flags))
-        return
     report = describe_official(state, heads=a.heads)
-    model = from_official(state, heads=a.heads)
+    print(in_flags(str(report), a.parser.flags))
+    if a.out is None:
+        return
+    try:
+        model = from_official(state, heads=a.heads)
+    except CheckpointError as error:  # the report, which it ends with, stands above
+        raise CheckpointError(f"{a.file}: {str(error).splitlines()[0]}") from error
     card = {"source": f"imported from {a.file.name} of the authors' code", "looks_like": report.looks_like}
     save_model(model, a.out, card)
-    print(in_flags(str(report), a.parser.flags))
     print(f"wrote {a.out}: {model.config.heads} heads, {report.numbers:,} numbers")

@@ -48,7 +48,8 @@ class TSSA(Attention):
             at zero; without it there is none.
 
     Raises:
-        ValueError: a temperature that is not positive, an unknown ``energy``, or a length of the form that knows no order.
+        ValueError: a temperature that is not positive, an unknown ``energy``, or a length of the form that knows no
+            order.
     """
 
     def __init__(
