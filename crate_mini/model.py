@@ -94,6 +94,8 @@ class EncoderConfig:
         for name in ("keep", "move", "step", "lam"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a finite number, got {getattr(self, name)!r}")
+        if self.lam < 0:
+            raise ValueError(f"lam must not be negative, got {self.lam}: what it weighs is a penalty")
         if self.tied and "tied" not in settings_of(ATTENTIONS[self.attention]):
             raise ValueError(
                 f"tied is a property of mssa; {self.attention} has no basis to tie its output to"

@@ -26,6 +26,7 @@ from crate_mini.cli.said import UsageError
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
+from crate_mini.registry import operator_options
 from crate_mini.results import provenance
 from crate_mini.training import TASKS, Recipe, Run, Task, default_device, evaluate, train
 from crate_mini.training.selfsupervised import settings_of
@@ -84,10 +85,12 @@ def fill(p: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--patch-size", type=PIXELS, metavar="N", help="pixels; without a recipe the model's own"
     )
-    rest = ", ".join(k for k in SETTINGS if k not in (*OFTEN, "data", "start", "image_size", "patch_size"))
+    told = {*OFTEN, "data", "start", "image_size", "patch_size", *operator_options()}
+    rest = ", ".join(k for k in SETTINGS if k not in told)
     how.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
-        help=f"any of these and {rest}. Such as --set optimizer=lion --set crop_area=0.25:1 --set clip_norm=none",
+        help=f"any of these, options of operators, and {rest}. Such as --set optimizer=lion --set crop_area=0.25:1 "
+        "--set clip_norm=none",
     )  # fmt: skip
     run = p.add_argument_group("running")
     run.add_argument("--out", type=Path, metavar="FOLDER", help="for state, log and weights")
