@@ -47,7 +47,7 @@ def source(thing: Callable | type, *, body_only: bool = False) -> str:
     return "\n".join(lines[: first.lineno - 1] + rest)
 
 
-_FIELD = re.compile(r"(?<!:::)(?<![\\\w}^_{])\{([a-z]\w*)(?::([^{}`\s]*))?\}(?![`{])")
+_FIELD = re.compile(r"(?<!:::)(?<![\\\w}^_{])\{([A-Za-z]\w*)(?::([^{}`\s]*))?\}(?![`{])")
 
 
 def say(text: str, **facts: Any) -> Any:

@@ -179,11 +179,11 @@ def compression_rate_gradient(Z: Tokens, U: Bases, eps_sq: float) -> Tokens:
 def class_coding_rate(Z: Tokens, labels: Labels, eps_sq: float) -> Rate:
     r"""Coding rate of tokens whose classes are known, each class by a code of its own, in nats.
 
-    .. math:: R^c(Z \mid \Pi) = \sum_k \gamma_k R(Z_k)
-        = \sum_k \frac{\gamma_k}{2} \log\det\!\Big(I + \frac{d}{n_k\varepsilon^2} Z^\top \Pi_k Z\Big)
+    .. math:: R^c(Z \mid \Pi) = \sum_k \pi_k R(Z_k)
+        = \sum_k \frac{\pi_k}{2} \log\det\!\Big(I + \frac{d}{n_k\varepsilon^2} Z^\top \Pi_k Z\Big)
 
-    with :math:`n_k = \operatorname{tr} \Pi_k` and :math:`\gamma_k = n_k / n` (Yu et al. 2020, arXiv 2006.08558). Beside
-    :func:`compression_rate`: labels in place of subspaces, every class weighed by its share :math:`\gamma_k`, and the
+    with :math:`n_k = \operatorname{tr} \Pi_k` and :math:`\pi_k = n_k / n` (Yu et al. 2020, arXiv 2006.08558). Beside
+    :func:`compression_rate`: labels in place of subspaces, every class weighed by its share :math:`\pi_k`, and the
     factor is ``d`` over the size of the class.
 
     Args:
@@ -219,7 +219,7 @@ def mcr2(Z: Tokens, labels: Labels, eps_sq: float) -> Rate:
 def class_coding_rate_gradient(Z: Tokens, labels: Labels, eps_sq: float) -> Tokens:
     r"""Gradient of :func:`class_coding_rate` in ``Z``, in closed form.
 
-    .. math:: \nabla_Z R^c = \sum_k \gamma_k \Pi_k Z\, \alpha_k (I + \alpha_k Z^\top \Pi_k Z)^{-1},
+    .. math:: \nabla_Z R^c = \sum_k \pi_k \Pi_k Z\, \alpha_k (I + \alpha_k Z^\top \Pi_k Z)^{-1},
         \qquad \alpha_k = \frac{d}{n_k\varepsilon^2}
 
     (Chan et al. 2022, arXiv 2105.10446.) Arguments and errors as there; the result has the shape of ``Z``.

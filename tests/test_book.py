@@ -17,6 +17,7 @@ import axe_playwright_python
 import build_book
 import nbformat
 import notebook_form
+import page_sizes
 import pytest
 import sphinx_head
 from browser import SETTLED, offline_context
@@ -294,6 +295,23 @@ def test_axe_can_find_something(browser, tmp_path):
     with offline_context(browser, []) as context:
         found = {rule[0]: rule[1] for rule in serious_faults(open_page(context, page, []))}
     assert found["button-name"] == found["image-alt"] == "critical"
+
+
+REWRITTEN = [
+    "notebooks/01_coding_rate",
+    "notebooks/02_rate_reduction",
+]  # a chapter is added as it is rewritten
+
+
+@pytest.mark.parametrize("page", REWRITTEN)
+def test_a_chapter_is_short_and_soon_there_is_something_to_play_with(built_book, browser, page):
+    """At 1280 × 900: at most ten screens of text, and a widget within the first one and a half.
+
+    Measured with the fonts of one machine; those of another may be a little wider, and lines break sooner.
+    """
+    found = page_sizes.measure(browser, built_book / f"{page}.html")
+    assert found["height"] <= 1.06 * 9000
+    assert found["toy"] <= 1350
 
 
 def test_formulas_are_set(built_book, browser):

@@ -16,12 +16,29 @@ CHAPTERS = [
     for path in notebook_form.all_notebooks()
     if path.stem[:2].isdigit() and path.stem[:2] != "00"  # a first look, with no formulas
 ]
+SECOND_EDITION = [
+    path for path in CHAPTERS if path.stem[:2] in {"01", "02"}
+]  # a chapter is added as it is rewritten
 DISPLAYED = re.compile(r"^\$\$\n(.*?)^\$\$(.*?)$", re.MULTILINE | re.DOTALL)
 
 
-def markdown(path) -> str:
+SAID = re.compile(r'^say\(\n    r"""\n(.*?)"""', re.MULTILINE | re.DOTALL)
+
+
+def typed(path) -> str:
+    """Text of the Markdown cells."""
     cells = nbformat.read(path, as_version=4).cells
     return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def markdown(path) -> str:
+    """All prose: Markdown cells, and texts whose numbers are filled in."""
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(
+        text
+        for cell in cells
+        for text in ([cell.source] if cell.cell_type == "markdown" else SAID.findall(cell.source))
+    )
 
 
 def code(path) -> str:
@@ -75,6 +92,70 @@ class TestChapter:
         alts = [alt for alt in alts if alt]
         assert len(alts) >= 2
         assert all(len(alt) > 30 for alt in alts)
+
+
+CHOICE = re.compile(
+    r'<details class="choice( right)?"><summary>(.+?)</summary>\n\n(.+?)\n\n</details>(\n+(?=<details))?',
+    re.DOTALL,
+)
+
+
+def questions(text: str) -> list[list[tuple[bool, str, str]]]:
+    """The choices of every question: whether it is the right one, what it says, and why."""
+    found, group = [], []
+    for right, choice, why, more in CHOICE.findall(text):
+        group.append((bool(right), choice, why))
+        if not more:
+            found.append(group)
+            group = []
+    return found
+
+
+@pytest.mark.parametrize("path", SECOND_EDITION, ids=lambda path: path.stem)
+class TestSecondEdition:
+    def test_two_questions_with_choices_say_why(self, path):
+        text = markdown(path)
+        asked = questions(text)
+        assert len(asked) == len(re.findall(r"^\*\*Question \d\.\*\*", text, re.MULTILINE)) == 2
+        assert sum(map(len, asked)) == text.count("<details"), "a choice that is not in the common form"
+        for choices in asked:
+            assert len(choices) >= 3
+            assert [right for right, _, _ in choices].count(True) == 1
+            for right, choice, why in choices:
+                assert why.startswith("Right") == right, choice
+                assert len(why) > 40, choice
+
+    def test_every_figure_has_a_number_a_caption_and_words_for_who_cannot_see_it(self, path):
+        number, names = path.stem[:2], []
+        for cell in nbformat.read(path, as_version=4).cells:
+            if re.search(r"_figure\([^\n]*\)$", cell.source) and "hide-cell" not in cell.metadata.tags:
+                mystnb = cell.metadata["mystnb"]
+                names.append(mystnb["figure"]["name"])
+                assert len(mystnb["figure"]["caption"]) > 60, "what is there to see?"
+                assert len(mystnb["image"]["alt"]) > 60
+        assert len(names) == len(set(names)) >= 3
+        assert all(name.startswith(f"fig-{number}-") for name in names)
+
+    def test_every_exercise_has_two_hints(self, path):
+        text = markdown(path)
+        tasks = text.count("### Exercise ")
+        assert text.count(":::{dropdown} Hint\n") == text.count(":::{dropdown} A stronger hint\n") == tasks
+
+    def test_no_bar_hangs_above_prose_and_little_is_hidden(self, path):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if "hide-input" in cell.metadata.get("tags", ()):
+                assert not re.search(r"\b(?:Markdown|say|table)\(", cell.source), cell.source
+        assert notebook_form.hidden_lines(path) <= 150
+
+    def test_says_what_may_be_skipped_and_takes_twenty_minutes(self, path):
+        text = markdown(path)
+        assert "20 minutes of reading" in text
+        assert "*May be skipped.*" in text
+
+    def test_numbers_in_prose_are_worked_out(self, path):
+        """A decimal that the Markdown states itself is one of mathematics, not one that was measured."""
+        text = re.sub(r"\$.*?\$|`[^`]*`|<[^>]+>", "", typed(path), flags=re.DOTALL)
+        assert re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", text) == []
 
 
 def test_labels_are_unique():

@@ -15,6 +15,7 @@ import copy
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import address
@@ -23,6 +24,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 
+TITLE_LENGTH = 90
 TITLE_LINE = re.compile(r"# @title \S")
 SETUP_TAG = "remove-cell"
 SETUP_ID = "colab-setup"
@@ -76,7 +78,8 @@ def fold_title(cell: nbformat.NotebookNode) -> str:
     if "solution" in cell.metadata.get("tags", ()):
         return "Solution"
     if caption := mystnb.get("figure", {}).get("caption"):
-        return "Figure: " + re.split(r"(?<=[.:])\s", re.sub(r"[*`$]|\{\w+\}", "", caption))[0]
+        first = re.split(r"(?<=[.:])\s", re.sub(r"[*`$]|\{\w+\}", "", caption))[0]
+        return "Figure: " + textwrap.shorten(first, TITLE_LENGTH, placeholder=" …")
     return mystnb.get("code_prompt_show") or "Code of this page"
 
 

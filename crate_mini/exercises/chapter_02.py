@@ -62,7 +62,7 @@ def check_class_rate(answer: Callable) -> str:
     rates = torch.stack([coding_rate(Z[labels == k], 0.5) for k in range(3)])
     over_n = torch.stack([coding_rate(Z[labels == k], 0.5 * float(shares[k] ** -1)) for k in range(3)])
     looks = {
-        float(rates.sum()): "the weights γ_k are missing: a class counts by its share of the tokens",
+        float(rates.sum()): "the weights π_k are missing: a class counts by its share of the tokens",
         float(rates.mean()): "every class has the weight 1/K; it should be its share of the tokens",
         float((shares * over_n).sum()): "inside the determinant stands n_k, the size of the class, and not n",
         float(2 * (shares * rates).sum()): "it is twice too large: each logdet has a factor ½",
