@@ -78,7 +78,7 @@ def fold_title(cell: nbformat.NotebookNode) -> str:
     if "solution" in cell.metadata.get("tags", ()):
         return "Solution"
     if caption := mystnb.get("figure", {}).get("caption"):
-        first = re.split(r"(?<=[.:])\s", re.sub(r"[*`$]|\{\w+\}", "", caption))[0]
+        first = re.split(r"(?<=\.)\s", re.sub(r"[*`$]|\{\w+\}", "", caption))[0]
         return "Figure: " + textwrap.shorten(first, TITLE_LENGTH, placeholder=" …")
     return mystnb.get("code_prompt_show") or "Code of this page"
 

@@ -61,7 +61,7 @@ WRONG = {
         (lambda a, e: two_lines(a, e, half=1), r"for an angle of 0\.30"),
     ],
     "check_class_rate": [
-        (lambda Z, y, e: sum(rates(Z, y, e)), "The weights γ_k are missing"),
+        (lambda Z, y, e: sum(rates(Z, y, e)), "The weights π_k are missing"),
         (lambda Z, y, e: sum(rates(Z, y, e)) / 3, "Every class has the weight 1/K"),
         (over_n, "n_k, the size of the class, and not n"),
         (lambda Z, y, e: 2 * chapter_02.class_coding_rate(Z, y, e), "each logdet has a factor ½"),
