@@ -19,11 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from crate_mini import figures
 from crate_mini.compression import mssa
-from crate_mini.model import CRATE, Block, count_parameters, create_model
+from crate_mini.model import CRATE, count_parameters, create_model
 from crate_mini.provenance import read_result
 from crate_mini.rates import compression_rate
 from crate_mini.recorder import Record, record
@@ -313,11 +312,6 @@ def regard_facts(networks: Mapping[str, CRATE], runs: Mapping[str, Record]) -> d
 # ---- counting -------------------------------------------------------------------------------------------------------
 
 
-def layer_parameters(family: str, d: int) -> int:
-    """Parameters of one layer of width ``d``, counted, of ``"crate"`` or ``"vit"``."""
-    return count_parameters(create_model(f"{family}_nano", dim=d, heads=4).blocks[0])
-
-
 def total_parameters(config: Any) -> int:
     """The sum of the chapter, from a configuration: patches to tokens, positions, layers, classifier."""
     numbers, n, d, classes = 3 * config.patch_size**2, config.grid**2, config.dim, config.num_classes
@@ -363,54 +357,6 @@ def classifier_share(name: str = "crate_small_8", classes: int = 21842) -> float
     with torch.device("meta"):
         model = create_model(name, num_classes=classes)
     return count_parameters(model.head) / count_parameters(model)
-
-
-def bars(d: int) -> Figure:
-    """The parameters of a layer by what they are for, CRATE above the ViT."""
-    parts = {
-        "CRATE": {"$U$": d**2, "$W, b$": d**2 + d, "$D$": d**2, "norms": 4 * d},
-        "ViT": {
-            "queries, keys, values": 3 * d**2 + 3 * d,
-            "$W, b$": d**2 + d,
-            "MLP": 8 * d**2 + 5 * d,
-            "norms": 4 * d,
-        },
-    }
-    fig, ax = plt.subplots(figsize=(figures.WIDTH, 1.5))
-    for y, (name, sizes) in enumerate(parts.items()):
-        left, colour = 0.0, figures.COLOURS[name.lower()]
-        for i, (label, size) in enumerate(sizes.items()):
-            how = {
-                "left": left,
-                "color": colour,
-                "alpha": 0.75 - 0.2 * i,
-                "height": 0.6,
-                "edgecolor": "white",
-            }
-            ax.barh(y, size / 1000, **how)
-            if size > d**2 / 2:
-                ax.text(left + size / 2000, y, label, ha="center", va="center", fontsize=9, color="0.1")
-            left += size / 1000
-    ax.set(yticks=[0, 1], yticklabels=list(parts), xlabel=f"thousand parameters of one layer, d = {d}")
-    ax.invert_yaxis()
-    ax.tick_params(axis="y", length=0)
-    plt.close(fig)
-    return fig
-
-
-def multiply_adds(block: Block, n: int, d: int) -> int:
-    """Of one layer on ``n`` tokens, counted by PyTorch. Attention is written out: the counter sees products."""
-    heads, Z = block.attention, torch.randn(1, n, d)
-    with FlopCounterMode(display=False) as counter:
-        if heads.symmetric:  # MSSA: one projection in three places
-            mssa(Z, heads.U, heads.out.weight, heads.out.bias)
-        else:
-            queries, keys, values = heads.project(Z).chunk(3, dim=-1)
-            heads.out(
-                (queries @ keys.mT).softmax(-1) @ values
-            )  # one wide head costs as much as many narrow ones
-        block.feed(Z)
-    return counter.get_total_flops() // 2
 
 
 def operations(d: int, images: int = 32) -> Figure:

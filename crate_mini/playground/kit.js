@@ -352,6 +352,7 @@ class Plot {
 
   // A point that the reader moves, by pointer or by arrow keys. move(x, y) may return another place.
   handle({ at, label, move, color = "var(--orange)", r = 8 }) {
+    this.svg.setAttribute("role", "group"); // an image has no parts that a reader could reach
     const dot = svgElement("circle", { r, fill: color, "fill-opacity": 0.85, stroke: "var(--paper)", "stroke-width": 2, class: "cp-handle", tabindex: 0, role: "slider", "aria-label": label, "aria-valuenow": 0 });
     const handle = {
       at: [...at],

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch.utils.flop_counter import FlopCounterMode
 
 from crate_mini import data
 from crate_mini.chapters import chapter_05 as chapter
 from crate_mini.checkpoints import load_pretrained
-from crate_mini.model import CRATE, create_model
+from crate_mini.compression import mssa
+from crate_mini.model import CRATE, Block, create_model
 from crate_mini.recorder import RECORDABLE, record
 
 LAYER = 4
@@ -112,12 +114,6 @@ def test_the_rocket_becomes_one_thing(model):
     assert given["photo"].startswith("data:image/png;base64,")
 
 
-@pytest.mark.parametrize("d", [16, 96])
-def test_layers_have_as_many_parameters_as_the_formulas_say(d):
-    assert chapter.layer_parameters("crate", d) == 3 * d**2 + 5 * d
-    assert chapter.layer_parameters("vit", d) == 12 * d**2 + 13 * d
-
-
 def test_published_models_are_counted_to_the_last_digit():
     for row in chapter.published_rows():
         assert f"{row['counted'] / 1e6:.2f}" == f"{row['printed (M)']:.2f}"
@@ -127,14 +123,29 @@ def test_published_models_are_counted_to_the_last_digit():
     assert 0.5 < chapter.classifier_share() < 0.7
 
 
+def multiply_adds(block: Block, n: int, d: int) -> int:
+    """Of one layer on ``n`` tokens, counted by PyTorch. Attention is written out: the counter sees products."""
+    heads, Z = block.attention, torch.randn(1, n, d)
+    with FlopCounterMode(display=False) as counter:
+        if heads.symmetric:  # MSSA: one projection in three places
+            mssa(Z, heads.U, heads.out.weight, heads.out.bias)
+        else:
+            queries, keys, values = heads.project(Z).chunk(3, dim=-1)
+            heads.out(
+                (queries @ keys.mT).softmax(-1) @ values
+            )  # one wide head costs as much as many narrow ones
+        block.feed(Z)
+    return counter.get_total_flops() // 2
+
+
 @pytest.mark.parametrize("n", [16, 48, 96])
 def test_operations_are_those_that_pytorch_counts(n):
     crate = create_model("crate_nano", dim=48, heads=4).blocks[0]
     vit = create_model("vit_nano", dim=48, heads=4).blocks[0]
     d, look = 48, 2 * n**2 * 48
     with torch.enable_grad():  # as in training, where the matrix is formed anew in every step
-        assert chapter.multiply_adds(crate, n, d) == 3 * n * d**2 + d**3 + look
-    assert chapter.multiply_adds(vit, n, d) == 12 * n * d**2 + look
+        assert multiply_adds(crate, n, d) == 3 * n * d**2 + d**3 + look
+    assert multiply_adds(vit, n, d) == 12 * n * d**2 + look
 
 
 def test_where_attention_outweighs_the_rest():
@@ -166,7 +177,6 @@ def test_figures_are_drawn(model, photographs, cat, two_networks, departures):
         chapter.one_token(cat, LAYER, chapter.index_of(chapter.EYE, 20)),
         chapter.draw_survival(chapter.survival(model, cat)),
         chapter.look_at_themselves(*two_networks, LAYER),
-        chapter.bars(192),
         chapter.operations(384),
         chapter.draw_departures(departures),
     ]

@@ -97,6 +97,7 @@ def test_controls_answer_to_keyboard_and_mouse(tab):
 
 
 def test_handle_moves_by_keys_and_by_pointer_within_its_limits(tab):
+    assert tab.page.locator("svg[role=img] [role=slider]").count() == 0, "an image has no parts to be reached"
     point = tab.page.get_by_role("slider", name="the point")
     point.focus()
     tab.page.keyboard.press("ArrowRight")

@@ -1,0 +1,25 @@
+// What scrolls sideways within its own box, a figure or a table on a phone, can be reached and moved by keyboard.
+
+"use strict";
+
+(() => {
+  const BOXES = ".bd-article .cell_output, .bd-article div.math, .bd-article figure";
+
+  function mark() {
+    for (const box of document.querySelectorAll(BOXES)) {
+      const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible";
+      if (scrolls) box.tabIndex = 0;
+      else if (box.tabIndex === 0) box.removeAttribute("tabindex");
+    }
+  }
+
+  // Formulas are set and pictures loaded late, details unfold, and windows change their width.
+  const watch = new ResizeObserver(mark);
+  const start = () => {
+    for (const box of document.querySelectorAll(BOXES)) watch.observe(box);
+    mark();
+  };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+  addEventListener("load", mark);
+})();
