@@ -182,7 +182,8 @@ class TensorBoardLog(_Accuracy):
 
     Args:
         folder: to write to, for example the ``out`` of the training; a training that goes on writes on.
-        held_out: images that accuracy is measured on after each epoch.
+        held_out: images that accuracy is measured on after each epoch; without them, as a callback, it writes what
+            the task itself has measured.
 
     Raises:
         ImportError: TensorBoard is not installed.
@@ -208,6 +209,13 @@ class TensorBoardLog(_Accuracy):
                 part = "held_out" if name.startswith("val_") else "training"
                 self.writer.add_scalar(f"{part}/{name.removeprefix('val_')}", value, step)
         self.writer.flush()
+
+    def on_epoch_end(self, epoch: int, model: CRATE, row: Row) -> None:
+        """Measure what the epoch has brought, or take what was measured."""
+        super().on_epoch_end(epoch, model, row)
+        if self.held_out is None:
+            measured = {k: v for k, v in row.items() if k.startswith("val_") and v is not None}
+            self.on_step({"epoch": epoch, **measured})
 
     def close(self) -> None:
         """Finish the file."""

@@ -60,15 +60,18 @@ def test_train_writes_weights_log_and_card(pictures, tmp_path, capsys):
     assert "another recipe" in capsys.readouterr().err
 
 
-def test_train_writes_for_tensorboard(pictures, tmp_path):
+@pytest.mark.parametrize(
+    ("task", "number"), [("classification", "top1"), ("simdino", "knn"), ("dino", "rate")]
+)
+def test_train_writes_for_tensorboard(pictures, tmp_path, task, number):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     board = tmp_path / "board"
-    assert main(train_line(pictures, tmp_path / "run", tensorboard=board)) == 0
+    assert main(train_line(pictures, tmp_path / "run", tensorboard=board, task=task)) == 0
     found = events.EventAccumulator(str(board))
     found.Reload()
     log = (tmp_path / "run" / "log.csv").read_text().splitlines()
-    top1 = [float(row.split(",")[log[0].split(",").index("val_top1")]) for row in log[1:]]
-    assert [e.value for e in found.Scalars("held_out/top1")] == pytest.approx(top1)
+    told = [float(row.split(",")[log[0].split(",").index(f"val_{number}")]) for row in log[1:]]
+    assert [e.value for e in found.Scalars(f"held_out/{number}")] == pytest.approx(told)
 
 
 def test_evaluate_accuracy_on_own_classes(pictures, tmp_path):

@@ -3,9 +3,9 @@
     python tools/ship_weights.py runs/NAME NAME
     python tools/ship_weights.py runs/NAME NAME --card-only
 
-Weights are halved to float16; the card keeps how they came about and gains the accuracy of what is shipped. The log
-goes to ``results/training/NAME.csv``, the card also to ``results/training/cards.json``, which holds those of all
-trainings, shipped or not.
+Weights are halved to float16; the card keeps how they came about and gains the accuracy of what is shipped, that of its
+nearest neighbours where it has learned no classes. The log goes to ``results/training/NAME.csv``, the card also to
+``results/training/cards.json``, which holds those of all trainings, shipped or not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from crate_mini import data
 from crate_mini.results import add_dirty, require_clean, write
 from crate_mini.training import evaluate
+from crate_mini.transfer import nearest_neighbours
 from crate_mini.weights import load_model, save_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +59,13 @@ def _ship(run: Path, name: str, card: dict[str, Any], root: Path | None) -> dict
     save_model(model, target, card, **half)
     held_out, _, split = card["data"]["held_out"].partition("/")
     images = data.load(held_out, split or "val", image_size=model.config.image_size, root=root)
-    card["held_out_as_shipped"] = evaluate(load_model(target), images)
+    if model.classes:
+        card["held_out_as_shipped"] = evaluate(load_model(target), images)
+    else:  # learned without labels
+        known = data.load(
+            card["data"]["train"].partition("/")[0], "train", image_size=images.shape[-1], root=root
+        )
+        card["held_out_as_shipped"] = nearest_neighbours(load_model(target), known, images)
     save_model(model, target, card, **half)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, top-1 {card['held_out_as_shipped']['top1']:.2%}")
     return json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))

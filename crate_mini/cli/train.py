@@ -315,10 +315,10 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     if a.tensorboard and first:
         from crate_mini.logbook import TensorBoardLog  # draws, and brings what draws
 
-        board = TensorBoardLog(a.tensorboard, None if a.stream else val_set)
+        board = TensorBoardLog(a.tensorboard, val_set if task.classifies and not a.stream else None)
     run = train(
         model, train_set, val_set, recipe, task=task, out=a.out, device=device, save_at=a.save_at, card=card,
-        **({} if board is None else {"on_step": board.on_step, "on_epoch": board.on_epoch}),
+        callbacks=[] if board is None else [board],
     )  # fmt: skip
     held_out = evaluate(model, val_set) if task.classifies else _last(run)
     card |= {"minutes": round(run.minutes, 1), "held_out": held_out}
