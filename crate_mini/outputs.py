@@ -81,9 +81,20 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
         ) from error
 
 
+def refuse_special(path: Path) -> None:
+    """Raise OSError where something stands that is neither file nor folder, such as ``/dev/null``."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(f"cannot write to {path}: it is a device or a pipe, and no file. Name a file")
+
+
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
-    """Let ``write`` fill a temporary file beside ``path``, then move it into place: all of it or nothing."""
+    """Let ``write`` fill a temporary file beside ``path``, then move it into place: all of it or nothing.
+
+    Raises:
+        OSError: ``path`` is a device or a pipe, which a file may not take the place of; or what writing raises.
+    """
     path = Path(path)
+    refuse_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)

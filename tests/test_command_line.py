@@ -201,6 +201,11 @@ class TestOut:
         assert "--out: cannot write to file/a: a part of this path is a file" in refused(
             *line, "file/a/x.json"
         )
+        if hasattr(os, "mkfifo"):
+            os.mkfifo("pipe")
+            assert "--out: cannot write to pipe: it is a device or a pipe, and no file" in refused(
+                *line, "pipe"
+            )
         if Path("/proc/self").exists():  # where nobody can write, not even root
             assert "--out: cannot write to /proc/self: " in refused(*line, "/proc/self/x.json")
 

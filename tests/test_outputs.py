@@ -111,3 +111,13 @@ def test_files_are_as_open_as_the_umask_lets_them(tmp_path, umask):
         os.umask(before)
     for name in ("a.txt", "a.safetensors"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name on this system")
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(tmp_path):
+    """As root, ``--out /dev/null`` would leave a machine without one."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe: it is a device or a pipe, and no file"):
+        write_atomically(tmp_path / "pipe", lambda temporary: temporary.write_text("x"))
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

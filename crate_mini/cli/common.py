@@ -15,7 +15,7 @@ import torch
 from crate_mini import data
 from crate_mini.cli.said import note
 from crate_mini.model import CRATE
-from crate_mini.outputs import try_folder
+from crate_mini.outputs import refuse_special, try_folder
 from crate_mini.results import add_dirty, require_clean, result_text, write
 from crate_mini.training import default_device
 from crate_mini.weights import CheckpointError, list_pretrained, load_weights
@@ -257,6 +257,10 @@ def try_file(path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(f"--out {path} is a folder; name a file, such as {path / 'result.json'}")
+    try:
+        refuse_special(path)
+    except OSError as error:
+        raise OSError(f"--out: {error}") from error
     try_out(path.parent)
 
 

@@ -38,6 +38,8 @@ def fill(p: argparse.ArgumentParser) -> None:
 
 
 def _inspect(a: argparse.Namespace) -> None:
+    if folders := [str(path) for path in a.photos if path.is_dir()]:
+        raise IsADirectoryError(f"{', '.join(folders)} is a folder; name the photos in it")
     if missing := [str(path) for path in a.photos if not path.is_file()]:
         raise FileNotFoundError(f"there is no file {', '.join(missing)}; name photos that are there")
     try_file(a.out)
