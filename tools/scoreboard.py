@@ -40,6 +40,7 @@ def page() -> str:
         _layers(),
         _transfer(),
         _theorem(),
+        _later_operators(),
         _commands(),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -113,6 +114,7 @@ SCORING = chapter("09_scoring", "Scoring it")
 CUT = chapter("10_maskcut", "Objects without labels")
 WHY = chapter("11_emergence", "What makes it emerge")
 HEADS = chapter("12_heads", "What a head means")
+OPERATORS = chapter("14_operators", "New operators by name")
 DENOISE = chapter("13_denoising", "When does attention denoise?")
 
 
@@ -459,6 +461,35 @@ def _theorem() -> str:
         + told
         + "\n\n"
         + table(["claim", "factor", "ours", "page"], rows)
+    )
+
+
+def _later_operators() -> str:
+    """What later papers report of their operators, and what became of it."""
+    path = RESULTS / "benchmarks" / "operators.json"
+    faster = kept = NONE
+    if path.is_file():
+        last = json.loads(path.read_text(encoding="utf-8"))["rows"][-1]
+        ours, fused = last["sides"]["TSSA"], last["sides"]["MSSA, PyTorch"]
+        faster = f"{fused['both'][0] / ours['both'][0]:.0f} times as fast as fused MSSA at {last['tokens']:,} tokens"
+        kept = f"{ours['kept_bytes'] / fused['kept_bytes']:.1f} times what fused MSSA keeps"
+    rows = [
+        ["ODL in place of ISTA, B/32, ImageNet-1K top-1", "68.5 to 76.5", NONE, OPERATORS],
+        ["ODL in place of ISTA, B/8, MaskCut's mask AP on COCO", "1.0 to 1.1", NONE, OPERATORS],
+        ["TSSA: time linear in the tokens", "linear", faster, OPERATORS],
+        ["TSSA: memory linear in the tokens", "linear", kept, OPERATORS],
+        ["TSSA with two class-attention layers, ToST-S, ImageNet-1K top-1", "77.9", NONE, OPERATORS],
+        ["CBSA, CBT-S, ImageNet-1K top-1", "71.4", NONE, OPERATORS],
+    ]
+    told = (
+        "CRATE-α {cite:p}`yang2024cratealpha`, ToST {cite:p}`wu2025tost` and CBT {cite:p}`wen2025cbsa`. The trainings are "
+        "the sweep `operators`; `python benchmarks/bench_operators.py` measures time and memory."
+    )
+    return (
+        "## Beyond the paper: later operators\n\n"
+        + told
+        + "\n\n"
+        + table(["what", "their papers", "ours", "page"], rows)
     )
 
 

@@ -1,0 +1,409 @@
+"""Chapter 14, operators of later papers: how far proximal steps get, what TSSA shares out, what attention costs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from crate_mini import figures
+from crate_mini.compression import token_statistics
+from crate_mini.data.imageset import ImageSet
+from crate_mini.heads import random_bases
+from crate_mini.model import CRATE, count_parameters
+from crate_mini.operators import CBSA, MSSA, TSSA, Attention, Layout
+from crate_mini.recipes import get_recipe
+from crate_mini.recorder import record
+from crate_mini.results import read
+from crate_mini.segmentation import count_patches, score_maps
+from crate_mini.sparsification import ista_step, lasso_objective, sparse_code, sparse_codes
+
+MOST_STEPS = 50
+TEMPERATURE = 0.25  # of energies by the mean
+SHOWN = {
+    "MSSA, PyTorch": "C0",
+    "MHSA, PyTorch": "C1",
+    "MSSA, plain formula": "0.5",
+    "TSSA": "C2",
+    "CBSA": "C3",
+}
+"""Sides of ``results/benchmarks/operators.json`` and their colours."""
+
+# ---- proximal steps -------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def objectives(model: CRATE, images: Tensor, steps: int = MOST_STEPS) -> dict[str, Float[Tensor, "L ..."]]:
+    """The LASSO objective of every layer's tokens, mean over tokens, for codes of several kinds.
+
+    Returns:
+        ``from_zero`` (L, steps + 1) after so many steps from zero at the layer's own step size; ``layer`` (L,) of what
+        the layer itself puts out; ``lowest`` (L,) as far down as it goes (150 accelerated steps).
+    """
+    seen = record(model, images, "feed_in")["feed_in"]
+    found: dict[str, list] = {"from_zero": [], "layer": [], "lowest": []}
+    for layer, block in enumerate(model.blocks):
+        feed = block.feed
+        Y, D = seen[layer].flatten(0, 1).double(), feed.dictionary.double()
+
+        def value(Z: Tensor, Y: Tensor = Y, D: Tensor = D, lam: float = feed.lam) -> Tensor:
+            return lasso_objective(Y, D, Z, lam).mean()
+
+        codes = itertools.islice(sparse_codes(Y, D, feed.lam, step=feed.step), steps + 1)
+        found["from_zero"].append(torch.stack([value(Z) for Z in codes]))
+        found["layer"].append(value(ista_step(Y, D, feed.step, feed.lam)))
+        found["lowest"].append(value(sparse_code(Y, D, feed.lam, steps=150)))
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
+def share_gone(found: Mapping[str, Tensor], steps: int) -> Float[Tensor, " L"]:
+    """How much of the way down from no code to the best code is gone after so many steps from zero, by layer."""
+    zero = found["from_zero"][:, 0]
+    return (zero - found["from_zero"][:, steps]) / (zero - found["lowest"])
+
+
+def step_facts(found: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the first screen says of steps."""
+    shares = {f"gone_{n}": 100 * share_gone(found, n).mean().item() for n in (1, 2, 10)}
+    zero, layer = found["from_zero"][:, 0], found["layer"]
+    return shares | {
+        "layers": len(layer),
+        "above": int((layer > zero).sum()),
+        "worse": 100 * ((layer - zero) / (zero - found["lowest"])).mean().item(),
+    }
+
+
+def steps_figure(found: Mapping[str, Tensor]) -> Figure:
+    """The way down, in every layer: objective against steps from zero, as a share of the way to the lowest."""
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.9))
+    zero, low = found["from_zero"][:, :1], found["lowest"][:, None]
+    height = (found["from_zero"] - low) / (zero - low)
+    steps = torch.arange(1, height.shape[1])
+    for row in height:
+        ax.plot(steps, row[1:], color="C0", lw=0.8, alpha=0.5)
+    ax.plot(steps, height.mean(0)[1:], color="C0", lw=2, label="steps from zero (mean of layers in bold)")
+    own = ((found["layer"] - low[:, 0]) / (zero - low)[:, 0]).mean().item()
+    ax.axhline(own, color="C1", lw=2, label="CRATE's layer: one step from the token")
+    ax.axhline(1, color="0.5", ls=":", lw=1)
+    ax.text(MOST_STEPS, 1, "no code at all", ha="right", va="bottom", fontsize=9, color="0.4")
+    ax.plot(2, height.mean(0)[2], "o", color="C0", ms=7)
+    ax.annotate(
+        "ODL stops here", (2, height.mean(0)[2]), (3, 0.8), fontsize=9, arrowprops={"arrowstyle": "-"}
+    )
+    ax.set(xscale="log", xticks=[1, 2, 5, 10, 20, 50], xlabel="proximal steps", ylim=(0, 1.4 * max(1, own)))
+    ax.set(xticklabels=["1", "2", "5", "10", "20", "50"], ylabel="height above the best code\n(no code = 1)")
+    ax.minorticks_off()
+    ax.legend(fontsize=9, loc="upper right")
+    plt.close(fig)
+    return fig
+
+
+# ---- memberships ----------------------------------------------------------------------------------------------------
+
+
+def own_membership(
+    counts: Sequence[int], *, energy: str, temperature: float, heads: int = 6, p: int = 16
+) -> list[float]:
+    """Mean membership of a token in the one head that holds all of it, where ``n`` tokens fall into heads evenly."""
+    found = []
+    for n in counts:
+        draw = torch.Generator().manual_seed(n)
+        kind = torch.arange(n) % heads
+        clean = torch.randn(n, p, generator=draw)
+        Zk = torch.zeros(heads, n, p)
+        Zk[kind, torch.arange(n)] = clean
+        Pi = token_statistics(Zk, torch.full((heads,), temperature), energy=energy)[0]
+        found.append(Pi[kind, torch.arange(n)].mean().item())
+    return found
+
+
+def memberships_figure(counts: Sequence[int] = (17, 65, 197, 785, 3137), heads: int = 6) -> Figure:
+    """How surely a token is put into its own head, against the number of tokens."""
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.6))
+    for energy, temperature, label, colour in (
+        ("mean", TEMPERATURE, "energies by the mean, τ = 1/4", "C2"),
+        ("sum", 1.0, "energies by the sum, τ = 1, as published at the start", "C1"),
+    ):
+        values = own_membership(counts, energy=energy, temperature=temperature, heads=heads)
+        ax.plot(counts, values, "o-", color=colour, ms=4, label=label)
+    ax.axhline(1 / heads, color="0.5", ls=":", lw=1)
+    ax.text(counts[-1], 1 / heads, "even", ha="right", va="bottom", fontsize=9, color="0.4")
+    ax.set(xscale="log", xlabel="tokens", ylabel="membership in its\nown head", ylim=(0, 1.05))
+    ax.set(xticks=list(counts), xticklabels=[f"{n:,}" for n in counts])
+    ax.minorticks_off()
+    ax.legend(fontsize=9, loc="center right")
+    plt.close(fig)
+    return fig
+
+
+@torch.no_grad()
+def reach(dim: int = 48, heads: int = 4, grid: int = 8) -> dict[str, float]:
+    """By how much the class token's update changes, relatively, when every patch token becomes its negative.
+
+    The patches then say the opposite, and have the same second moments.
+    """
+    layers: dict[str, Attention] = {}
+    for name, make in {"MSSA": MSSA, "TSSA": TSSA, "CBSA": CBSA}.items():
+        torch.manual_seed(0)
+        layers[name] = make(dim, heads).double()
+    Z = torch.randn(1, 1 + grid**2, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    turned = torch.cat([Z[:, :1], -Z[:, 1:]], 1)
+    found = {}
+    for name, layer in layers.items():
+        extra = (None, Layout(1, (grid, grid))) if layer.on_grid else ()
+        before, after = (layer(tokens, *extra)[:, 0] for tokens in (Z, turned))
+        found[name] = ((after - before).norm() / before.norm()).item()
+    return found
+
+
+@torch.no_grad()
+def membership_maps(
+    model: CRATE, images: Tensor, bases: Float[Tensor, "L K d p"] | None = None
+) -> dict[str, Float[Tensor, "b L K n"]]:
+    """For every layer and head, the memberships that TSSA would give the patches, and the class token's attention.
+
+    Memberships are of the network's own coordinates, or of those on other ``bases``.
+    """
+    seen = record(model, images, ["attention_in", "projections", "cls_scores"])
+    shared, looked = [], []
+    for layer in range(len(model.blocks)):
+        Zk = seen["projections"][layer]
+        if bases is not None:
+            Zk = torch.einsum("bnd,kdp->bknp", seen["attention_in"][layer], bases[layer])
+        Pi = token_statistics(Zk, torch.full((Zk.shape[1],), TEMPERATURE), energy="mean")[0]
+        shared.append(Pi[..., seen.prefix :])
+        looked.append(seen.patches("cls_scores", layer).softmax(-1))
+    return {"memberships": torch.stack(shared, 1), "attention": torch.stack(looked, 1)}
+
+
+def map_scores(
+    networks: Mapping[str, CRATE], choose_on: ImageSet, report_on: ImageSet, *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """AUROC of the best head, chosen on one set and reported on another, by what the map is made of.
+
+    A group may be the ground as well as the object: whether a head is read as it is or turned round is chosen with it.
+
+    Args:
+        networks: ``"trained"`` and ``"untrained"``, of one shape.
+        choose_on: drawings with masks.
+        report_on: others.
+        seed: of random bases in the trained network.
+    """
+    config = networks["trained"].config
+    p = config.head_dim or config.dim // config.heads
+    others = random_bases(config.depth, config.heads, config.dim, p, seed=seed)
+    # as long as the network's own, on average, so that no difference is one of scale
+    own = torch.stack([block.attention.U.detach() for block in networks["trained"].blocks])
+    others = others * (own.square().sum((-2, -1), keepdim=True) / p).sqrt()
+    rows = []
+    for who, bases in (("trained", None), ("trained", others), ("untrained", None)):
+        maps = [membership_maps(networks[who], drawn.images, bases) for drawn in (choose_on, report_on)]
+        for kind in ("attention", "memberships") if bases is None else ("memberships",):
+            chosen, reported = (
+                aurocs(m[kind], drawn) for m, drawn in zip(maps, (choose_on, report_on), strict=True)
+            )
+            name = who if bases is None else "trained, random bases"
+            rows.append({"kind": kind, "network": name} | chosen_head(chosen, reported))
+    return sorted(rows, key=lambda row: row["kind"])
+
+
+def chosen_head(
+    chosen_on: Float[Tensor, "a L K"], reported_on: Float[Tensor, "b L K"]
+) -> dict[str, float | int | bool]:
+    """The head whose AUROC lies farthest from one half on some images, and its AUROC on others, turned as there.
+
+    ``half`` is half of the 95 % interval over images, by the normal approximation.
+    """
+    K = chosen_on.shape[-1]
+    means = chosen_on.mean(0).flatten()
+    best = int((means - 0.5).abs().argmax())
+    turned = bool(means[best] < 0.5)
+    values = reported_on.flatten(1)[:, best]
+    values = 1 - values if turned else values
+    half = 1.96 * (values.std() / len(values) ** 0.5).item()
+    return {
+        "layer": best // K, "head": best % K, "turned": turned, "auroc": values.mean().item(), "half": half,
+    }  # fmt: skip
+
+
+def map_facts(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """AUROCs of the sentence about maps, by kind and network."""
+    names = {"trained": "own", "untrained": "untrained", "trained, random bases": "random"}
+    return {f"{row['kind']}_{names[row['network']]}": row["auroc"] for row in rows}
+
+
+def aurocs(maps: Float[Tensor, "b L K n"], drawn: ImageSet) -> Float[Tensor, "b L K"]:
+    """AUROC of maps on a square grid of patches against the masks of drawings."""
+    side = round(maps.shape[-1] ** 0.5)
+    objects, background = (c[:, None, None] for c in count_patches(drawn.masks, (side, side)))
+    return score_maps(maps, objects, background)["auroc"]
+
+
+@torch.no_grad()
+def play_data(model: CRATE, drawn: ImageSet, number: int, layer: int, head: int) -> dict[str, Any]:
+    """What the playground needs: a drawing, the energies of its patches in every head, and where the object is.
+
+    ``head`` is the one to begin with.
+    """
+    picture, mask = drawn.images[number], drawn.masks[number]
+    seen = record(model, picture[None], "projections", layers=[layer])
+    square = seen["projections"][layer][0].square()
+    energies = (square / square.sum(-2, keepdim=True)).sum(-1)[:, seen.prefix :]
+    side = round(energies.shape[-1] ** 0.5)
+    objects, background = count_patches(mask[None], (side, side))
+    return {
+        "picture": _address(picture, mask),
+        "side": side,
+        "tokens": square.shape[-2],
+        "start": head,
+        "energies": [[float(f"{v:.4g}") for v in row] for row in energies.tolist()],
+        "objects": objects[0],
+        "background": background[0],
+    }
+
+
+def _address(picture: Tensor, mask: Tensor) -> str:
+    """The picture as JPEG in a data address, with the true outline drawn into it."""
+    inside = (mask == 1).float()[None, None]
+    edge = (F.max_pool2d(inside, 5, 1, 2) - inside)[0, 0] > 0
+    pixels = picture.clone()
+    pixels[:, edge] = 255
+    stream = io.BytesIO()
+    Image.fromarray(figures.to_pixels(pixels)).save(stream, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+# ---- trainings ------------------------------------------------------------------------------------------------------
+
+ARMS = {
+    "ista": "ISTA: CRATE",
+    "odl_square": "two steps from zero, square, decoded by D",
+    "odl_tied": "+ four times as many atoms",
+    "odl_plain": "+ a dictionary of its own for the way back",
+    "odl": "+ a skip connection: ODL",
+    "odl_one_step": "ODL with one step",
+    "odl_narrow": "ODL, narrow: CRATE's parameters",
+    "mlp": "MLP",
+    "mssa_mean": "MSSA, read by the mean",
+    "tssa_mean": "TSSA, read by the mean",
+    "none_mean": "no attention, read by the mean",
+    "mssa_all": "MSSA, all patches",
+    "cbsa": "CBSA, all patches",
+}
+"""Arms of the sweep ``operators`` in reading order."""
+COMPARED = {
+    "feeds: from ISTA to ODL, one change at a time; narrow; an MLP": (
+        "ista", "odl_square", "odl_tied", "odl_plain", "odl", "odl_one_step", "odl_narrow", "mlp",
+    ),
+    "TSSA, MSSA and no attention, read by the mean": ("mssa_mean", "tssa_mean", "none_mean"),
+    "CBSA and MSSA, on all patches": ("mssa_all", "cbsa"),
+}  # fmt: skip
+"""What is held against what."""
+SEEDS = 3
+
+
+def trained() -> dict[str, list[dict[str, Any]]]:
+    """Results of the sweep ``operators`` that there are, by arm: what ``tools/score_operators.py`` has written."""
+    try:
+        runs = read("training/operators")["runs"]
+    except FileNotFoundError:
+        return {arm: [] for arm in ARMS}
+    return {
+        arm: [run for name, run in runs.items() if name[: -len("_s0")] == f"operators_{arm}"] for arm in ARMS
+    }
+
+
+def trained_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each arm that has trainings: how many, and the mean of accuracy and map score over them."""
+
+    def mean(runs: Sequence[Mapping[str, Any]], key: str, scale: float) -> float | None:
+        values = [run[key] for run in runs if run[key] is not None]
+        return scale * sum(values) / len(values) if values else None
+
+    return [
+        {
+            "operator": title,
+            "parameters": count_parameters(get_recipe(f"operators_{arm}_s0").create_model(10)),
+            "trainings": len(found[arm]),
+            "top-1, %": mean(found[arm], "top1", 100.0),
+            "AUROC of maps": mean(found[arm], "auroc", 1.0),
+        }
+        for arm, title in ARMS.items()
+        if found[arm]
+    ]
+
+
+def progress_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """What there is to compare, and how many of its trainings are scored."""
+    return [
+        {
+            "what is compared": what,
+            "networks": len(arms),
+            "trainings": SEEDS * len(arms),
+            "scored": sum(len(found[arm]) for arm in arms),
+        }
+        for what, arms in COMPARED.items()
+    ]
+
+
+# ---- what it costs --------------------------------------------------------------------------------------------------
+
+
+def costs() -> list[dict[str, Any]]:
+    """Rows of the benchmark, by tokens."""
+    return read("benchmarks/operators")["rows"]
+
+
+def cost_facts(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How TSSA stands to fused MSSA at the fewest and at the most tokens, and from where on it is faster."""
+    few, many = rows[0], rows[-1]
+
+    def ratio(row: Mapping[str, Any], a: str, b: str, part: str) -> float:
+        return row["sides"][a][part][0] / row["sides"][b][part][0]
+
+    fused, plain_ = "MSSA, PyTorch", "MSSA, plain formula"
+    faster = [row["tokens"] for row in rows if ratio(row, fused, "TSSA", "both") > 1]
+    return {
+        "few": few["tokens"],
+        "many": many["tokens"],
+        "faster_few": ratio(few, fused, "TSSA", "both"),
+        "faster_many": ratio(many, fused, "TSSA", "both"),
+        "faster_plain": ratio(many, plain_, "TSSA", "both"),
+        "cbsa_many": ratio(many, fused, "CBSA", "both"),
+        "from_tokens": min(faster) if faster else 0,
+        "kept": many["sides"]["TSSA"]["kept_bytes"] / many["sides"][fused]["kept_bytes"],
+        "kept_plain": many["sides"][plain_]["kept_bytes"] / many["sides"]["TSSA"]["kept_bytes"],
+    }
+
+
+def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Processor time of a layer, and what it keeps for the way back, against tokens."""
+    fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.9))
+    tokens = [row["tokens"] for row in rows]
+    for side, colour in SHOWN.items():
+        for ax, part in zip(axes, ("forward", "both"), strict=False):
+            values = [row["sides"][side][part] for row in rows]
+            ax.plot(tokens, [v[0] for v in values], "o-", ms=3, color=colour, label=side)
+            ax.fill_between(tokens, [v[1] for v in values], [v[2] for v in values], color=colour, alpha=0.15)
+        axes[2].plot(
+            tokens, [row["sides"][side]["kept_bytes"] / 2**20 for row in rows], "o-", ms=3, color=colour
+        )
+    for ax, title in zip(
+        axes, ("forward, ms", "forward and back, ms", "kept for the way back, MiB"), strict=True
+    ):
+        ax.set(xscale="log", yscale="log", title=title, xlabel="tokens", xticks=tokens)
+        ax.set_xticklabels([f"{n:,}" for n in tokens], fontsize=8)
+        ax.minorticks_off()
+    axes[0].legend(fontsize=7.5, loc="upper left")
+    plt.close(fig)
+    return fig

@@ -1,0 +1,222 @@
+"""Figures and facts of chapter 14: each number by another way, on small networks."""
+
+from __future__ import annotations
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from crate_mini import data
+from crate_mini.chapters import chapter_14 as chapter
+from crate_mini.model import create_model
+from crate_mini.recipes import get_sweep
+from crate_mini.results import read
+from crate_mini.sparsification import lasso_objective, proximal_step
+from crate_mini.stats import auroc
+
+
+def small(**settings):
+    torch.manual_seed(0)
+    shape = {"dim": 24, "heads": 3, "depth": 2, "image_size": 32, "num_classes": 3}
+    return create_model("crate_nano", **shape | settings).eval()
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return data.load("embedded", "test", n=6, seed=3, image_size=32)
+
+
+@pytest.fixture(scope="module")
+def found(drawn):
+    return chapter.objectives(small(), drawn.images[:2], steps=4)
+
+
+class TestSteps:
+    def test_objectives_are_those_of_the_layers_own_tokens(self, found, drawn):
+        model, seen = small(), []
+        hook = model.blocks[1].norm2.register_forward_hook(lambda *args: seen.append(args[2]))
+        out = []
+        after = model.blocks[1].register_forward_hook(lambda *args: out.append(args[2]))
+        with torch.no_grad():
+            model(drawn.images[:2])
+        hook.remove()
+        after.remove()
+        Y, D = seen[0].flatten(0, 1).double(), model.blocks[1].feed.D.detach().double()
+        Z = torch.zeros_like(Y)
+        for t in range(5):
+            assert found["from_zero"][1, t].item() == pytest.approx(
+                lasso_objective(Y, D, Z, 0.1).mean().item()
+            )
+            Z = proximal_step(Z, Y, D, 0.1, 0.1)
+        own = lasso_objective(Y, D, out[0].flatten(0, 1).double(), 0.1).mean().item()
+        assert found["layer"][1].item() == pytest.approx(own, rel=1e-5)
+        assert (found["lowest"] < found["from_zero"][:, -1]).all()
+
+    def test_facts(self):
+        made = {
+            "from_zero": torch.tensor([[10.0] + [9.0] + [8.0] * 9, [10.0] + [7.0] + [5.0] * 9]),
+            "layer": torch.tensor([12.0, 9.0]),
+            "lowest": torch.tensor([0.0, 0.0]),
+        }
+        facts = chapter.step_facts(made)
+        assert facts["gone_1"] == pytest.approx(20)
+        assert facts["gone_2"] == facts["gone_10"] == pytest.approx(35)
+        assert (facts["above"], facts["layers"]) == (1, 2)
+        assert facts["worse"] == pytest.approx(5)
+
+    def test_figure(self):
+        torch.manual_seed(0)
+        fallen = 10 - torch.rand(3, chapter.MOST_STEPS + 1).cumsum(1) / 10
+        fig = chapter.steps_figure(
+            {"from_zero": fallen, "layer": torch.full((3,), 12.0), "lowest": torch.zeros(3)}
+        )
+        bold = next(line for line in fig.axes[0].lines if line.get_linewidth() == 2)
+        np.testing.assert_allclose(bold.get_ydata(), (fallen / fallen[:, :1]).mean(0)[1:], rtol=1e-6)
+
+
+class TestMemberships:
+    def test_an_easy_case_is_lost_in_many_tokens_and_kept_by_the_mean(self):
+        counts = (17, 197, 785)
+        by_sum = chapter.own_membership(counts, energy="sum", temperature=1.0)
+        by_mean = chapter.own_membership(counts, energy="mean", temperature=0.25)
+        assert by_sum[0] > 0.7
+        assert 1 / 6 < by_sum[2] < by_sum[1] < 0.3
+        assert min(by_mean) > 0.99
+
+    def test_no_token_tells_another_its_sign(self):
+        changed = chapter.reach(dim=12, heads=3, grid=8)
+        assert changed["TSSA"] == 0
+        assert min(changed["MSSA"], changed["CBSA"]) > 0.01
+
+    def test_maps(self, drawn):
+        model = small()
+        maps = chapter.membership_maps(model, drawn.images)
+        assert maps["memberships"].shape == maps["attention"].shape == (6, 2, 3, 16)
+        torch.testing.assert_close(maps["memberships"].sum(2), torch.ones(6, 2, 16))
+        own = torch.stack([block.attention.U.detach() for block in model.blocks])
+        again = chapter.membership_maps(model, drawn.images, own)
+        torch.testing.assert_close(again["memberships"], maps["memberships"], rtol=1e-4, atol=1e-5)
+
+    def test_auroc_is_that_of_the_package(self, drawn):
+        maps = torch.rand(6, 2, 3, 16, generator=torch.Generator().manual_seed(0))
+        found = chapter.aurocs(maps, drawn)
+        pixels = (drawn.masks == 1).unfold(1, 8, 8).unfold(2, 8, 8).flatten(3).flatten(1, 2)
+        inside = pixels.sum(-1)
+        for i, layer, head in itertools.product((0, 5), (0, 1), (2,)):
+            other = auroc(maps[i, layer, head], inside[i][None], 64 - inside[i][None])
+            assert found[i, layer, head].item() == pytest.approx(other.item())
+
+    def test_a_head_is_chosen_on_one_set_and_reported_on_the_other(self):
+        one, other = torch.full((4, 2, 3), 0.5), torch.full((5, 2, 3), 0.6)
+        one[:, 1, 2], other[:, 1, 2] = 0.2, torch.tensor([0.1, 0.3, 0.3, 0.3, 0.5])
+        told = chapter.chosen_head(one, other)
+        assert (told["layer"], told["head"], told["turned"]) == (1, 2, True)
+        assert told["auroc"] == pytest.approx(0.7)
+        assert told["half"] == pytest.approx(1.96 * float(np.std([0.1, 0.3, 0.3, 0.3, 0.5], ddof=1)) / 5**0.5)
+
+    def test_rows(self, drawn):
+        rows = chapter.map_scores({"trained": small(), "untrained": small()}, drawn, drawn)
+        kinds = [(row["kind"], row["network"]) for row in rows]
+        assert kinds == [
+            ("attention", "trained"), ("attention", "untrained"), ("memberships", "trained"),
+            ("memberships", "trained, random bases"), ("memberships", "untrained"),
+        ]  # fmt: skip
+        assert rows[0]["auroc"] == pytest.approx(rows[1]["auroc"])  # one and the same network here
+        assert min(row["auroc"] for row in rows) >= 0.5  # chosen where it is reported
+        assert set(chapter.map_facts(rows)) >= {"memberships_own", "memberships_random", "attention_own"}
+
+    def test_figure(self):
+        fig = chapter.memberships_figure(counts=(17, 65))
+        assert [len(line.get_xdata()) for line in fig.axes[0].lines[:2]] == [2, 2]
+
+
+class TestCosts:
+    def test_facts_of_the_benchmark(self):
+        rows = chapter.costs()
+        facts = chapter.cost_facts(rows)
+        assert (facts["few"], facts["many"]) == (65, 4097)
+        last = rows[-1]["sides"]
+        assert facts["faster_many"] == pytest.approx(
+            last["MSSA, PyTorch"]["both"][0] / last["TSSA"]["both"][0]
+        )
+        assert facts["kept"] == pytest.approx(
+            last["TSSA"]["kept_bytes"] / last["MSSA, PyTorch"]["kept_bytes"]
+        )
+        assert facts["faster_plain"] > facts["faster_many"] > facts["faster_few"]
+
+    def test_what_is_kept_is_counted_once(self):
+        """Two different views of one storage, and no weights: a count that any machine makes again."""
+        import bench_operators
+
+        small_ = {side: bench_operators.kept_bytes(side, 2) for side in bench_operators.SIDES}
+        again = {side: bench_operators.kept_bytes(side, 2) for side in bench_operators.SIDES}
+        assert small_ == again
+        sides = read("benchmarks/operators")["rows"][0]["sides"]
+        assert set(sides) == set(bench_operators.SIDES) == set(chapter.SHOWN)
+        grown = bench_operators.kept_bytes("MSSA, plain formula", 8)
+        assert grown > 65**2 * 4 * bench_operators.HEADS  # the attention matrices alone
+
+    def test_figure(self):
+        fig = chapter.cost_figure(chapter.costs())
+        assert len(fig.axes) == 3
+        assert all(len(ax.lines) == len(chapter.SHOWN) for ax in fig.axes)
+
+
+class TestTrainings:
+    def test_every_run_of_the_sweep_has_an_arm(self):
+        assert sorted(arm for arms in chapter.COMPARED.values() for arm in arms) == sorted(chapter.ARMS)
+        assert {name[len("operators_") : -len("_s0")] for name in get_sweep("operators")} == set(chapter.ARMS)
+
+    def test_rows_wait_and_fill(self):
+        empty = {arm: [] for arm in chapter.ARMS}
+        assert chapter.trained_rows(empty) == []
+        waiting = chapter.progress_rows(empty)
+        assert sum(row["trainings"] for row in waiting) == len(get_sweep("operators"))
+        assert [row["scored"] for row in waiting] == [0, 0, 0]
+        runs = {arm: [] for arm in chapter.ARMS} | {
+            "odl": [{"top1": 0.5, "auroc": 0.8}, {"top1": 0.6, "auroc": 0.7}],
+            "cbsa": [{"top1": 0.4, "auroc": None}],
+        }
+        odl, cbsa = chapter.trained_rows(runs)
+        assert (odl["operator"], cbsa["operator"]) == (chapter.ARMS["odl"], chapter.ARMS["cbsa"])
+        assert (odl["trainings"], odl["top-1, %"]) == (2, pytest.approx(55))
+        assert odl["AUROC of maps"] == pytest.approx(0.75)
+        assert cbsa["AUROC of maps"] is None
+        assert [row["scored"] for row in chapter.progress_rows(runs)] == [2, 0, 1]
+
+    def test_the_tool_scores_what_has_maps(self, drawn):
+        import score_operators
+
+        models = {name: small(**settings) for name, settings in {
+            "crate": {}, "tssa": {"attention": "tssa", "readout": "mean"}, "none": {"move": 0.0, "readout": "mean"},
+        }.items()}  # fmt: skip
+        for name, model in models.items():
+            maps = score_operators.maps_of(model, drawn.images)
+            assert (maps is None) == (name == "none")
+            if maps is not None:
+                assert maps.shape == (6, 2, 3, 16)
+        kept = score_operators.score(small(num_classes=10), drawn, drawn, drawn)
+        assert 0.5 <= kept["auroc"] <= 1
+        assert 0 <= kept["top1"] <= 1
+
+
+def test_play_data(drawn):
+    told = chapter.play_data(small(), drawn, 1, layer=1, head=2)
+    energies = torch.tensor(told["energies"])
+    assert energies.shape == (3, 16)
+    assert (told["tokens"], told["start"]) == (17, 2)
+    assert (energies > 0).all()
+    assert (
+        energies.sum(1) < 8
+    ).all()  # with the class token each of eight channels has shares of one together
+    assert told["picture"].startswith("data:image/jpeg;base64,")
+    assert int(told["objects"].sum()) == int((drawn.masks[1] == 1).sum())
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    assert plt.get_fignums() == [], "a figure function leaves no figure open"
