@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,12 +105,15 @@ class Run:
         own: weight with which a token looks at itself in its own head, mean over tokens, by layer.
         itself: of all looks of a token in a foreign head, the share that end on the token itself, by layer.
         another: the share that end on one other token.
+        shared: of the noise, the share of energy along the mean of the class that lives in its head, before the first
+            layer and after each (:func:`shared_noise`).
     """
 
     snr: Tensor
     own: Tensor
     itself: Tensor
     another: Tensor
+    shared: Tensor
 
     @property
     def growth(self) -> Tensor:
@@ -131,6 +134,7 @@ def run(
     tau: float | None = None,
     sharpness: float = 1.0,
     length: str = "grow",
+    centred: bool = False,
 ) -> Run:
     r"""A stack of attention layers without parameters of their own, :math:`Z + \eta \sum_k A_k Z_k U_k^\top`.
 
@@ -141,6 +145,8 @@ def run(
         tau: the threshold of :func:`~crate_mini.compression.threshold_attention`; None for the plain softmax.
         sharpness: :math:`\beta` inside the softmax.
         length: one of :data:`LENGTHS`.
+        centred: :math:`A_k - \tfrac1n \mathbf 1 \mathbf 1^\top` in the place of :math:`A_k`: what is gathered, less the
+            plain mean of all tokens.
 
     Raises:
         ValueError: another ``length``.
@@ -150,24 +156,41 @@ def run(
     Z, U, labels = mixture.tokens, mixture.bases, mixture.labels
     first = Z.norm(dim=-1, keepdim=True)
     own = labels == torch.arange(len(U))[:, None]  # (K, n)
-    ratios, looks = [snr(Z, U, labels).mean()], []
+    ratios, shared, looks = [snr(Z, U, labels).mean()], [shared_noise(Z, U, labels)], []
     for _ in range(depth):
         X = Z
         if length in ("inside", "layernorm"):
             size = first if length == "inside" else math.sqrt(Z.shape[-1])
             X = size * F.normalize(Z, dim=-1)
         A = softmax_attention(X, U, sharpness) if tau is None else threshold_attention(X, U, tau, sharpness)
-        Z = Z + step * gather(A, X, U)
+        Z = Z + step * gather(A - 1 / len(Z) if centred else A, X, U)
         if length == "kept":
             Z = first * F.normalize(Z, dim=-1)
         ratios.append(snr(Z, U, labels).mean())
+        shared.append(shared_noise(Z, U, labels))
         diagonal = A.diagonal(dim1=-2, dim2=-1)
         strong = A.amax(-1) > 0.5  # one token has most of the weight
         itself = diagonal > 0.5
         looks.append(
             [diagonal[own].mean(), itself[~own].double().mean(), (strong & ~itself)[~own].double().mean()]
         )
-    return Run(torch.stack(ratios), *torch.tensor(looks, dtype=torch.float64).unbind(-1))
+    looks = torch.tensor(looks, dtype=torch.float64).unbind(-1)
+    return Run(torch.stack(ratios), *looks, torch.stack(shared))
+
+
+def shared_noise(
+    Z: Float[Tensor, "n d"], U: Float[Tensor, "K d p"], labels: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """Of what tokens have in the subspaces of others, the share of energy along one direction in each.
+
+    The direction is the mean of the tokens that live there. Chance gives about ``1 / p``.
+    """
+    along = total = 0.0
+    for k, Zk in enumerate(project(Z, U)):
+        foreign = Zk[labels != k]
+        along = along + (foreign @ F.normalize(Zk[labels == k].mean(0), dim=0)).square().sum()
+        total = total + foreign.square().sum()
+    return along / total
 
 
 Runs = Mapping[tuple[float, str], Sequence[Run]]
@@ -189,18 +212,18 @@ def theorem_runs(
 
 
 def softmax_runs(
-    setting: Setting, crosstalks: Sequence[float], seeds: Sequence[int], sharpness: float | None = None
+    setting: Setting, crosstalks: Sequence[float], seeds: Sequence[int], *, centred: bool = False
 ) -> Runs:
     r"""The softmax of the network in its place, :math:`\beta = p^{-1/2}`, tokens back at their first length."""
-    beta = setting.p**-0.5 if sharpness is None else sharpness
     return {
         (delta, "kept"): [
             run(
                 setting.draw(delta, seed),
                 step=setting.step,
                 depth=setting.depth,
-                sharpness=beta,
+                sharpness=setting.p**-0.5,
                 length="kept",
+                centred=centred,
             )
             for seed in seeds
         ]
@@ -339,38 +362,50 @@ def locking_figure(found: Mapping[Setting, Runs]) -> Figure:
     return fig
 
 
-def softmax_figure(runs: Runs, setting: Setting) -> Figure:
-    """The network's softmax: ratio by layer with its peak marked, and how much a token looks at itself."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
-    deltas = sorted({delta for delta, _ in runs})
+def softmax_figure(plain: Runs, centred: Runs, setting: Setting) -> Figure:
+    """The network's softmax: ratio by layer with its peak, where the noise lies, and the ratio without the mean."""
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.7))
+    deltas = sorted({delta for delta, _ in plain})
     for delta, colour in _colours(deltas).items():
-        curve = _mean(r.snr for r in runs[delta, "kept"])
+        curve = _mean(r.snr for r in plain[delta, "kept"])
         peak = int(curve.argmax())
-        left.plot(curve, color=colour, lw=2, label=f"δ = {delta}, peak at {peak}")
+        left.plot(curve, color=colour, lw=2, label=f"δ = {delta}: {peak}")
         left.plot(peak, curve[peak], "o", color=colour, ms=6)
-        right.plot(
-            np.arange(1, setting.depth + 1),
-            100 * _mean(r.own for r in runs[delta, "kept"]),
-            color=colour,
-            lw=2,
-        )
-    left.set(xlabel="layer", ylabel="signal-to-noise ratio", ylim=(0, None))
-    left.legend(fontsize=8)
-    right.set(
-        xlabel="layer", ylabel="looks at itself (%)", ylim=(0, 102), xticks=range(0, setting.depth + 1, 4)
-    )
+        middle.plot(100 * _mean(r.shared for r in plain[delta, "kept"]), color=colour, lw=2)
+        right.plot(_mean(r.snr for r in centred[delta, "kept"]), color=colour, lw=2)
+    left.set(title="softmax: ratio", ylim=(0, None))
+    left.legend(fontsize=8, title="peak after layer", title_fontsize=8)
+    middle.set(title="noise along class means (%)", ylim=(0, 102))
+    right.set(title="softmax − mean: ratio", yscale="log")
+    for ax in (left, middle, right):
+        ax.set(xlabel="layer", xticks=range(0, setting.depth + 1, 4))
     plt.close(fig)
     return fig
 
 
-def softmax_facts(runs: Runs, setting: Setting) -> dict[str, object]:
-    """Earliest and latest peak over the noises, means over draws, and the weight on the token itself at first."""
-    peaks = [float(np.mean([int(r.snr.argmax()) for r in seeds])) for seeds in runs.values()]
+def softmax_facts(plain: Runs, centred: Runs, setting: Setting) -> dict[str, float]:
+    """Peaks (means over draws), how much a token looks at itself, the noise's direction, and what the mean costs."""
+
+    def average(runs: Runs, delta: float, of: Callable[[Run], Tensor]) -> float:
+        return float(np.mean([float(of(r)) for r in runs[delta, "kept"]]))
+
+    deltas = sorted({delta for delta, _ in plain})
+    peaks = [average(plain, delta, lambda r: r.snr.argmax()) for delta in deltas]
+    low, high = deltas[0], deltas[-1]
     return {
         "earliest": min(peaks),
         "latest": max(peaks),
-        "own": float(np.mean([r.own[0] for seeds in runs.values() for r in seeds])),
-        "depth": setting.depth,
+        "own": float(np.mean([average(plain, delta, lambda r: r.own[0]) for delta in deltas])),
+        "shared_first": average(plain, low, lambda r: r.shared[0]),
+        "shared_last": min(average(plain, delta, lambda r: r.shared[-1]) for delta in deltas),
+        "size": (setting.K / setting.n) ** 0.5,
+        "loud": high,
+        "loud_start": average(plain, high, lambda r: r.snr[0]),
+        "loud_end": average(plain, high, lambda r: r.snr[-1]),
+        "loud_centred": average(centred, high, lambda r: r.snr[-1]),
+        "quiet": low,
+        "quiet_end": average(plain, low, lambda r: r.snr[-1]),
+        "quiet_centred": average(centred, low, lambda r: r.snr[-1]),
     }
 
 

@@ -25,7 +25,9 @@ function play(kit, data) {
   };
 
   // one row of attention at a time: where token i looks in one head, and what it gathers there
-  const look = (Ck, i, hard, beta, weights) => {
+  const look = (Ck, i, kind, weights) => {
+    const hard = kind === "hard";
+    const beta = hard ? 1 : 1 / Math.sqrt(p);
     let top = -Infinity;
     for (let j = 0; j < n; j++) {
       let score = 0;
@@ -41,15 +43,17 @@ function play(kit, data) {
     }
   };
 
-  const layer = (C, eta, hard, seen) => {
+  const layer = (C, eta, kind, seen) => {
+    const mean = kind === "centred" ? 1 / n : 0; // what is taken off every weight
     const weights = new Float64Array(n);
     return C.map((Ck, k) => {
       const next = Float64Array.from(Ck);
       for (let i = 0; i < n; i++) {
-        look(Ck, i, hard, hard ? 1 : 1 / Math.sqrt(p), weights);
+        look(Ck, i, kind, weights);
         for (let j = 0; j < n; j++) {
-          if (weights[j] === 0) continue;
-          for (let c = 0; c < p; c++) next[i * p + c] += eta * weights[j] * Ck[j * p + c];
+          const share = eta * (weights[j] - mean);
+          if (share === 0) continue;
+          for (let c = 0; c < p; c++) next[i * p + c] += share * Ck[j * p + c];
         }
         if (labels[i] === k) seen.own += weights[i] / n;
         else {
@@ -67,15 +71,15 @@ function play(kit, data) {
   };
 
   let known = { key: "" };
-  const stack = (delta, eta, depth, hard, keep) => {
-    const key = [delta, eta, hard, keep].join();
+  const stack = (delta, eta, depth, kind, keep) => {
+    const key = [delta, eta, kind, keep].join();
     if (known.key !== key) {
       const C = drawTokens(delta);
       known = { key, C, first: lengths(C), ratios: [ratio(C)], seen: [] };
     }
     while (known.seen.length < depth) {
       const seen = { own: 0, itself: 0, another: 0 };
-      known.C = layer(known.C, eta, hard, seen);
+      known.C = layer(known.C, eta, kind, seen);
       if (keep) known.C = rescaled(known.C, known.first);
       known.ratios.push(ratio(known.C));
       known.seen.push(seen);
@@ -88,7 +92,7 @@ function play(kit, data) {
   const depth = kit.slider({ label: "layers", min: 1, max: 24, step: 1, value: 16 });
   const attention = kit.choice({
     label: "attention",
-    options: [["hard", `threshold τ = ${tau}`], ["soft", "softmax, β = 1/√p"]],
+    options: [["hard", `threshold τ = ${tau}`], ["soft", "softmax, β = 1/√p"], ["centred", "softmax − mean"]],
   });
   const keep = kit.check({ label: "rescale after every layer" });
 
@@ -110,7 +114,7 @@ function play(kit, data) {
 
   kit.draw(() => {
     const [d, L, hard] = [delta.value, depth.value, attention.value === "hard"];
-    const { ratios, seen } = stack(d, eta.value, L, hard, keep.value);
+    const { ratios, seen } = stack(d, eta.value, L, attention.value, keep.value);
     const rate = 1 + eta.value * (hard ? tau : 1);
     const expected = ratios.map((_, l) => ratios[0] * rate ** l);
     const peak = ratios.indexOf(Math.max(...ratios));
@@ -139,9 +143,13 @@ function play(kit, data) {
     const loud = seen[L - 1].another > 0.02;
     const stuck = seen[0].itself > 0.25;
     const onLaw = Math.abs(ratios[L] / expected[L] - 1) < 0.05;
-    if (!hard) {
+    if (attention.value === "centred") {
       note.set(peak < L
-        ? `The ratio rises to layer ${peak} and falls again: with every layer the tokens of a class become more alike, and then the classes. For more layers take a smaller step.`
+        ? "Without the mean the ratio grows for longer, but not to the end. Rescale after every layer."
+        : "The plain mean of all tokens is taken off what a token gathers. Nothing adds up any more, and the ratio grows to the end.");
+    } else if (!hard) {
+      note.set(peak < L
+        ? `The ratio rises to layer ${peak} and falls again: in foreign heads every token gathers the mean of the tokens that live there, in every layer the same, and it adds up. Take off the mean.`
         : "The ratio rises to the end. Take more layers, or a longer step, and it turns.");
     } else if (stuck) {
       note.set("Too noisy from the start: in foreign heads many tokens look at themselves, so that noise grows as the signal does.");

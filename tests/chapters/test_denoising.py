@@ -102,14 +102,27 @@ def test_locking_hangs_on_one_number():
         assert seen.another[(loud > 2) & (loud < 2.6)].min() > 0.1
 
 
-def test_the_softmax_of_the_network_denoises_for_some_layers_only():
-    deep = replace(SMALL, depth=24)
-    runs = denoising.softmax_runs(deep, (0.1, 0.4), (0, 1))
-    for seeds in runs.values():
-        for seen in seeds:
+def test_the_softmax_of_the_network_denoises_until_means_add_up():
+    """It peaks; by then the noise lies along the means of the classes; without the mean there is no peak."""
+    deep = replace(SMALL, depth=20)
+    plain, centred = (denoising.softmax_runs(deep, (0.1, 0.4), (0, 1), centred=yes) for yes in (False, True))
+    for key, seeds in plain.items():
+        for seen, without in zip(seeds, centred[key], strict=True):
             assert 1 < int(seen.snr.argmax()) < deep.depth - 1
-    facts = denoising.softmax_facts(runs, deep)
+            assert seen.shared[0] < 0.15
+            assert seen.shared[-1] > 0.8
+            assert (without.snr.diff() > 0).all()
+            assert without.snr[-1] > 5 * seen.snr.max()
+    facts = denoising.softmax_facts(plain, centred, deep)
     assert facts["earliest"] < facts["latest"], "less noise peaks earlier"
+    assert facts["loud_centred"] > 10 * facts["loud_end"]
+
+
+def test_shared_noise_by_hand():
+    """Two classes in a plane each; the second's tokens lie along one axis, as does half of the first's noise."""
+    U = torch.eye(4, dtype=torch.float64).view(4, 2, 2).movedim(1, 0)
+    Z = torch.tensor([[1.0, 0, 3, 3], [0, 2, 0, 0], [0, 0, 5, 0], [0, 0, 7, 0]], dtype=torch.float64)
+    assert float(denoising.shared_noise(Z, U, torch.tensor([0, 0, 1, 1]))) == pytest.approx(0.5)
 
 
 def test_controls():
@@ -271,7 +284,7 @@ def test_figures(tiny):
     (ax,) = denoising.locking_figure({replace(SMALL, depth=3): grow}).axes
     assert len(ax.lines) == 3, "two noises and the line"
     soft = denoising.softmax_runs(replace(SMALL, depth=3), (0.1,), (0,))
-    assert len(denoising.softmax_figure(soft, replace(SMALL, depth=3)).axes) == 2
+    assert len(denoising.softmax_figure(soft, soft, replace(SMALL, depth=3)).axes) == 3
     rows = denoising.network_layers(tiny, torch.rand(2, 3, 64, 64), frames=1)
     assert len(denoising.networks_figure({"a": rows}, {"a": rows}).axes) == 2
 

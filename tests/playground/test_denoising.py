@@ -39,18 +39,26 @@ def mixture(delta: float) -> Mixture:
     return Mixture(coordinates.movedim(0, 1).reshape(n, K * p), bases, labels)
 
 
-def turn(tab, *, delta: float, step: float, layers: int, soft: bool, keep: bool):
+KINDS = {
+    "threshold": f"threshold τ = {DATA['tau']}",
+    "softmax": "softmax, β = 1/√p",
+    "centred": "softmax − mean",
+}
+
+
+def turn(tab, *, delta: float, step: float, layers: int, kind: str, keep: bool):
     tab.slide("noise δ", delta).slide("step η", step).slide("layers", layers)
-    tab.choose("attention", "softmax, β = 1/√p" if soft else f"threshold τ = {DATA['tau']}")
+    tab.choose("attention", KINDS[kind])
     return tab.tick("rescale after every layer", keep)
 
 
-@pytest.mark.parametrize("soft", [False, True], ids=["threshold", "softmax"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("keep", [False, True], ids=["as they grow", "rescaled"])
-def test_numbers_are_the_package_s(open_play, soft, keep):
+def test_numbers_are_the_package_s(open_play, kind, keep):
+    soft = kind != "threshold"
     tab = open_play("denoising", DATA)
     for delta, step, layers in [(0.1, 0.5, 6), (0.3, 0.25, 9), (0.6, 1.0, 3)]:
-        turn(tab, delta=delta, step=step, layers=layers, soft=soft, keep=keep)
+        turn(tab, delta=delta, step=step, layers=layers, kind=kind, keep=keep)
         expected = denoising.run(
             mixture(delta),
             step=step,
@@ -58,6 +66,7 @@ def test_numbers_are_the_package_s(open_play, soft, keep):
             tau=None if soft else DATA["tau"],
             sharpness=DATA["p"] ** -0.5 if soft else 1.0,
             length="kept" if keep else "grow",
+            centred=kind == "centred",
         )
         assert tab.number("the law: times") == pytest.approx(1 + step * (1 if soft else DATA["tau"]))
         assert tab.number("at the start") == pytest.approx(float(expected.snr[0]), rel=0.006)
@@ -70,9 +79,9 @@ def test_numbers_are_the_package_s(open_play, soft, keep):
 
 def test_the_law_holds_then_breaks_and_rescaling_repairs_it(open_play):
     tab = open_play("denoising", DATA)
-    turn(tab, delta=0.1, step=0.5, layers=3, soft=False, keep=False)
+    turn(tab, delta=0.1, step=0.5, layers=3, kind="threshold", keep=False)
     assert tab.note().startswith("On the law")
-    turn(tab, delta=0.1, step=0.5, layers=16, soft=False, keep=False)
+    turn(tab, delta=0.1, step=0.5, layers=16, kind="threshold", keep=False)
     assert "Now rescale" in tab.note()
     assert tab.number("at the end") < tab.number("at the start")
     broken = tab.pixels()
@@ -80,13 +89,18 @@ def test_the_law_holds_then_breaks_and_rescaling_repairs_it(open_play):
     assert tab.note().startswith("On the law")
     assert tab.number("at the end") > 100 * tab.number("at the start")
     assert tab.pixels() != broken
-    assert "look at themselves" in turn(tab, delta=0.7, step=0.5, layers=4, soft=False, keep=True).note()
-    assert "falls again" in turn(tab, delta=0.1, step=0.5, layers=16, soft=True, keep=True).note()
+    assert (
+        "look at themselves" in turn(tab, delta=0.7, step=0.5, layers=4, kind="threshold", keep=True).note()
+    )
+    assert "falls again" in turn(tab, delta=0.1, step=0.5, layers=16, kind="softmax", keep=True).note()
+    plain = tab.number("at the end")
+    assert "to the end" in turn(tab, delta=0.1, step=0.5, layers=16, kind="centred", keep=True).note()
+    assert tab.number("at the end") > 5 * plain
 
 
 def test_fewer_layers_are_the_first_of_many(open_play):
     tab = open_play("denoising", DATA)
-    turn(tab, delta=0.2, step=0.3, layers=5, soft=True, keep=True)
+    turn(tab, delta=0.2, step=0.3, layers=5, kind="softmax", keep=True)
     five = tab.readout("at the end")
     tab.slide("layers", 20)
     assert tab.slide("layers", 5).readout("at the end") == five
