@@ -62,3 +62,19 @@ def test_without_results_every_cell_of_ours_is_a_dash(tmp_path, monkeypatch):
     assert rows
     for row in rows:
         assert {cell.strip() for cell in row.strip("| ").split("|")[1:]} == {scoreboard.NONE}
+
+
+def test_the_theorem_moves_its_rows(tmp_path, monkeypatch):
+    """Without the file a dash; with another number another row, and no other line."""
+    (tmp_path / "denoising").mkdir()
+    found = json.loads((scoreboard.RESULTS / "denoising" / "theorem.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    assert "| — | — | [When does attention denoise?]" in scoreboard.page()
+    path = tmp_path / "denoising" / "theorem.json"
+    path.write_text(json.dumps(found), encoding="utf-8")
+    before = scoreboard.page().splitlines()
+    found["rows"][1]["grow"]["end"] = [0.12, 0.14]
+    path.write_text(json.dumps(found), encoding="utf-8")
+    changed = [b for a, b in zip(before, scoreboard.page().splitlines(), strict=True) if a != b]
+    assert len(changed) == 1
+    assert "then down to 0.13;" in changed[0]
