@@ -16,7 +16,9 @@ CHAPTERS = [
     for path in notebook_form.all_notebooks()
     if path.stem[:2].isdigit() and path.stem[:2] != "00"  # a first look, with no formulas
 ]
-SECOND_EDITION = [path for path in CHAPTERS if path.stem[:2] <= "05"]  # a chapter is added as it is rewritten
+SECOND_EDITION = [
+    path for path in CHAPTERS if path.stem[:2] <= "05" or path.stem[:2] == "13"
+]  # a chapter is added as it is rewritten
 DISPLAYED = re.compile(r"^\$\$\n(.*?)^\$\$(.*?)$", re.MULTILINE | re.DOTALL)
 
 

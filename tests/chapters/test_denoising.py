@@ -60,6 +60,17 @@ def test_tokens_exchange_nothing_there():
     assert torch.allclose(moved, SMALL.step * SMALL.tau * projected, atol=1e-12)
 
 
+def test_a_token_alone_is_not_denoised():
+    """The crowd keeps foreign rows below the threshold; without it every head is the identity."""
+    alone = replace(SMALL, n=1, K=2, d=60)
+    mixture = alone.draw(0.1, 0)
+    A = denoising.threshold_attention(mixture.tokens, mixture.bases, alone.tau)
+    assert A.unique().tolist() == [alone.tau]
+    moved = gather(A, mixture.tokens, mixture.bases)
+    inside = mixture.bases.movedim(0, 1).reshape(60, 56)
+    assert torch.allclose(moved, alone.tau * mixture.tokens @ inside @ inside.T, atol=1e-12)
+
+
 def test_it_breaks_where_the_bound_says_and_rescaling_repairs_it():
     runs = denoising.theorem_runs(SMALL, (0.1, 0.2), ("grow", "kept", "inside"), (0, 1))
     for delta in (0.1, 0.2):
