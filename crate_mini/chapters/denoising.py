@@ -701,7 +701,7 @@ def networks_figure(found: Mapping[str, Layers], controls: Mapping[str, Layers])
     axes[0, 0].set_ylabel("signal to noise")
     axes[1, 0].set_ylabel("looks at itself (%)")
     for row, loc in zip(axes, ("lower left", "upper right"), strict=True):
-        row[0].legend(fontsize=7.5, loc=loc)
+        row[-1].legend(fontsize=7, loc=loc)
     plt.close(fig)
     return fig
 
