@@ -5,8 +5,11 @@ A table is Markdown, so that it looks like those of the text, on the page, in Ju
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+WRITTEN_NUMBER = re.compile(r"[−+]?[\d.,]+")
 
 
 class PlusMinus(NamedTuple):
@@ -54,7 +57,10 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]
     if unknown := set(formats) - set(heads):
         raise ValueError(f"formats for {sorted(unknown)}, but the columns are {heads}")
     columns = [[row[head] for row in rows] for head in heads]
-    right = [all(cell is None or not isinstance(cell, str) for cell in column) for column in columns]
+    right = [
+        all(not isinstance(cell, str) or WRITTEN_NUMBER.fullmatch(cell) for cell in column)
+        for column in columns
+    ]
     lines = [
         heads,
         ["---:" if numbers else ":---" for numbers in right],

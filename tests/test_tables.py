@@ -24,6 +24,11 @@ def test_numbers_stand_on_the_right_and_words_on_the_left():
     ]
 
 
+def test_numbers_that_are_written_already_stand_on_the_right_too():
+    text = table([{"a": "0.12", "b": "12 of 20"}, {"a": "−1,200", "b": "3"}]).data
+    assert text.split("\n")[1] == "| ---: | :--- |"
+
+
 @pytest.mark.parametrize(
     ("rows", "formats", "message"),
     [

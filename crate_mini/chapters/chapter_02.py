@@ -127,7 +127,7 @@ def gain(x: float, share: float) -> float:
     return 0.5 * (math.log1p(x) - share * math.log1p(x / share))
 
 
-def best(r: int, d: int, K: int, eps_sq: float) -> float:
+def best(r: float | int, d: int, K: int, eps_sq: float) -> float:
     r"""The rate reduction of K equal orthogonal classes with r evenly filled directions each."""
     return K * r * gain(d / (K * r * eps_sq), 1 / K)
 
