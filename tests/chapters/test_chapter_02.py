@@ -125,15 +125,17 @@ def test_two_networks_on_digits():
 
 
 def test_rates_do_not_see_what_sparsity_sees():
-    clean = torch.cat([torch.eye(D), -torch.eye(D)]).double()[torch.arange(2 * D).view(2, D).T.flatten()]
-    y = torch.arange(2 * D) // (2 * P)
+    drawn = mixture_of_subspaces(60, d=D, K=K, p=P, seed=1)
+    clean = drawn.tokens @ drawn.bases.movedim(0, 1).reshape(D, D)  # turned to the axes
+    clean[clean.abs() < 1e-12] = 0
     U = torch.eye(D, dtype=torch.float64).view(D, K, P).movedim(1, 0)
-    rows = {row.pop(""): row for row in chapter.mixing_rows(
-        {"clean": clean, "mixed": chapter.mixed_across_classes(clean, K)}, y, U, EPS_SQ
-    )}  # fmt: skip
+    sets = {"clean": clean, "mixed": chapter.mixed_across_classes(clean, K)}
+    assert torch.allclose(sets["mixed"].norm(dim=-1), torch.ones(60, dtype=torch.float64))
+    rows = {row.pop(""): row for row in chapter.mixing_rows(sets, drawn.labels, U, EPS_SQ)}
     same = [name for name, row in rows.items() if row["clean"] == row["mixed"]]
     assert same == ["R, nats", "Rᶜ of the subspaces, nats"]
-    assert float(rows["entries that are not zero, a vector"]["clean"]) == 1
+    nonzeros = rows["entries that are not zero, a vector"]
+    assert (float(nonzeros["clean"]), float(nonzeros["mixed"])) == (P, D)
 
 
 def test_even_subspaces_and_the_gradient():
