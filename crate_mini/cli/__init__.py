@@ -26,7 +26,7 @@ from importlib import import_module
 
 import crate_mini
 from crate_mini import progress
-from crate_mini.cli.said import Parser, UsageError, in_flags, note, sentence
+from crate_mini.cli.said import Parser, UsageError, in_flags, note, note_once, sentence
 
 COMMANDS = {
     "train": "train a model; run it again to resume",
@@ -54,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else argv
     flags: dict[str, str] = {}
+    told: set[str] = set()
     try:
         arguments = parser(words).parse_args(words)
         flags = arguments.parser.flags
         with warnings.catch_warnings(), progress.shown():
-            warnings.showwarning = lambda message, *_, **__: note(in_flags(str(message), flags))
+            warnings.showwarning = lambda message, *_, **__: note_once(in_flags(str(message), flags), told)
             return arguments.run(arguments) or 0
     except BrokenPipeError:
         os.dup2(
@@ -70,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         note(str(stop) or "stopped; run the same command again to go on or start over")
         return 130
     except Exception as error:
-        told = str(error) if isinstance(error, UsageError) else sentence(error, flags)
-        if told is None:
+        said = str(error) if isinstance(error, UsageError) else sentence(error, flags)
+        if said is None:
             raise
-        note(told)
+        note(said)
         return 2
 
 

@@ -107,3 +107,12 @@ def in_flags(message: str, flags: Mapping[str, str]) -> str:
 def note(message: str) -> None:
     """A line beside the result, where it does not get into a file or a pipe."""
     print(f"crate-mini: {message}", file=sys.stderr, flush=True)
+
+
+def note_once(message: str, told: set[str]) -> None:
+    """:func:`note`, unless it was told already; that a font lacks letters is said once, not letter by letter."""
+    if re.search(r"^Glyph \d+ .* missing from", message):
+        message = "no font here has all letters of these names; in the picture boxes stand for them"
+    if message not in told:
+        told.add(message)
+        note(message)

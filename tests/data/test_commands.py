@@ -116,3 +116,17 @@ def test_train_from_a_stream(pictures, tmp_path):
 def test_stream_of_a_set_in_one_piece(tmp_path, capsys):
     assert main(["train", "--data", "embedded", "--stream", "--out", str(tmp_path)]) == 2
     assert "'embedded' is not made of files with labels" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("always:Glyph")
+def test_letters_that_no_font_has_are_told_once(pictures, tmp_path, capsys, monkeypatch):
+    """Private letters, which no font has, stand for a script that this machine has none for."""
+    for split in ("train", "val"):
+        (pictures / split / "dark").rename(pictures / split / "\ue000\ue001\ue002")
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "folder", "--root", str(pictures), "--out", "n.png"]) == 0
+    told = capsys.readouterr()
+    assert told.err == (
+        "crate-mini: no font here has all letters of these names; in the picture boxes stand for them\n"
+    )
+    assert "wrote 24 images" in told.out
