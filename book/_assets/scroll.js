@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const BOXES = ".bd-article .cell_output, .bd-article div.math, .bd-article figure";
+  const BOXES = [".cell_output", "div.math", "figure", "pre", ".pst-scrollable-table-container"].map((box) => `.bd-article ${box}`).join();
 
   function mark() {
     for (const box of document.querySelectorAll(BOXES)) {
