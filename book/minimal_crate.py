@@ -1,4 +1,4 @@
-"""CRATE in one file: attention and ReLU as two steps of one objective (arXiv 2306.01129, 2308.16271)."""
+"""CRATE in one file (arXiv 2306.01129, 2308.16271)."""
 
 from dataclasses import dataclass
 
@@ -20,31 +20,33 @@ class Config:
 
 
 class MSSA(nn.Module):
-    """Compress: every token moves towards those that resemble it, once in each of K subspaces."""
+    """Compress: a token moves towards those that resemble it, K times."""
 
     def __init__(self, c):
         super().__init__()
         self.heads = c.heads
-        self.project = nn.Linear(c.dim, c.dim, bias=False)  # all U_k: query, key and value at once
-        self.out = nn.Linear(c.dim, c.dim)  # in the derivation [U_1, ..., U_K] again
+        self.project = nn.Linear(c.dim, c.dim, bias=False)  # all U_k
+        self.out = nn.Linear(c.dim, c.dim)  # derived: the U_k
 
     def forward(self, Z):  # (b, n, d)
-        Zk = self.project(Z).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (b, K, n, p)
+        Zk = self.project(Z).unflatten(-1, (self.heads, -1))
+        Zk = Zk.transpose(1, 2)  # (b, K, n, p)
         A = (Zk @ Zk.mT / Zk.shape[-1] ** 0.5).softmax(-1)  # (b, K, n, n)
         return self.out((A @ Zk).transpose(1, 2).flatten(2))
 
 
 class ISTA(nn.Module):
-    """Sparsify: one proximal gradient step of the non-negative LASSO with dictionary D."""
+    """Sparsify: one proximal step of the non-negative LASSO."""
 
     def __init__(self, c):
         super().__init__()
-        self.D = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(c.dim, c.dim)))
+        self.D = nn.Parameter(torch.empty(c.dim, c.dim))
+        nn.init.kaiming_uniform_(self.D)
         self.step, self.lam = c.step, c.lam
 
     def forward(self, Y):
-        residual = Y - Y @ self.D.T
-        return F.relu(Y + self.step * residual @ self.D - self.step * self.lam)
+        down = (Y - Y @ self.D.T) @ self.D - self.lam
+        return F.relu(Y + self.step * down)
 
 
 class Block(nn.Module):
@@ -60,20 +62,24 @@ class Block(nn.Module):
 
 
 class CRATE(nn.Module):
-    """Images, normalised, ``(b, 3, H, W)``, to logits ``(b, classes)``, read from the class token."""
+    """Normalised images (b, 3, H, W) to logits (b, classes)."""
 
     def __init__(self, c):
         super().__init__()
-        self.patch, pixels = c.patch_size, 3 * c.patch_size**2
-        self.embed = nn.Sequential(nn.LayerNorm(pixels), nn.Linear(pixels, c.dim), nn.LayerNorm(c.dim))
-        self.cls_token = nn.Parameter(torch.randn(1, 1, c.dim))
-        self.position = nn.Parameter(torch.randn(1, 1 + (c.image_size // c.patch_size) ** 2, c.dim))
+        d, pixels, side = c.dim, 3 * c.patch_size**2, c.image_size // c.patch_size
+        self.patch = c.patch_size
+        self.embed = nn.Sequential(
+            nn.LayerNorm(pixels), nn.Linear(pixels, d), nn.LayerNorm(d)
+        )
+        self.cls_token = nn.Parameter(torch.randn(1, 1, d))
+        self.position = nn.Parameter(torch.randn(1, 1 + side**2, d))
         self.blocks = nn.Sequential(*(Block(c) for _ in range(c.depth)))
-        self.norm, self.head = nn.LayerNorm(c.dim), nn.Linear(c.dim, c.classes)
+        self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, c.classes)
 
     def forward(self, images):
         p = self.patch
         patches = images.unfold(2, p, p).unfold(3, p, p)  # (b, 3, h, w, p, p)
-        patches = self.embed(patches.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2))
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], 1) + self.position
-        return self.head(self.norm(self.blocks(tokens))[:, 0])
+        patches = patches.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
+        first = self.cls_token.expand(len(images), -1, -1)
+        Z = torch.cat([first, self.embed(patches)], 1) + self.position
+        return self.head(self.norm(self.blocks(Z))[:, 0])
