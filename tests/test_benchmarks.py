@@ -199,7 +199,7 @@ class TestProcesses:
     def test_its_largest_resident_set_is_its_own(self):
         """64 MiB more are seen there, and do not show in a process that follows."""
         more, nothing = (bench_scaling.apart(_grown_by, size) for size in (2**26, 0))
-        assert 2**26 <= more < 1.2 * 2**26
+        assert 0.95 * 2**26 < more < 1.2 * 2**26, "the system counts in steps of some pages"
         assert nothing < 2**23
 
 

@@ -135,7 +135,7 @@ class TestOperators:
         assert model(images()).shape == (2, 5)
 
     def test_every_name_builds(self):
-        assert len(model_names()) == len(set(model_names())) == 57
+        assert len(model_names()) == len(set(model_names())) > 100
         for name in model_names():
             with torch.device("meta"):
                 model = create_model(name)
@@ -455,8 +455,8 @@ class TestRefusals:
             ({"head_dim": -2}, "head_dim must be a positive integer or None, got -2"),
             ({"image_size": 30}, "image_size 30 is not a multiple of patch_size 8"),
             ({"heads": 3}, "dim 32 does not divide into 3 heads; give head_dim"),
-            ({"attention": "linear"}, r"attention must be one of \('mssa', 'mhsa'\), got 'linear'"),
-            ({"feed": "moe"}, r"feed must be one of \('ista', 'mlp'\), got 'moe'"),
+            ({"attention": "linear"}, r"attention must be one of \('mssa', 'mhsa',.*\), got 'linear'"),
+            ({"feed": "moe"}, r"feed must be one of \('ista', 'mlp',.*\), got 'moe'"),
             ({"proximal": "hard"}, r"proximal must be one of \('relu', 'soft'\), got 'hard'"),
             ({"attention": "mhsa", "tied": True}, "tied is a property of mssa"),
             ({"readout": "max"}, r"readout must be one of \('class', 'mean'\), got 'max'"),
