@@ -80,6 +80,10 @@ def add_tags(
         for kind, name, content in tags
         if content
     ]
+    # docutils calls it a list, whose members say that they are no list's
+    context["body"] = context.get("body", "").replace(
+        '<div role="list" class="citation-list">', '<div class="citation-list">'
+    )
     # the policy comes first: it holds for what follows
     context["metatags"] = "\n".join([*lines, context.get("metatags", "")])
 

@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const BOXES = [".cell_output", "div.math", "figure", "pre", ".pst-scrollable-table-container"].map((box) => `.bd-article ${box}`).join();
+  const BOXES = [".cell_output", ".cell_output .output", "div.math", "figure", "pre", ".pst-scrollable-table-container"].map((box) => `.bd-article ${box}`).join();
 
   function mark() {
     for (const box of document.querySelectorAll(BOXES)) {
@@ -16,6 +16,8 @@
   // Formulas are set and pictures loaded late, details unfold, and windows change their width.
   const watch = new ResizeObserver(mark);
   const start = () => {
+    // the arrows of the table of contents are pictures without a word
+    for (const arrow of document.querySelectorAll("summary:has(> .toctree-toggle)")) arrow.setAttribute("aria-label", "Pages below this one");
     for (const box of document.querySelectorAll(BOXES)) watch.observe(box);
     mark();
   };
