@@ -36,7 +36,7 @@ FOOT = (
 # Live parts keep their picture; folded code goes, solutions are opened; nothing waits to be scrolled into view.
 PREPARE = """({where}) => {
   for (const key of ['mode', 'theme']) document.documentElement.dataset[key] = 'light';
-  for (const live of document.querySelectorAll('.crate-play, .crate-heads, .ci-root')) {
+  for (const live of document.querySelectorAll('.crate-play, .crate-heads')) {
     const note = document.createElement('p');
     note.className = 'print-note';
     note.textContent = where ? 'To play with: ' : 'To play with, in the rendered book: ';
