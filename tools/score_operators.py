@@ -20,9 +20,10 @@ from crate_mini.attention_maps import cls_attention_maps
 from crate_mini.chapters.chapter_14 import aurocs, chosen_head
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE, count_parameters
-from crate_mini.recipes import get_sweep
+from crate_mini.recipes import get_recipe, get_sweep
 from crate_mini.recorder import record
 from crate_mini.results import add_dirty, plain, provenance, read, require_clean, write
+from crate_mini.segmentation import centre_map
 from crate_mini.training import evaluate
 from crate_mini.weights import load_model
 
@@ -55,6 +56,18 @@ def score(model: CRATE, test: ImageSet, choose_on: ImageSet, report_on: ImageSet
     return found | {k: plain(v) if isinstance(v, float) else v for k, v in chosen.items()}
 
 
+def controls(choose_on: ImageSet, report_on: ImageSet) -> dict:
+    """What needs no training, by the same rule on the same drawings: a bell in the middle, an untrained network."""
+    untrained = get_recipe("operators_ista_s0").create_model(10).eval()
+    side = report_on.images.shape[-1] // untrained.config.patch_size
+    bell = centre_map((side, side)).flatten().expand(len(report_on), 1, 1, -1)
+    maps = [maps_of(untrained, drawn.images) for drawn in (choose_on, report_on)]
+    return {
+        "centre": plain(aurocs(bell, report_on).mean().item()),
+        "untrained": plain(chosen_head(aurocs(maps[0], choose_on), aurocs(maps[1], report_on))["auroc"]),
+    }
+
+
 def main() -> None:
     """Score what is finished and not scored yet."""
     parser = argparse.ArgumentParser(
@@ -74,7 +87,12 @@ def main() -> None:
             print(name, runs[name]["top1"], runs[name]["auroc"], flush=True)
             write(
                 RESULT,
-                {"test_images": len(test), "drawings": len(drawn[1]), "runs": runs},
+                {
+                    "test_images": len(test),
+                    "drawings": len(drawn[1]),
+                    "controls": controls(*drawn),
+                    "runs": runs,
+                },
                 allow_dirty=a.dirty,
             )
 

@@ -6,6 +6,7 @@ import base64
 import io
 import itertools
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -27,6 +28,8 @@ from crate_mini.recorder import record
 from crate_mini.results import read
 from crate_mini.segmentation import count_patches, score_maps
 from crate_mini.sparsification import ista_step, lasso_objective, sparse_code, sparse_codes
+from crate_mini.stats import holm, rank_correlation, t_interval, welch_interval, welch_test
+from crate_mini.tables import PlusMinus
 
 MOST_STEPS = 50
 TEMPERATURE = 0.25  # of energies by the mean
@@ -301,59 +304,147 @@ ARMS = {
     "cbsa": "CBSA, all patches",
 }
 """Arms of the sweep ``operators`` in reading order."""
+GROUPS = {
+    "feeds": ("ista", "odl_square", "odl_tied", "odl_plain", "odl", "odl_one_step", "odl_narrow", "mlp"),
+    "read by the mean": ("mssa_mean", "tssa_mean", "none_mean"),
+    "all patches": ("mssa_all", "cbsa"),
+}
+"""Arms of one training: what they share, but for their names, is the same; nothing is held against another group."""
 COMPARED = {
-    "feeds: from ISTA to ODL, one change at a time; narrow; an MLP": (
-        "ista", "odl_square", "odl_tied", "odl_plain", "odl", "odl_one_step", "odl_narrow", "mlp",
-    ),
-    "TSSA, MSSA and no attention, read by the mean": ("mssa_mean", "tssa_mean", "none_mean"),
-    "CBSA and MSSA, on all patches": ("mssa_all", "cbsa"),
-}  # fmt: skip
-"""What is held against what."""
+    ("odl_square", "ista"): "two steps from zero, not one from the token",
+    ("odl_tied", "odl_square"): "four times as many atoms",
+    ("odl_plain", "odl_tied"): "a dictionary for the way back",
+    ("odl", "odl_plain"): "the skip connection",
+    ("odl_narrow", "ista"): "ODL for ISTA, equal parameters",
+    ("odl", "mlp"): "ODL for an MLP, equal width",
+    ("odl", "odl_one_step"): "the second step",
+    ("tssa_mean", "none_mean"): "TSSA for no attention",
+    ("tssa_mean", "mssa_mean"): "TSSA for MSSA",
+    ("cbsa", "mssa_all"): "CBSA for MSSA",
+}
+"""What is held against what, each by accuracy; written before the first of these networks was trained."""
 SEEDS = 3
 
 
 def trained() -> dict[str, list[dict[str, Any]]]:
-    """Results of the sweep ``operators`` that there are, by arm: what ``tools/score_operators.py`` has written."""
-    try:
-        runs = read("training/operators")["runs"]
-    except FileNotFoundError:
-        return {arm: [] for arm in ARMS}
-    return {
-        arm: [run for name, run in runs.items() if name[: -len("_s0")] == f"operators_{arm}"] for arm in ARMS
+    """Results of the sweep ``operators`` by arm, seeds in order: what ``tools/score_operators.py`` has written.
+
+    Raises:
+        ValueError: an arm has fewer than :data:`SEEDS` trainings.
+    """
+    runs = read("training/operators")["runs"]
+    found = {
+        arm: [runs[name] for s in range(SEEDS) if (name := f"operators_{arm}_s{s}") in runs] for arm in ARMS
     }
+    if few := [arm for arm, of_arm in found.items() if len(of_arm) < SEEDS]:
+        raise ValueError(
+            f"{', '.join(few)}: fewer than {SEEDS} trainings are scored. crate-mini train --sweep operators trains "
+            "them, tools/score_operators.py scores them"
+        )
+    return found
+
+
+def controls() -> dict[str, Any]:
+    """What needs no training, on the drawings that the maps are scored on: AUROC of a bell in the middle, and more."""
+    return read("training/operators")["controls"]
+
+
+def values(found: Mapping[str, Sequence[Mapping[str, Any]]], arm: str, key: str) -> list[float]:
+    """A number of each training of an arm; empty where it has none."""
+    return [run[key] for run in found[arm] if run[key] is not None]
 
 
 def trained_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """A row for each arm that has trainings: how many, and the mean of accuracy and map score over them."""
+    """A row for each arm: its size, and mean accuracy and map score, with half of the 95 % interval over trainings."""
 
-    def mean(runs: Sequence[Mapping[str, Any]], key: str, scale: float) -> float | None:
-        values = [run[key] for run in runs if run[key] is not None]
-        return scale * sum(values) / len(values) if values else None
+    def told(arm: str, key: str, scale: float) -> PlusMinus | None:
+        of_arm = [scale * v for v in values(found, arm, key)]
+        if not of_arm:
+            return None
+        middle, low, _ = t_interval(of_arm)
+        return PlusMinus(middle, middle - low)
 
     return [
         {
             "operator": title,
             "parameters": count_parameters(get_recipe(f"operators_{arm}_s0").create_model(10)),
-            "trainings": len(found[arm]),
-            "top-1, %": mean(found[arm], "top1", 100.0),
-            "AUROC of maps": mean(found[arm], "auroc", 1.0),
+            "top-1, %": told(arm, "top1", 100.0),
+            "AUROC of maps": told(arm, "auroc", 1.0),
         }
         for arm, title in ARMS.items()
-        if found[arm]
     ]
 
 
-def progress_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """What there is to compare, and how many of its trainings are scored."""
-    return [
-        {
-            "what is compared": what,
-            "networks": len(arms),
-            "trainings": SEEDS * len(arms),
-            "scored": sum(len(found[arm]) for arm in arms),
-        }
-        for what, arms in COMPARED.items()
-    ]
+def comparison_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each of :data:`COMPARED`: by how much accuracy differs, and whether that holds.
+
+    The difference of means over trainings has Welch's 95 % interval. It holds if Welch's test stands in Holm's
+    procedure over all rows at 5 %.
+    """
+    sides = [tuple([100 * v for v in values(found, arm, "top1")] for arm in pair) for pair in COMPARED]
+    holds = holm([welch_test(*pair) for pair in sides])
+    rows = []
+    for what, pair, kept in zip(COMPARED.values(), sides, holds, strict=True):
+        difference, low, _ = welch_interval(*pair)
+        rows.append(
+            {
+                "what is changed": what,
+                "top-1, points": PlusMinus(difference, difference - low),
+                "holds": "yes" if kept else "no",
+            }
+        )
+    return rows
+
+
+def trained_facts(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """What the text says of the trainings: means by arm, how many comparisons hold, whether maps follow accuracy.
+
+    ``rank`` is Spearman's correlation over the feeds, of mean accuracy and mean AUROC: they differ in nothing else.
+    """
+    top1 = {arm: 100 * mean(values(found, arm, "top1")) for arm in ARMS}
+    with_maps = [arm for arm in GROUPS["feeds"] if values(found, arm, "auroc")]
+    maps = {arm: mean(values(found, arm, "auroc")) for arm in with_maps}
+    order = torch.tensor([[of[arm] for arm in with_maps] for of in (top1, maps)])
+    rows = comparison_rows(found)
+    return {
+        **{f"top1_{arm}": v for arm, v in top1.items()},
+        **{f"auroc_{arm}": v for arm, v in maps.items()},
+        "arms": len(ARMS),
+        "trainings": sum(map(len, found.values())),
+        "compared": len(rows),
+        "hold": sum(row["holds"] == "yes" for row in rows),
+        "rank": rank_correlation(*order).item(),
+        "feeds": len(with_maps),
+    }
+
+
+def trained_figure(found: Mapping[str, Sequence[Mapping[str, Any]]], centre: float) -> Figure:
+    """Every training a dot: accuracy on the left, the AUROC of its maps on the right, an arm a row.
+
+    Args:
+        found: of :func:`trained`.
+        centre: AUROC of a bell in the middle on the same drawings.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 4), sharey=True, width_ratios=(3, 2))
+    place, ticks = 0.0, {}
+    for colour, arms in zip(("C0", "C2", "C3"), GROUPS.values(), strict=True):
+        for arm in arms:
+            ticks[place] = ARMS[arm]
+            for ax, key, scale in zip(axes, ("top1", "auroc"), (100.0, 1.0), strict=True):
+                of_arm = [scale * v for v in values(found, arm, key)]
+                ax.plot(of_arm, [place] * len(of_arm), "o", ms=5, color=colour, alpha=0.7)
+                if of_arm:
+                    ax.plot(mean(of_arm), place, "|", ms=14, mew=2, color=colour)
+            place += 1
+        place += 0.6
+    axes[0].set(xlabel="top-1, %", yticks=list(ticks), yticklabels=list(ticks.values()))
+    axes[0].invert_yaxis()
+    axes[1].axvline(centre, color="0.5", ls=":", lw=1)
+    axes[1].set(xlabel="AUROC of the map\n(dotted: a bell in the middle)")
+    for ax in axes:
+        ax.grid(axis="x", alpha=0.3)
+    plt.close(fig)
+    return fig
 
 
 # ---- what it costs --------------------------------------------------------------------------------------------------

@@ -167,25 +167,54 @@ class TestCosts:
 
 class TestTrainings:
     def test_every_run_of_the_sweep_has_an_arm(self):
-        assert sorted(arm for arms in chapter.COMPARED.values() for arm in arms) == sorted(chapter.ARMS)
+        assert sorted(arm for arms in chapter.GROUPS.values() for arm in arms) == sorted(chapter.ARMS)
         assert {name[len("operators_") : -len("_s0")] for name in get_sweep("operators")} == set(chapter.ARMS)
+        where = {arm: group for group, arms in chapter.GROUPS.items() for arm in arms}
+        assert all(where[a] == where[b] for a, b in chapter.COMPARED)
 
-    def test_rows_wait_and_fill(self):
-        empty = {arm: [] for arm in chapter.ARMS}
-        assert chapter.trained_rows(empty) == []
-        waiting = chapter.progress_rows(empty)
-        assert sum(row["trainings"] for row in waiting) == len(get_sweep("operators"))
-        assert [row["scored"] for row in waiting] == [0, 0, 0]
-        runs = {arm: [] for arm in chapter.ARMS} | {
-            "odl": [{"top1": 0.5, "auroc": 0.8}, {"top1": 0.6, "auroc": 0.7}],
-            "cbsa": [{"top1": 0.4, "auroc": None}],
+    @pytest.fixture
+    def made(self):
+        """Accuracies that differ by two thousandths from seed to seed; TSSA ten points above no attention."""
+        base = dict.fromkeys(chapter.ARMS, 0.5) | {"none_mean": 0.4}
+        feeds = {arm: 0.6 + 0.01 * i for i, arm in enumerate(chapter.GROUPS["feeds"])}
+        return {
+            arm: [{"top1": base[arm] + 0.002 * (i - 1), "auroc": feeds.get(arm)} for i in range(3)]
+            for arm in chapter.ARMS
         }
-        odl, cbsa = chapter.trained_rows(runs)
-        assert (odl["operator"], cbsa["operator"]) == (chapter.ARMS["odl"], chapter.ARMS["cbsa"])
-        assert (odl["trainings"], odl["top-1, %"]) == (2, pytest.approx(55))
-        assert odl["AUROC of maps"] == pytest.approx(0.75)
-        assert cbsa["AUROC of maps"] is None
-        assert [row["scored"] for row in chapter.progress_rows(runs)] == [2, 0, 1]
+
+    def test_rows(self, made):
+        rows = {row["operator"]: row for row in chapter.trained_rows(made)}
+        accuracy = rows[chapter.ARMS["odl"]]["top-1, %"]
+        assert accuracy.value == pytest.approx(50)
+        assert accuracy.by == pytest.approx(4.3027 * 0.2 / 3**0.5, rel=1e-4)  # t of two degrees of freedom
+        assert rows[chapter.ARMS["cbsa"]]["AUROC of maps"] is None
+
+    def test_only_a_difference_that_is_there_holds(self, made):
+        rows = {row["what is changed"]: row for row in chapter.comparison_rows(made)}
+        assert [what for what, row in rows.items() if row["holds"] == "yes"] == ["TSSA for no attention"]
+        difference = rows["TSSA for no attention"]["top-1, points"]
+        assert difference.value == pytest.approx(10)
+        assert difference.by == pytest.approx(2.7764 * 0.2 * (2 / 3) ** 0.5, rel=1e-4)  # four degrees
+
+    def test_facts_of_trainings(self, made):
+        facts = chapter.trained_facts(made)
+        assert (facts["compared"], facts["hold"], facts["trainings"]) == (10, 1, 39)
+        assert facts["top1_none_mean"] == pytest.approx(40)
+        for i, arm in enumerate(chapter.GROUPS["feeds"]):  # maps fall where accuracy rises
+            for run in made[arm]:
+                run["top1"] -= 0.01 * i
+        assert chapter.trained_facts(made)["rank"] == pytest.approx(-1)
+
+    def test_figure(self, made):
+        left, right = chapter.trained_figure(made, 0.7).axes
+        assert len(left.lines) == 2 * len(chapter.ARMS)
+        dots = [line for line in right.lines if line.get_marker() == "o" and len(line.get_xdata())]
+        assert len(dots) == len(chapter.GROUPS["feeds"])
+
+    def test_too_few_trainings_are_refused(self, monkeypatch):
+        monkeypatch.setattr(chapter, "read", lambda name: {"runs": {"operators_ista_s0": {}}})
+        with pytest.raises(ValueError, match="fewer than 3 trainings"):
+            chapter.trained()
 
     def test_the_tool_scores_what_has_maps(self, drawn):
         import score_operators
@@ -201,6 +230,10 @@ class TestTrainings:
         kept = score_operators.score(small(num_classes=10), drawn, drawn, drawn)
         assert 0.5 <= kept["auroc"] <= 1
         assert 0 <= kept["top1"] <= 1
+        beside = score_operators.controls(
+            *(data.load("embedded", s, n=4, image_size=128) for s in ("val", "test"))
+        )
+        assert all(0.4 < v < 1 for v in beside.values())
 
 
 def test_play_data(drawn):
