@@ -23,7 +23,7 @@ from crate_mini.model import CRATE, count_parameters
 from crate_mini.recipes import get_recipe, get_sweep
 from crate_mini.recorder import record
 from crate_mini.results import add_dirty, plain, provenance, read, require_clean, write
-from crate_mini.segmentation import centre_map
+from crate_mini.segmentation.baselines import centre_map
 from crate_mini.training import evaluate
 from crate_mini.weights import load_model
 
