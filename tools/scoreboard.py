@@ -465,6 +465,19 @@ def _theorem() -> str:
     )
 
 
+def _arms(before: str, after: str) -> str:
+    """Mean top-1 of the trainings of two arms of the sweep ``operators``."""
+    path = RESULTS / "training" / "operators.json"
+    if not path.is_file():
+        return NONE
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    sides = [
+        [100 * run["top1"] for name, run in runs.items() if name[: -len("_s0")] == f"operators_{arm}"]
+        for arm in (before, after)
+    ]
+    return " to ".join(f"{mean(side):.1f}" for side in sides) + f" ({len(sides[0])} trainings each)"
+
+
 def _later_operators() -> str:
     """What later papers report of their operators, and what became of it."""
     path = RESULTS / "benchmarks" / "operators.json"
@@ -474,35 +487,24 @@ def _later_operators() -> str:
         ours, fused = last["sides"]["TSSA"], last["sides"]["MSSA, PyTorch"]
         faster = f"{fused['both'][0] / ours['both'][0]:.0f} times as fast as fused MSSA at {last['tokens']:,} tokens"
         kept = f"{ours['kept_bytes'] / fused['kept_bytes']:.1f} times what fused MSSA keeps"
-    runs = json.loads((RESULTS / "training" / "operators.json").read_text(encoding="utf-8"))["runs"]
-
-    def arms(*names: str) -> str:
-        """Mean top-1 of the trainings of each."""
-        found = [
-            [100 * run["top1"] for key, run in runs.items() if key[:-3] == f"operators_{n}"] for n in names
-        ]
-        return (
-            " to ".join(f"{mean(of_arm):.1f}" for of_arm in found) + f" (n = {len(found[0])} trainings each)"
-        )
-
     rows = [
         [
             "ODL in place of ISTA, B/32, ImageNet-1K top-1; ours: drawn animals",
             "68.5 to 76.5",
-            arms("ista", "odl"),
+            _arms("ista", "odl"),
             OPERATORS,
         ],
         [
             "ODL in place of ISTA, equal parameters; ours: drawn animals",
             NONE,
-            arms("ista", "odl_narrow"),
+            _arms("ista", "odl_narrow"),
             OPERATORS,
         ],
         ["ODL in place of ISTA, B/8, MaskCut's mask AP on COCO", "1.0 to 1.1", NONE, OPERATORS],
         [
             "TSSA in place of no attention; ours: drawn animals, top-1",
             NONE,
-            arms("none_mean", "tssa_mean"),
+            _arms("none_mean", "tssa_mean"),
             OPERATORS,
         ],
         ["TSSA: time linear in the tokens", "linear", faster, OPERATORS],
