@@ -306,6 +306,18 @@ def t_interval(values: Sequence[float]) -> Interval:
     return mean, mean - half, mean + half
 
 
+def prediction_interval(values: Sequence[float]) -> Interval:
+    r"""Mean of a few values, and where 95 % of further ones fall, if all are normal: ``(mean, low, high)``.
+
+    .. math:: \bar v \pm t_{n-1}\, s \sqrt{1 + 1/n}
+
+    :math:`\sqrt{n + 1}` times as wide as :func:`t_interval`, which says where the mean of all lies.
+    """
+    mean, low, high = t_interval(values)
+    wider = (len(values) + 1) ** 0.5
+    return mean, mean - wider * (mean - low), mean + wider * (high - mean)
+
+
 def welch_interval(a: Sequence[float], b: Sequence[float]) -> Interval:
     r"""Difference of two means with the 95 % interval of Welch's t: ``(a - b, low, high)``.
 

@@ -28,6 +28,7 @@ from crate_mini.stats import (
     mean_interval,
     normal_interval,
     patch_counts,
+    prediction_interval,
     rank_correlation,
     resamples,
     simultaneous,
@@ -238,6 +239,11 @@ class TestIntervals:
         expected = scipy.stats.t.interval(0.95, 2, np.mean(values), scipy.stats.sem(values))
         assert t_interval(values) == pytest.approx((np.mean(values), *expected))
         assert np.isnan(t_interval([0.5])[1:]).all()
+
+    def test_a_further_value_falls_into_its_interval_as_often_as_it_says(self):
+        drawn = torch.randn(4000, 4, generator=dice(0), dtype=torch.float64).tolist()
+        inside = [low < new < high for *known, new in drawn for _, low, high in [prediction_interval(known)]]
+        assert np.mean(inside) == pytest.approx(0.95, abs=0.015)  # four standard errors
 
     @pytest.mark.parametrize("sizes", [(3, 3), (2, 5), (6, 2)])
     def test_welch_is_scipys(self, sizes):

@@ -4,8 +4,9 @@
     python tools/score_operators.py runs
 
 Networks with MSSA are scored by the class token's attention, those with TSSA by their memberships; the others have no
-map. The head is chosen on validation drawings and scored on test drawings (``crate_mini.chapters.chapter_14``). Runs
-that are not finished are passed over, and what was scored before stays, so that the file fills up.
+map. Beside them, under the same rule, a bell in the middle and an untrained network. The head is chosen on validation
+drawings and scored on test drawings (``crate_mini.chapters.chapter_14``). Runs that are not finished are passed over,
+and what was scored before stays, so that the file fills up.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def main() -> None:
     require_clean(a.dirty)
     test = data.load("embedded", "test", n=1000)
     drawn = [data.load("embedded", split, n=100, seed=1, image_size=128) for split in ("val", "test")]
+    beside = controls(*drawn)
     runs = read("training/operators")["runs"] if RESULT.is_file() else {}
     for name in get_sweep("operators"):
         weights = a.runs / name / "model.safetensors"
@@ -90,7 +92,7 @@ def main() -> None:
                 {
                     "test_images": len(test),
                     "drawings": len(drawn[1]),
-                    "controls": controls(*drawn),
+                    "controls": beside,
                     "runs": runs,
                 },
                 allow_dirty=a.dirty,

@@ -21,14 +21,13 @@ from crate_mini import figures
 from crate_mini.compression import token_statistics
 from crate_mini.data.imageset import ImageSet
 from crate_mini.heads import random_bases
-from crate_mini.model import CRATE, count_parameters
+from crate_mini.model import CRATE
 from crate_mini.operators import CBSA, MSSA, TSSA, Attention, Layout
-from crate_mini.recipes import get_recipe
 from crate_mini.recorder import record
 from crate_mini.results import read
 from crate_mini.segmentation import count_patches, score_maps
 from crate_mini.sparsification import ista_step, lasso_objective, sparse_code, sparse_codes
-from crate_mini.stats import holm, rank_correlation, t_interval, welch_interval, welch_test
+from crate_mini.stats import holm, prediction_interval, rank_correlation, welch_interval, welch_test
 from crate_mini.tables import PlusMinus
 
 MOST_STEPS = 50
@@ -309,7 +308,7 @@ GROUPS = {
     "read by the mean": ("mssa_mean", "tssa_mean", "none_mean"),
     "all patches": ("mssa_all", "cbsa"),
 }
-"""Arms of one training: what they share, but for their names, is the same; nothing is held against another group."""
+"""Arms that are trained and read alike; nothing is held against an arm of another group."""
 COMPARED = {
     ("odl_square", "ista"): "two steps from zero, not one from the token",
     ("odl_tied", "odl_square"): "four times as many atoms",
@@ -355,19 +354,19 @@ def values(found: Mapping[str, Sequence[Mapping[str, Any]]], arm: str, key: str)
 
 
 def trained_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """A row for each arm: its size, and mean accuracy and map score, with half of the 95 % interval over trainings."""
+    """A row for each arm: its size, and mean accuracy and map score, ± what a new training stays within (95 %)."""
 
     def told(arm: str, key: str, scale: float) -> PlusMinus | None:
         of_arm = [scale * v for v in values(found, arm, key)]
         if not of_arm:
             return None
-        middle, low, _ = t_interval(of_arm)
+        middle, low, _ = prediction_interval(of_arm)
         return PlusMinus(middle, middle - low)
 
     return [
         {
             "operator": title,
-            "parameters": count_parameters(get_recipe(f"operators_{arm}_s0").create_model(10)),
+            "parameters": found[arm][0]["parameters"],
             "top-1, %": told(arm, "top1", 100.0),
             "AUROC of maps": told(arm, "auroc", 1.0),
         }
@@ -400,21 +399,26 @@ def trained_facts(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str,
     """What the text says of the trainings: means by arm, how many comparisons hold, whether maps follow accuracy.
 
     ``rank`` is Spearman's correlation over the feeds, of mean accuracy and mean AUROC: they differ in nothing else.
+    ``ista_above_all`` says whether the lowest AUROC of ISTA's trainings lies above the highest of the other feeds.
     """
-    top1 = {arm: 100 * mean(values(found, arm, "top1")) for arm in ARMS}
-    with_maps = [arm for arm in GROUPS["feeds"] if values(found, arm, "auroc")]
-    maps = {arm: mean(values(found, arm, "auroc")) for arm in with_maps}
-    order = torch.tensor([[of[arm] for arm in with_maps] for of in (top1, maps)])
+    means = {
+        f"{key}_{arm}": scale * mean(of_arm)
+        for key, scale in (("top1", 100.0), ("auroc", 1.0))
+        for arm in ARMS
+        if (of_arm := values(found, arm, key))
+    }
+    feeds = GROUPS["feeds"]
+    order = torch.tensor([[means[f"{key}_{arm}"] for arm in feeds] for key in ("top1", "auroc")])
+    others = [v for arm in feeds if arm != "ista" for v in values(found, arm, "auroc")]
     rows = comparison_rows(found)
-    return {
-        **{f"top1_{arm}": v for arm, v in top1.items()},
-        **{f"auroc_{arm}": v for arm, v in maps.items()},
-        "arms": len(ARMS),
+    return means | {
         "trainings": sum(map(len, found.values())),
         "compared": len(rows),
         "hold": sum(row["holds"] == "yes" for row in rows),
+        "larger": found["odl"][0]["parameters"] / found["ista"][0]["parameters"],
         "rank": rank_correlation(*order).item(),
-        "feeds": len(with_maps),
+        "feeds": len(feeds),
+        "ista_above_all": min(values(found, "ista", "auroc")) > max(others),
     }
 
 

@@ -178,7 +178,14 @@ class TestTrainings:
         base = dict.fromkeys(chapter.ARMS, 0.5) | {"none_mean": 0.4}
         feeds = {arm: 0.6 + 0.01 * i for i, arm in enumerate(chapter.GROUPS["feeds"])}
         return {
-            arm: [{"top1": base[arm] + 0.002 * (i - 1), "auroc": feeds.get(arm)} for i in range(3)]
+            arm: [
+                {
+                    "top1": base[arm] + 0.002 * (i - 1),
+                    "auroc": feeds.get(arm),
+                    "parameters": 300 if arm == "odl" else 100,
+                }
+                for i in range(3)
+            ]
             for arm in chapter.ARMS
         }
 
@@ -186,7 +193,9 @@ class TestTrainings:
         rows = {row["operator"]: row for row in chapter.trained_rows(made)}
         accuracy = rows[chapter.ARMS["odl"]]["top-1, %"]
         assert accuracy.value == pytest.approx(50)
-        assert accuracy.by == pytest.approx(4.3027 * 0.2 / 3**0.5, rel=1e-4)  # t of two degrees of freedom
+        assert accuracy.by == pytest.approx(
+            4.3027 * 0.2 * (4 / 3) ** 0.5, rel=1e-4
+        )  # t of two degrees of freedom
         assert rows[chapter.ARMS["cbsa"]]["AUROC of maps"] is None
 
     def test_only_a_difference_that_is_there_holds(self, made):
@@ -200,10 +209,15 @@ class TestTrainings:
         facts = chapter.trained_facts(made)
         assert (facts["compared"], facts["hold"], facts["trainings"]) == (10, 1, 39)
         assert facts["top1_none_mean"] == pytest.approx(40)
+        assert facts["larger"] == 3
+        assert not facts["ista_above_all"]
         for i, arm in enumerate(chapter.GROUPS["feeds"]):  # maps fall where accuracy rises
             for run in made[arm]:
                 run["top1"] -= 0.01 * i
         assert chapter.trained_facts(made)["rank"] == pytest.approx(-1)
+        for run in made["ista"]:
+            run["auroc"] = 0.9
+        assert chapter.trained_facts(made)["ista_above_all"]
 
     def test_figure(self, made):
         left, right = chapter.trained_figure(made, 0.7).axes
