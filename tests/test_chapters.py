@@ -72,6 +72,10 @@ class TestChapter:
         unused = [label for label in labels(text) if f"{{eq}}`{label}`" not in everything]
         assert unused == [], "numbered, and nobody refers to them"
 
+    def test_every_formula_that_is_referred_to_is_there(self, path, everything):
+        missing = set(re.findall(r"\{eq\}`([\w-]+)`", markdown(path))) - set(labels(everything))
+        assert missing == set()
+
     def test_shows_the_packages_own_source(self, path):
         assert "show_source(" in code(path)
 
