@@ -43,29 +43,32 @@ def maps_of(model: CRATE, images: torch.Tensor) -> torch.Tensor | None:
     return None
 
 
-def score(model: CRATE, test: ImageSet, choose_on: ImageSet, report_on: ImageSet) -> dict:
-    """Accuracy and map score of one network."""
-    found = {
-        "parameters": count_parameters(model),
-        "top1": plain(evaluate(model, test)["top1"]),
-        "auroc": None,
-    }
+def map_score(model: CRATE, choose_on: ImageSet, report_on: ImageSet) -> dict | None:
+    """AUROC of a head chosen on some drawings and scored on others; None where there are no maps."""
     maps = [maps_of(model, drawn.images) for drawn in (choose_on, report_on)]
     if maps[0] is None:
-        return found
+        return None
     chosen = chosen_head(aurocs(maps[0], choose_on), aurocs(maps[1], report_on))
-    return found | {k: plain(v) if isinstance(v, float) else v for k, v in chosen.items()}
+    return {k: plain(v) if isinstance(v, float) else v for k, v in chosen.items()}
+
+
+def score(model: CRATE, test: ImageSet, choose_on: ImageSet, report_on: ImageSet) -> dict:
+    """Accuracy and map score of one network."""
+    return {
+        "parameters": count_parameters(model),
+        "top1": plain(evaluate(model, test)["top1"]),
+        **(map_score(model, choose_on, report_on) or {"auroc": None}),
+    }
 
 
 def controls(choose_on: ImageSet, report_on: ImageSet) -> dict:
-    """What needs no training, by the same rule on the same drawings: a bell in the middle, an untrained network."""
+    """AUROC, by the same rule on the same drawings, of a bell in the middle and of an untrained network."""
     untrained = get_recipe("operators_ista_s0").create_model(10).eval()
     side = report_on.images.shape[-1] // untrained.config.patch_size
     bell = centre_map((side, side)).flatten().expand(len(report_on), 1, 1, -1)
-    maps = [maps_of(untrained, drawn.images) for drawn in (choose_on, report_on)]
     return {
         "centre": plain(aurocs(bell, report_on).mean().item()),
-        "untrained": plain(chosen_head(aurocs(maps[0], choose_on), aurocs(maps[1], report_on))["auroc"]),
+        "untrained": map_score(untrained, choose_on, report_on)["auroc"],
     }
 
 
