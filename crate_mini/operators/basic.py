@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crate_mini.compression import attend
-from crate_mini.operators.contract import Attention, Feed, Mask, register
+from crate_mini.operators.contract import Attention, Feed, Mask, SubspaceAttention, register
 from crate_mini.sparsification import PROXIMAL_MAPS, move_matrix
 
 
 @register("mssa")
-class MSSA(Attention):
+class MSSA(SubspaceAttention):
     """Multi-head subspace self-attention as a layer, through PyTorch's fused attention.
 
     The same function as :func:`crate_mini.compression.mssa`, with the ``n x n`` attention never kept for the backward
@@ -39,15 +39,6 @@ class MSSA(Attention):
         self.project = nn.Linear(dim, heads * self.head_dim, bias=False)
         self.out = None if tied else nn.Linear(heads * self.head_dim, dim)
 
-    @property
-    def U(self) -> Float[Tensor, "K d p"]:
-        """The bases, a view of the projection's weight."""
-        return rearrange(self.project.weight, "(k p) d -> k d p", k=self.heads)
-
-    def coordinates(self, projected: Tensor) -> Float[Tensor, "b K n p"]:
-        """Coordinates in every subspace, ``Z U_k``."""
-        return rearrange(projected, "b n (k p) -> b k n p", k=self.heads)
-
     def queries_keys(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys, ``(batch, K, n, p)`` each, from what ``project`` returned. Here they are equal."""
         Zk = self.coordinates(projected)
@@ -61,11 +52,6 @@ class MSSA(Attention):
         if self.out is None:
             return heads @ self.project.weight
         return self.out(heads)
-
-    @property
-    def output_map(self) -> Float[Tensor, "K d p"] | None:
-        """``W_k`` of each head; None for a tied layer, whose output map is the basis itself."""
-        return None if self.out is None else rearrange(self.out.weight, "d (k p) -> k d p", k=self.heads)
 
     def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
         """One linear map in, one out, and the two products of attention."""

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crate_mini.compression import contract_and_broadcast
-from crate_mini.operators.contract import Attention, Layout, Mask, register
+from crate_mini.operators.contract import Layout, Mask, SubspaceAttention, register
 
 
 @register("cbsa")
-class CBSA(Attention):
+class CBSA(SubspaceAttention):
     r"""Contract-and-broadcast self-attention: a few representatives are compressed, and pass it on to all tokens.
 
     .. math:: Q_k = P Z_k, \qquad A_k = \mathrm{softmax}\big(p^{-1/2} Q_k Z_k^\top\big), \qquad
@@ -63,15 +63,6 @@ class CBSA(Attention):
         self.broadcast = nn.Parameter(torch.full((heads,), 0.5))
         self.out = nn.Linear(heads * self.head_dim, dim)
 
-    @property
-    def U(self) -> Float[Tensor, "K d p"]:
-        """The bases, a view of the projection's weight."""
-        return rearrange(self.project.weight, "(k p) d -> k d p", k=self.heads)
-
-    def coordinates(self, projected: Tensor) -> Float[Tensor, "b K n p"]:
-        """Coordinates in every head, ``Z U_k``."""
-        return rearrange(projected, "b n (k p) -> b k n p", k=self.heads)
-
     def contraction(self, Z: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b K m n"]:
         r""":math:`A_k`: what each representative is made of, behind its first average.
 
@@ -110,11 +101,6 @@ class CBSA(Attention):
         rows, columns = (_fields(side, self.representatives, Z) for side in layout.grid)
         places = torch.einsum("ar,bc->abrc", rows, columns).flatten(2).flatten(0, 1)
         return torch.cat([places.new_zeros(places.shape[0], layout.prefix), places], 1)
-
-    @property
-    def output_map(self) -> Float[Tensor, "K d p"]:
-        """``W_k`` of each head."""
-        return rearrange(self.out.weight, "d (k p) -> k d p", k=self.heads)
 
     def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
         """One linear map in and one out; four products of tokens with representatives, two of these with each other.

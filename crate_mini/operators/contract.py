@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -125,6 +126,28 @@ class Attention(nn.Module, ABC):
     def page_settings(self) -> dict[str, Any] | None:
         """What ``crate.js`` needs to know to run this operator in a page; None if no page can."""
         return None
+
+
+class SubspaceAttention(Attention):
+    """An attention in which each head sees the tokens in one subspace: ``project`` is the bases, side by side.
+
+    MSSA, TSSA and CBSA are such. ``project`` is a linear map without bias to ``heads * head_dim`` numbers, and ``out``
+    a linear map back, or None where the bases themselves lead back.
+    """
+
+    @property
+    def U(self) -> Float[Tensor, "K d p"]:
+        """The bases, a view of the projection's weight."""
+        return rearrange(self.project.weight, "(k p) d -> k d p", k=self.heads)
+
+    def coordinates(self, projected: Tensor) -> Float[Tensor, "b K n p"]:
+        """Coordinates in every subspace, ``Z U_k``."""
+        return rearrange(projected, "b n (k p) -> b k n p", k=self.heads)
+
+    @property
+    def output_map(self) -> Float[Tensor, "K d p"] | None:
+        """``W_k`` of each head; None without ``out``, where the output map is the basis itself."""
+        return None if self.out is None else rearrange(self.out.weight, "d (k p) -> k d p", k=self.heads)
 
 
 class Feed(nn.Module, ABC):

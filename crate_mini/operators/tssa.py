@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crate_mini.compression import ENERGIES, token_statistics
-from crate_mini.operators.contract import Attention, CannotAnswer, Mask, causal_mask, register
+from crate_mini.operators.contract import CannotAnswer, Mask, SubspaceAttention, causal_mask, register
 
 
 @register("tssa")
-class TSSA(Attention):
+class TSSA(SubspaceAttention):
     r"""Token statistics self-attention, in time and memory linear in the number of tokens.
 
     .. math:: \Pi_{ik} = \mathrm{softmax}_k\big(\tau_k e_{ik}\big), \qquad
@@ -77,15 +77,6 @@ class TSSA(Attention):
         self.place = None if length is None else nn.Parameter(torch.zeros(heads, length))
         self.out = nn.Linear(heads * self.head_dim, dim)
 
-    @property
-    def U(self) -> Float[Tensor, "K d p"]:
-        """The bases, a view of the projection's weight."""
-        return rearrange(self.project.weight, "(k p) d -> k d p", k=self.heads)
-
-    def coordinates(self, projected: Tensor) -> Float[Tensor, "b K n p"]:
-        """Coordinates in every head, ``Z U_k``."""
-        return rearrange(projected, "b n (k p) -> b k n p", k=self.heads)
-
     def queries_keys(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """There are none.
 
@@ -128,11 +119,6 @@ class TSSA(Attention):
             raise ValueError(f"{n} tokens, and places for {self.place.shape[-1]}: give a longer length")
         heads = self._statistics(self.project(Z))[1].to(Z.dtype)
         return self.out(rearrange(heads, "b k n p -> b n (k p)"))
-
-    @property
-    def output_map(self) -> Float[Tensor, "K d p"]:
-        """``W_k`` of each head, without the minus."""
-        return rearrange(self.out.weight, "d (k p) -> k d p", k=self.heads)
 
     def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
         """One linear map in and one out; the second moments, a number a coordinate (running sums are no products)."""

@@ -107,6 +107,24 @@ function random(seed) {
   return { uniform, normal, normals: (n) => Array.from({ length: n }, normal) };
 }
 
+// Chance that an object pixel scores higher than a background pixel, ties half: patches with so many pixels of each.
+function auroc(scores, objects, background) {
+  const order = scores.map((_, i) => i).sort((a, b) => scores[b] - scores[a]);
+  let [tp, fp, area] = [0, 0, 0];
+  for (let i = 0; i < order.length; ) {
+    let [rise, run] = [0, 0];
+    const value = scores[order[i]];
+    for (; i < order.length && scores[order[i]] === value; i++) {
+      rise += objects[order[i]];
+      run += background[order[i]];
+    }
+    area += (tp + rise / 2) * run;
+    tp += rise;
+    fp += run;
+  }
+  return area / (tp * fp);
+}
+
 // ---- colours ---------------------------------------------------------------------------------------------
 
 const COLOUR_STOPS = {
@@ -435,6 +453,7 @@ function makeKit(root) {
   const kit = {
     id: root.id,
     linalg,
+    auroc,
     random,
     shortNumber,
     redraw,

@@ -6,28 +6,11 @@ function play(kit, data) {
   const K = data.energies.length;
   const n = data.side ** 2;
   const sum = (list) => list.reduce((a, b) => a + b, 0);
-  const [P, N] = [sum(data.objects), sum(data.background)];
 
   // by patch: a softmax over the heads
   const memberships = (T) => {
     const rows = Array.from({ length: n }, (_, i) => data.energies.map((row) => T * row[i]));
     return kit.linalg.transpose(kit.linalg.softmaxRows(rows));
-  };
-  const auroc = (scores) => {
-    const order = scores.map((_, i) => i).sort((a, b) => scores[b] - scores[a] || a - b);
-    let [tp, fp, area] = [0, 0, 0];
-    for (let i = 0; i < n; ) {
-      let [rise, run] = [0, 0];
-      const value = scores[order[i]];
-      for (; i < n && scores[order[i]] === value; i++) {
-        rise += data.objects[order[i]];
-        run += data.background[order[i]];
-      }
-      area += (tp + rise / 2) * run;
-      tp += rise;
-      fp += run;
-    }
-    return area / (P * N);
   };
 
   const options = data.energies.map((_, k) => [String(k), `head ${k}`]);
@@ -51,7 +34,7 @@ function play(kit, data) {
     picture.image(data.picture);
     map.heat(Array.from({ length: data.side }, (_, y) => own.slice(y * data.side, (y + 1) * data.side)), { low: 0, high: 1 });
     largest.set(mean.toFixed(3));
-    ranking.set(auroc(own).toFixed(3));
+    ranking.set(kit.auroc(own, data.objects, data.background).toFixed(3));
     const quarter = data.tokens / 4;
     note.set(
       temperature.value <= 1.5

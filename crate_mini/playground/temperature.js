@@ -24,22 +24,6 @@ function play(kit, data) {
     const [inside, outside] = [sum(kept.map((i) => data.objects[i])), sum(kept.map((i) => data.background[i]))];
     return inside / (P + outside);
   };
-  // of the scores themselves, so that no rounding of a sharp softmax makes ties
-  const auroc = (scores, order) => {
-    let [tp, fp, area] = [0, 0, 0];
-    for (let i = 0; i < n; ) {
-      let [rise, run] = [0, 0];
-      const value = scores[order[i]];
-      for (; i < n && scores[order[i]] === value; i++) {
-        rise += data.objects[order[i]];
-        run += data.background[order[i]];
-      }
-      area += (tp + rise / 2) * run;
-      tp += rise;
-      fp += run;
-    }
-    return area / (P * N);
-  };
 
   const percent = (v) => `${Math.round(100 * v)} %`;
   const options = data.heads.map(({ name }, i) => [String(i), name]);
@@ -82,7 +66,8 @@ function play(kit, data) {
     wide.set(spread(q).toFixed(1));
     massScore.set(iou(a).toFixed(3));
     patchScore.set(iou(b).toFixed(3));
-    ranking.set(auroc(scores, order).toFixed(3));
+    // of the scores themselves, so that no rounding of a sharp softmax makes ties
+    ranking.set(kit.auroc(scores, data.objects, data.background).toFixed(3));
     note.set(
       `The mask by attention holds ${a.length} of ${n} patches, the mask by patches ${b.length}, and the object covers ` +
         `about ${Math.round((n * P) / (P + N))}. ` +

@@ -70,6 +70,18 @@ def test_linear_algebra_is_that_of_pytorch(tab):
     torch.testing.assert_close(vectors @ values.diag() @ vectors.T, S, **close)
 
 
+def test_auroc_counts_pairs_of_pixels_and_ties_by_half(tab):
+    scores, objects, background = [3, 1, 2, 1], [4, 1, 0, 2], [0, 5, 3, 1]
+    pairs = [
+        (a > b) + (a == b) / 2
+        for a, n in zip(scores, objects, strict=True)
+        for b, m in zip(scores, background, strict=True)
+        for _ in range(n * m)
+    ]
+    found = tab.page.evaluate("list => testkit.kit.auroc(...list)", [scores, objects, background])
+    assert found == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
+
+
 def test_random_numbers_are_normal_and_seeded(tab):
     first, second, other = tab.page.evaluate(
         "() => [1, 1, 2].map(seed => testkit.kit.random(seed).normals(20000))"
