@@ -12,7 +12,7 @@ from torch import Tensor
 from crate_mini.data.downloads import Download
 from crate_mini.data.images import must_fit
 from crate_mini.data.imageset import ImageSet
-from crate_mini.data.request import Request, count_not_taken, image_files
+from crate_mini.data.request import Request, count_not_taken, image_files, is_litter
 from crate_mini.data.streaming import ImageStream
 from crate_mini.errors import DataError
 
@@ -109,7 +109,7 @@ def imagenette(request: Request) -> ImageStream:
 
 def _by_class(request: Request, folder: Path) -> tuple[list[tuple[Path, int]], list[str], list[Path]]:
     """Images and their labels from one folder for each class, the classes, and the files that are no pictures."""
-    available = sorted(d.name for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+    available = sorted(d.name for d in folder.iterdir() if d.is_dir() and not is_litter(d.name))
     if not available:
         raise DataError(
             f"{folder} holds no folders; expected one per class, as {folder}/<class>/<image>.jpg. "
@@ -124,7 +124,7 @@ def _by_class(request: Request, folder: Path) -> tuple[list[tuple[Path, int]], l
                 f"the name of {folder / name} is not UTF-8, as names of classes must be; rename the folder"
             )
     chosen = request.choose_classes(available)
-    pairs, other = [], [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".")]
+    pairs, other = [], [f for f in sorted(folder.iterdir()) if f.is_file() and not is_litter(f.name)]
     for label, name in enumerate(chosen):
         taken, more = image_files(folder / name)
         if not taken:

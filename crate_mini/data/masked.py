@@ -16,7 +16,7 @@ from crate_mini.data.downloads import Download
 from crate_mini.data.imageset import IGNORE, ImageSet
 from crate_mini.data.opening import as_mask, colours_used, open_stored, turn
 from crate_mini.data.pairs import Drawn, Pairs, check_values, open_values
-from crate_mini.data.request import Request, count_not_taken, image_files
+from crate_mini.data.request import Request, count_not_taken, image_files, is_litter
 from crate_mini.data.streaming import ImageStream
 from crate_mini.errors import DataError
 
@@ -93,7 +93,7 @@ def _caltech101(request: Request) -> tuple[list[str], list[tuple[Path, Path, int
     request.fetch(CALTECH101)
     folder = request.folder / CALTECH101.folder
     pictures = request.require(folder / "101_ObjectCategories")
-    found = sorted(d.name for d in pictures.iterdir() if d.is_dir() and not d.name.startswith("."))
+    found = sorted(d.name for d in pictures.iterdir() if d.is_dir() and not is_litter(d.name))
     chosen = request.choose_classes([c for c in found if c != "BACKGROUND_Google"])
     rows = []
     for label, name in enumerate(chosen):

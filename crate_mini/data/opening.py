@@ -6,7 +6,9 @@ import functools
 import io
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
@@ -23,7 +25,13 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 """EXIF orientation -> how the stored pixels are turned to stand upright."""
-_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF, the third of EXIF too
+_BITS, _PHOTOMETRIC, _ORIENTATION, _MOST, _SAMPLE_FORMAT = (
+    258,
+    262,
+    274,
+    281,
+    339,
+)  # of TIFF, the third of EXIF too
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")  # modes
 _SAVE = "save it as PNG with 8 or 16 bits"
 
@@ -45,7 +53,9 @@ def picture_suffixes() -> frozenset[str]:
 def open_image(source: str | os.PathLike | bytes, name: str | None = None) -> Image.Image:
     """An image as upright RGB: EXIF rotation applied, grey and palette converted, transparency on white.
 
-    16 bits a channel become 8; floating-point numbers count from 0, black, to 1, white.
+    16 bits a channel become 8; floating-point numbers count from 0, black, to 1, white. Of 10, 12 or 14 bits that lie
+    in 16, white is known where a TIFF says so (MaxSampleValue 1023, 4095, 16383). Where nothing says so and no pixel
+    of the picture reaches a sixteenth of the range, it is refused: it would come out black.
 
     Args:
         source: a file, or what is in one.
@@ -126,7 +136,7 @@ def _shallow(image: Image.Image, name: str) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         values = np.asarray(image).astype(np.int32)
         transparent = image.info.get("transparency")
-        grey = values >> (np.atleast_1d(tags.get(_BITS, 16))[0] - 8)  # as Pillow does with colours of 16 bits
+        grey = values >> (_depth(tags, int(values.max()), name) - 8)  # as Pillow does with colours of 16 bits
     elif image.mode == "F":
         values = np.asarray(image)
         if not (values.min() >= 0 and values.max() <= 1):  # nor with NaN
@@ -149,6 +159,38 @@ def _shallow(image: Image.Image, name: str) -> Image.Image:
     return shallow
 
 
+def _depth(tags: Mapping[int, Any], largest: int, name: str) -> int:
+    """How many bits there are from black to white in numbers that were stored with 9 to 16.
+
+    MaxSampleValue may be the brightest pixel of one picture; only if it is the largest number of some bits, it tells
+    how deep the numbers are.
+    """
+    bits, stated = int(np.atleast_1d(tags.get(_BITS, 16))[0]), np.atleast_1d(tags.get(_MOST, 0)).max()
+    if stated in [2**depth - 1 for depth in range(8, bits)] and largest <= stated:
+        return int(stated).bit_length()
+    if 0 < largest < 2 ** (bits - 4):
+        raise DataError(_too_dark(name, bits, f"the largest is {largest}"))
+    return bits
+
+
+def _too_dark(name: str, bits: int, found: str) -> str:
+    """Why deep pixels that stay near 0 are refused: they come from a camera of fewer bits, more often than not."""
+    return (
+        f"{name} stores numbers of {bits} bits that all lie below {2 ** (bits - 4)} ({found}): a picture of fewer bits "
+        f"that was not scaled, and nearly black as it stands. Scale it so that white is {2**bits - 1}, or, in a TIFF, "
+        "state what is white in the tag MaxSampleValue, as 4095 for 12 bits"
+    )
+
+
+def _must_not_be_dark(image: Image.Image, name: str) -> None:
+    """Of colours stored with 16 bits Pillow gives the upper 8: too late to scale, in time to refuse."""
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return  # grey, which Pillow leaves as it is
+    colours = [image.getchannel(band).getextrema()[1] for band in image.getbands() if band != "A"]
+    if 0 < max(colours) < 16:
+        raise DataError(_too_dark(name, 16, f"the largest is {256 * max(colours)} or a little more"))
+
+
 def open_stored(source: str | os.PathLike | bytes, name: str | None = None) -> tuple[Image.Image, int]:
     """The pixels of a file as they are stored, and its EXIF orientation, 1 where they stand upright.
 
@@ -166,9 +208,9 @@ def open_stored(source: str | os.PathLike | bytes, name: str | None = None) -> t
                 image = Image.open(stream, formats=picture_formats())
             except Image.DecompressionBombError as error:
                 image = _open_smaller(stream, name, error)
+            deep = ";16" in str(image.tile)
             image.load()
             orientation = image.getexif().get(_ORIENTATION)
-            return image, orientation if orientation in TURNS else 1  # cameras that do not know write 0
     except FileNotFoundError as error:
         raise DataError(
             f"no image at {name}, where the set should have one; get the file or the whole set again"
@@ -192,6 +234,9 @@ def open_stored(source: str | os.PathLike | bytes, name: str | None = None) -> t
         raise DataError(
             f"{name} is not an image that can be read, or is truncated ({error}); {leave}"
         ) from error
+    if deep:
+        _must_not_be_dark(image, name)
+    return image, orientation if orientation in TURNS else 1  # cameras that do not know write 0
 
 
 def _what(start: bytes) -> str:

@@ -88,7 +88,7 @@ class Request:
             return f"It is there if the root is {found[0]}: name that."
         if self.split == inside.name and here.name in ("train", "val", "test"):
             return f"The root should be the folder above, {here.parent}."
-        others = [d.name for d in below if not d.name.startswith(".")]
+        others = [d.name for d in below if not is_litter(d.name)]
         if self.split == inside.name and {"train", "val", "test"} & set(others):
             return f"Here is {', '.join(others[:9])}: make the folder {self.split}, or name a split that is there."
         way = "name the folder that holds the set as root or in the environment variable CRATE_MINI_DATA"
@@ -147,15 +147,27 @@ class Request:
         )
 
 
+LITTER = frozenset(
+    ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "system volume information",
+     "lost+found", "@eadir", "#recycle")
+)  # fmt: skip
+"""What systems leave in folders and in archives without hiding it; in lower case, as it comes in either."""
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is hidden (``.DS_Store``, ``._0.jpg``) or left by a system."""
+    return name.startswith(".") or name.lower() in LITTER
+
+
 def image_files(folder: Path, *, deep: bool = True) -> tuple[list[Path], list[Path]]:
     """Pictures in a folder and the folders below, and the other files there; both sorted.
 
-    What is hidden, itself or by a folder, counts as neither. What is no file (a pipe, a link to nothing or to a
-    folder) counts as another.
+    What is hidden or left by a system (:func:`is_litter`), itself or by a folder, counts as neither. What is no file
+    (a pipe, a link to nothing or to a folder) counts as another.
     """
     taken, other = [], []
     with os.scandir(folder) as found:  # asks the disk once for a folder, not for every file
-        entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+        entries = sorted((e for e in found if not is_litter(e.name)), key=lambda e: e.name)
     for entry in entries:
         path = folder / entry.name
         is_picture = path.suffix.lower() in picture_suffixes()

@@ -87,6 +87,71 @@ def test_ten_bits_of_a_pgm_are_all_of_the_range():
     assert opened.max() == 255
 
 
+MOST = 281  # MaxSampleValue
+
+
+def stating(pixels: np.ndarray, most: int, **options) -> bytes:
+    """A TIFF that says which number is the largest."""
+    return tiff(pixels, extratags=[(MOST, "H", 1, most, True)], **options)
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_fewer_bits_in_sixteen_are_scaled_where_the_file_says_how_many(bits, white_is_zero):
+    """A camera's 12 bits in a TIFF of 16: black 0, white 4095, whatever the brightest pixel."""
+    pixels = (DEEP >> (16 - bits)) // (
+        1 if bits == 10 else 2
+    )  # a picture as bright as can be, and darker ones
+    stored = 2**bits - 1 - pixels if white_is_zero else pixels
+    content = stating(stored, 2**bits - 1, photometric="miniswhite" if white_is_zero else "minisblack")
+    assert np.array_equal(np.asarray(open_image(content))[..., 1], pixels >> (bits - 8))
+
+
+def test_the_brightest_pixel_is_no_depth():
+    """MaxSampleValue as some programs write it, the largest number there is: no picture is stretched to it."""
+    dim = DEEP // 3
+    for pixels, most in ((dim, int(dim.max())), (DEEP, 4095), (DEEP, 65535), (dim, 0)):
+        opened = np.asarray(open_image(stating(pixels, most)))
+        assert np.array_equal(opened[..., 0], pixels >> 8), most
+
+
+NEARLY_BLACK = {
+    "12 bits in a tiff": (tiff(DEEP >> 4), 4095),
+    "12 bits in a png": (saved(Image.fromarray(DEEP >> 4), "PNG"), 4095),
+    "8 bits in a tiff": (tiff(RAMP.astype(np.uint16)), 255),
+    "whose tag is the brightest pixel": (stating(DEEP >> 4, 3000), 4095),
+    "colours of a png": (png16(COLOURS >> 4, 2), 3840),
+    "colours of a png with alpha": (
+        png16(np.dstack([COLOURS >> 4, np.full_like(DEEP, 65535)]), 6), 3840,
+    ),
+    "grey of a png with alpha": (png16(np.stack([DEEP >> 4, np.full_like(DEEP, 65535)], -1), 4), 3840),
+    "colours of a tiff": (tiff(COLOURS >> 4, photometric="rgb"), 3840),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NEARLY_BLACK)
+def test_fewer_bits_of_which_nothing_is_said_are_refused(tmp_path, kind):
+    """They would come out black, with exit code 0."""
+    content, largest = NEARLY_BLACK[kind]
+    (tmp_path / "cell.tif").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        open_image(tmp_path / "cell.tif")
+    words = str(caught.value)
+    assert words.startswith(
+        f"{tmp_path / 'cell.tif'} stores numbers of 16 bits that all lie below 4096 (the largest"
+    )
+    assert f"the largest is {largest}" in words
+    assert "white is 65535" in words
+    assert "MaxSampleValue" in words
+
+
+@pytest.mark.parametrize("level", [0, 4096, 65535])
+def test_even_pictures_are_what_they_are(level):
+    even = np.full_like(DEEP, level)
+    for content in (tiff(even), saved(Image.fromarray(even), "PNG"), png16(np.stack([even] * 3, -1), 2)):
+        assert np.unique(np.asarray(open_image(content))).tolist() == [level >> 8]
+
+
 def test_a_transparent_grey_of_sixteen_bits_is_white():
     content = png16(DEEP, 0, b"\0\0\0\x02tRNS\x02\x02" + struct.pack(">I", zlib.crc32(b"tRNS\x02\x02")))
     expected = np.where(DEEP == 0x0202, 255, RAMP)
@@ -265,6 +330,7 @@ EXPECTED = torch.from_numpy(OBJECT[:, 10:30].copy())
 @pytest.mark.parametrize(
     "mask",
     [
+        stating(OBJECT.astype(np.uint16) * 4095, 4095),
         tiff(OBJECT.astype(np.uint16) * 65535), tiff(OBJECT.astype(np.uint16)), tiff(OBJECT.astype(np.uint16) * 255),
         tiff(OBJECT.astype(np.int32)), tiff(OBJECT.astype(np.int32) * 255), tiff(OBJECT.astype(np.float32)),
         tiff(OBJECT.astype(np.float32) * 255), saved(Image.fromarray(OBJECT.astype(np.uint16) * 65535), "PNG"),
@@ -295,7 +361,8 @@ def test_a_whole_object_and_none_in_a_palette(tmp_path):
         (saved(Image.fromarray(np.stack([OBJECT * 255] * 4, -1)), "PNG"), "has transparent pixels"),
         (tiff(OBJECT.astype(np.uint32) * 70_000), "stores whole numbers of 32 bits"),
         (tiff(OBJECT.astype(np.float32) / 2), r"holds values other than \[0, 1, 255\].*found 128"),
-        (tiff(OBJECT.astype(np.uint16) * 1000), r"holds values other than .*found 3"),
+        (tiff(OBJECT.astype(np.uint16) * 5000), r"holds values other than .*found 19"),
+        (tiff(OBJECT.astype(np.uint16) * 4095), r"stores numbers of 16 bits that all lie below 4096"),
     ],
 )  # fmt: skip
 def test_masks_that_can_be_read_two_ways_are_refused_by_name(tmp_path, mask, words):

@@ -237,6 +237,38 @@ class TestFolder:
         assert load("folder", root=folder).classes == ("a", "b")
         assert len(load("folder", root=folder)) == 4
 
+    @pytest.mark.parametrize("where", ["", "train", "train/b"])
+    def test_what_systems_leave_behind_is_no_class_and_no_file(self, folder, where, recwarn):
+        """An archive of macOS, a thumbnail cache of Windows, the folders of a disk and of a network drive."""
+        for name in (
+            "__MACOSX/a",
+            "__MACOSX/train/a",
+            "$RECYCLE.BIN",
+            "System Volume Information",
+            "@eaDir",
+            "lost+found",
+        ):
+            (folder / where / name).mkdir(parents=True)
+        picture(folder / where / "__MACOSX" / "a" / "thumb.png", RED)
+        for name in (
+            "Thumbs.db",
+            "thumbs.db",
+            "desktop.ini",
+            ".DS_Store",
+            "._a",
+            "Icon\r",
+            "__MACOSX/a/._x.JPG",
+        ):
+            (folder / where / name).write_bytes(b"of a system")
+        found = load("folder", root=folder)
+        assert (found.classes, len(found)) == (("a", "b"), 4)
+        assert len(open_stream("folder", root=folder)) == 4
+        assert [str(w.message) for w in recwarn] == []
+
+    def test_a_class_may_be_called_almost_so(self, folder):
+        picture(folder / "train" / "MACOSX" / "0.png", RED)
+        assert load("folder", root=folder).classes == ("MACOSX", "a", "b")
+
     def test_pictures_in_hidden_folders_are_none(self, folder):
         for hidden in (".ipynb_checkpoints", ".git/objects", "deep/.cache"):
             picture(folder / "train" / "b" / hidden / "0-checkpoint.png", RED)
@@ -451,6 +483,16 @@ class TestMasks:
         Image.new("L", (39, 20)).save(image_and_mask / "masks" / "b.png")
         with pytest.raises(DataError, match=r"mask of .*b\.png is 39 x 20 pixels, the image 40 x 20"):
             load("masks", "test", root=image_and_mask)
+
+    @pytest.mark.parametrize("kind", ["", "images", "masks"])
+    def test_what_systems_leave_behind_needs_no_partner(self, image_and_mask, kind, recwarn):
+        for name in ("__MACOSX", "@eaDir"):
+            (image_and_mask / kind / name).mkdir()
+            (image_and_mask / kind / name / "._a.png").write_bytes(b"")
+        for name in ("Thumbs.db", "Desktop.ini", ".DS_Store", "._a.png"):
+            (image_and_mask / kind / name).write_bytes(b"of a system")
+        assert len(load("masks", "test", root=image_and_mask)) == 2
+        assert [str(w.message) for w in recwarn] == []
 
     def test_what_is_not_taken_is_said(self, image_and_mask):
         (image_and_mask / "images" / "c.heic").write_bytes(b"")
