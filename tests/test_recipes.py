@@ -296,7 +296,7 @@ class TestTrained:
     @pytest.mark.parametrize("folder", ["masks", "reading", "heads", "maskcut", "training"])
     def test_results_are_of_runs(self, folder):
         """Every file is called after a run, an untrained network, or what it holds of many."""
-        of_many = {"comparisons", "variants", "cards", "ablation", "operators"}
+        of_many = {"comparisons", "variants", "cards", "ablation", "operators", "operators_inside"}
         split = {"reading": ("_val",), "masks": ("",), "training": ("",)}.get(
             folder, tuple(f"_{s}" for s in ("pets_test", "pets_train", "horses_test", "embedded_test"))
         )

@@ -26,11 +26,15 @@ from crate_mini.operators import CBSA, MSSA, TSSA, Attention, Layout
 from crate_mini.recorder import record
 from crate_mini.results import read
 from crate_mini.segmentation import count_patches, score_maps
-from crate_mini.sparsification import ista_step, lasso_objective, sparse_code, sparse_codes
+from crate_mini.sparsification import lasso_objective, sparse_code, sparse_codes
 from crate_mini.stats import holm, prediction_interval, rank_correlation, welch_interval, welch_test
 from crate_mini.tables import PlusMinus
 
-MOST_STEPS = 50
+STEPS = (0, 1, 2, 3, 5, 10, 20, 50)
+"""Numbers of proximal steps from zero after which a code is looked at."""
+OWN_STEPS = {"ista": 1, "odl": 2}
+WITH_CODE = ("ista", "odl_square", "odl_tied", "odl_plain", "odl", "odl_one_step", "odl_narrow")
+"""Arms of the sweep ``operators`` whose feed finds a code."""
 TEMPERATURE = 0.25  # of energies by the mean
 SHOWN = {
     "MSSA, PyTorch": "C0",
@@ -45,65 +49,120 @@ SHOWN = {
 
 
 @torch.no_grad()
-def objectives(model: CRATE, images: Tensor, steps: int = MOST_STEPS) -> dict[str, Float[Tensor, "L ..."]]:
-    """The LASSO objective of every layer's tokens, mean over tokens, for codes of several kinds.
+def codes(model: CRATE, images: Tensor, steps: Sequence[int] = STEPS) -> dict[str, list]:
+    r"""How good, as sparse codes, are those inside a network? The LASSO objective in every layer, mean over its tokens.
 
     Returns:
-        ``from_zero`` (L, steps + 1) after so many steps from zero at the layer's own step size; ``layer`` (L,) of what
-        the layer itself puts out; ``lowest`` (L,) as far down as it goes (150 accelerated steps).
+        Lists by layer, in the layer's own dictionary D: ``from_zero``, after each number of ``steps`` from zero at the
+        layer's own step size; ``own``, of the code that the layer itself finds; ``lowest``, as far down as it goes (150
+        accelerated steps); ``reach``, :math:`\eta\lVert D\rVert^2`, below 2 where a step is sure to descend;
+        and :func:`apart`.
     """
-    seen = record(model, images, "feed_in")["feed_in"]
-    found: dict[str, list] = {"from_zero": [], "layer": [], "lowest": []}
+    seen = record(model, images, ("feed_in", "code"))
+    found: dict[str, list] = {"from_zero": [], "own": [], "lowest": [], "reach": []}
     for layer, block in enumerate(model.blocks):
         feed = block.feed
-        Y, D = seen[layer].flatten(0, 1).double(), feed.dictionary.double()
+        Y, own = (seen[name][layer].flatten(0, 1).double() for name in ("feed_in", "code"))
+        D = feed.dictionary.double()
 
-        def value(Z: Tensor, Y: Tensor = Y, D: Tensor = D, lam: float = feed.lam) -> Tensor:
-            return lasso_objective(Y, D, Z, lam).mean()
+        def value(Z: Tensor, Y: Tensor = Y, D: Tensor = D, lam: float = feed.lam) -> float:
+            return lasso_objective(Y, D, Z, lam).mean().item()
 
-        codes = itertools.islice(sparse_codes(Y, D, feed.lam, step=feed.step), steps + 1)
-        found["from_zero"].append(torch.stack([value(Z) for Z in codes]))
-        found["layer"].append(value(ista_step(Y, D, feed.step, feed.lam)))
+        every = itertools.islice(sparse_codes(Y, D, feed.lam, step=feed.step), max(steps) + 1)
+        found["from_zero"].append([value(Z) for n, Z in enumerate(every) if n in steps])
+        found["own"].append(value(own))
         found["lowest"].append(value(sparse_code(Y, D, feed.lam, steps=150)))
-    return {name: torch.stack(values) for name, values in found.items()}
+        found["reach"].append(feed.step * torch.linalg.matrix_norm(D, 2).square().item())
+    return found | {"apart": apart(model, images)}
 
 
-def share_gone(found: Mapping[str, Tensor], steps: int) -> Float[Tensor, " L"]:
-    """How much of the way down from no code to the best code is gone after so many steps from zero, by layer."""
-    zero = found["from_zero"][:, 0]
-    return (zero - found["from_zero"][:, steps]) / (zero - found["lowest"])
+@torch.no_grad()
+def apart(model: CRATE, images: Tensor) -> list[float]:
+    """Of the tokens that leave a layer, the share of their squared length that is not common to all; by layer.
+
+    One where their mean is zero, zero where all tokens of all images are one and the same.
+    """
+    seen = record(model, images, "tokens_out")["tokens_out"]
+    tokens = (seen[layer].flatten(0, 1).double() for layer in range(len(model.blocks)))
+    return [1 - (Z.mean(0).square().sum() / Z.square().sum(-1).mean()).item() for Z in tokens]
 
 
-def step_facts(found: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What the first screen says of steps."""
-    shares = {f"gone_{n}": 100 * share_gone(found, n).mean().item() for n in (1, 2, 10)}
-    zero, layer = found["from_zero"][:, 0], found["layer"]
-    return shares | {
-        "layers": len(layer),
-        "above": int((layer > zero).sum()),
-        "worse": 100 * ((layer - zero) / (zero - found["lowest"])).mean().item(),
+def inside() -> dict[str, Any]:
+    """What ``tools/score_inside.py`` has written: codes and memberships of every training that has them."""
+    return read("training/operators_inside")
+
+
+def of_arm(found: Mapping[str, Mapping[str, Any]], arm: str) -> list[Mapping[str, Any]]:
+    """The trainings of an arm of the sweep ``operators``, seeds in order."""
+    return [found[f"operators_{arm}_s{seed}"] for seed in range(SEEDS)]
+
+
+def gone(run: Mapping[str, Any], of: Sequence[float]) -> Float[Tensor, " L"]:
+    """How much of the way down from no code to the best code is gone, by layer, for an objective of each layer.
+
+    Below zero where the code is worse than none.
+    """
+    zero, low = torch.tensor(run["from_zero"])[:, 0], torch.tensor(run["lowest"])
+    return (zero - torch.tensor(of)) / (zero - low)
+
+
+def after(run: Mapping[str, Any], steps: int) -> Float[Tensor, " L"]:
+    """:func:`gone` after so many steps from zero, one of :data:`STEPS`."""
+    return gone(run, [row[STEPS.index(steps)] for row in run["from_zero"]])
+
+
+def step_facts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the page says of steps, over every layer of every training of an arm.
+
+    ``above`` of ``layers`` layers of ISTA, in ``networks`` trainings, put out what is worse, as a code, than zeros; by
+    ``worse`` % of the way, on average. ``gone_n`` is how far n steps from zero come in their dictionaries.
+    ``odl_low`` and ``odl_high``: how far ODL comes in its own, by layer; ``one_low``, ``one_high``: ODL with one step.
+    ``apart_low_…`` and ``apart_high_…``: what tokens do not have in common after the last layer, by training of an arm.
+    """
+    ista = of_arm(found, "ista")
+    own = torch.cat([gone(run, run["own"]) for run in ista])
+    facts: dict[str, Any] = {
+        "networks": len(ista),
+        "layers": len(own),
+        "above": int((own < 0).sum()),
+        "worse": -100 * own.mean().item(),
     }
+    facts |= {f"gone_{n}": 100 * torch.cat([after(run, n) for run in ista]).mean().item() for n in (1, 2, 10)}
+    for name, arm in (("odl", "odl"), ("one", "odl_one_step")):
+        reached = torch.cat([gone(run, run["own"]) for run in of_arm(found, arm)])
+        facts |= {f"{name}_low": 100 * reached.min().item(), f"{name}_high": 100 * reached.max().item()}
+    for arm in WITH_CODE:
+        last = [100 * run["apart"][-1] for run in of_arm(found, arm)]
+        facts |= {f"apart_low_{arm}": min(last), f"apart_high_{arm}": max(last)}
+    return facts
 
 
-def steps_figure(found: Mapping[str, Tensor]) -> Figure:
-    """The way down, in every layer: objective against steps from zero, as a share of the way to the lowest."""
-    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.9))
-    zero, low = found["from_zero"][:, :1], found["lowest"][:, None]
-    height = (found["from_zero"] - low) / (zero - low)
-    steps = torch.arange(1, height.shape[1])
-    for row in height:
-        ax.plot(steps, row[1:], color="C0", lw=0.8, alpha=0.5)
-    ax.plot(steps, height.mean(0)[1:], color="C0", lw=2, label="steps from zero (mean of layers in bold)")
-    own = ((found["layer"] - low[:, 0]) / (zero - low)[:, 0]).mean().item()
-    ax.axhline(own, color="C1", lw=2, label="CRATE's layer: one step from the token")
+def steps_figure(found: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """The way down in every layer of every training of ISTA and of ODL: height above the best code against steps."""
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.7))
+    counts = [n for n in STEPS if n]
     ax.axhline(1, color="0.5", ls=":", lw=1)
-    ax.text(MOST_STEPS, 1, "no code at all", ha="right", va="bottom", fontsize=9, color="0.4")
-    ax.plot(2, height.mean(0)[2], "o", color="C0", ms=7)
-    ax.annotate(
-        "ODL stops here", (2, height.mean(0)[2]), (3, 0.8), fontsize=9, arrowprops={"arrowstyle": "-"}
+    ax.text(counts[-1], 1.03, "no code at all", ha="right", va="bottom", fontsize=9, color="0.4")
+    for arm, colour, label in (
+        ("ista", "C0", "from zero, in dictionaries of CRATE"),
+        ("odl", "C3", "from zero, in dictionaries of ODL"),
+    ):
+        runs = of_arm(found, arm)
+        height = torch.cat([torch.stack([1 - after(run, n) for n in counts], -1) for run in runs])
+        for row in height:
+            ax.plot(counts, row, color=colour, lw=0.8, alpha=0.35)
+        ax.plot(counts, height.mean(0), color=colour, lw=2, label=label)
+        own = torch.cat([1 - gone(run, run["own"]) for run in runs])
+        ax.plot([OWN_STEPS[arm]] * len(own), own, "o", color=colour, ms=4, mec="white", mew=0.5)
+    ax.annotate("where CRATE's layers end", (1, 2.1), (1.25, 2.0), fontsize=9, color="C0")
+    ax.annotate("where ODL's end", (2, 0.27), (2.15, 0.55), fontsize=9, color="C3")
+    ax.set(
+        xscale="log",
+        xlabel="proximal steps",
+        ylabel="height above the best code\n(no code = 1)",
+        ylim=(0, None),
     )
-    ax.set(xscale="log", xticks=[1, 2, 5, 10, 20, 50], xlabel="proximal steps", ylim=(0, 1.4 * max(1, own)))
-    ax.set(xticklabels=["1", "2", "5", "10", "20", "50"], ylabel="height above the best code\n(no code = 1)")
+    ax.set(xticks=counts, xticklabels=list(map(str, counts)))
     ax.minorticks_off()
     ax.legend(fontsize=9, loc="upper right")
     plt.close(fig)
