@@ -4,9 +4,10 @@ One layer of width 192 with 6 heads, one image, float32: 65 tokens are an image 
 one of 512. *PyTorch* is its fused ``scaled_dot_product_attention`` inside our MSSA and MHSA; *plain formula* is MSSA
 with every ``n x n`` matrix formed, as the released code does. CBSA has 64 representatives, as its own code.
 
-*Time* is the processor's own (``time.process_time``) on one thread, which other programs on the machine do not lengthen
-much: sides take turns, each going first in turn, after a round that warms up; medians and ranges. *Kept* is what
-autograd keeps for the way back, every storage counted once, weights left out: a count, the same on every machine.
+*Time* is the processor's own (``time.process_time``) on one thread: sides take turns, each going first in turn, after a
+round that warms up; medians and ranges. A busy machine lengthens it, so what is told is how many times as fast a side is
+as fused MSSA *in the same round*, again as median and range. *Kept* is what autograd keeps for the way back, every
+storage counted once, weights left out: a count, the same on every machine.
 
     python benchmarks/bench_operators.py                        the full measurement, a few minutes on one core
     python benchmarks/bench_operators.py --sizes 64 128 --rounds 2 --no-write       a quick look
@@ -29,6 +30,7 @@ from crate_mini.results import add_dirty, plain, provenance, require_clean, writ
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "operators.json"
 DIM, HEADS, PATCH = 192, 6, 8
+PEER = "MSSA, PyTorch"
 SIDES: dict[str, Callable[[], nn.Module]] = {
     "MSSA, PyTorch": lambda: MSSA(DIM, HEADS),
     "MHSA, PyTorch": lambda: MHSA(DIM, HEADS),
@@ -90,17 +92,25 @@ def seconds(grid: int, most: int) -> dict[str, dict[str, list[float]]]:
     return found
 
 
+def spread(values: list[float]) -> list[float]:
+    """Median, lowest and highest."""
+    return [plain(v, 4) for v in (median(values), min(values), max(values))]
+
+
 def row(grid: int, most: int) -> dict:
-    """One point: every side's median and range in milliseconds, and what it keeps."""
+    """One point: every side's milliseconds, how many times as fast it is as the peer, and what it keeps."""
     times = seconds(grid, most)
     return {
         "tokens": 1 + grid**2,
         "rounds": most,
         "sides": {
             side: {
+                **{part: spread([1000 * v for v in times[side][part]]) for part in ("forward", "both")},
                 **{
-                    part: [plain(1000 * v, 4) for v in (median(values), min(values), max(values))]
-                    for part, values in times[side].items()
+                    f"faster_{part}": spread(
+                        [peer / own for peer, own in zip(times[PEER][part], times[side][part], strict=True)]
+                    )
+                    for part in ("forward", "both")
                 },
                 "kept_bytes": kept_bytes(side, grid),
             }
@@ -129,7 +139,7 @@ def main() -> None:
             kept = seen["kept_bytes"] / 2**20
             print(
                 f"{rows[-1]['tokens']:5d} {side:20} {seen['forward'][0]:8.2f} ms, {seen['both'][0]:8.2f} ms with the "
-                f"way back, {kept:8.1f} MiB kept",
+                f"way back, {' '.join(f'{v:.2f}' for v in seen['faster_both'])} times as fast, {kept:8.1f} MiB kept",
                 flush=True,
             )
     result = {
@@ -139,6 +149,7 @@ def main() -> None:
             "batch": 1,
             "precision": "float32",
             "clock": "processor time",
+            "peer": PEER,
         },
         "rows": rows,
     } | provenance("cpu")

@@ -3,10 +3,10 @@
     crate-mini train --sweep operators --out runs
     python tools/score_inside.py runs
 
-*Codes*, of every training whose feed finds one, on drawings of the test set, and how far apart its tokens are, beside the
-same in the network at its start. *Memberships*, of every training of CRATE itself: the map that TSSA would make of its
-heads, beside random subspaces, the class token's attention and the network at its start. A head is chosen on validation
-drawings and scored on test drawings (``crate_mini.chapters.chapter_14``).
+*Codes*, of every training whose feed finds one, on drawings of the test set, and how far apart its tokens are, beside
+the same in the network at its start. *Memberships*, of every training of CRATE itself: the map that TSSA would make of
+its heads, beside random subspaces, the class token's attention and the network at its start. A head is chosen on
+validation drawings and scored on test drawings (``crate_mini.chapters.chapter_14``).
 """
 
 from __future__ import annotations

@@ -297,10 +297,20 @@ def chosen_head(
     }  # fmt: skip
 
 
-def map_facts(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """AUROCs of the sentence about maps, by kind and network."""
+def map_facts(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+    """Lowest and highest AUROC over trainings, by what the map is made of and of which network.
+
+    Args:
+        found: rows of :func:`map_scores` of every training.
+    """
     names = {"trained": "own", "untrained": "untrained", "trained, random bases": "random"}
-    return {f"{row['kind']}_{names[row['network']]}": row["auroc"] for row in rows}
+    facts: dict[str, float] = {}
+    for rows in found.values():
+        for row in rows:
+            name = f"{row['kind']}_{names[row['network']]}"
+            facts[f"{name}_low"] = min(row["auroc"], facts.get(f"{name}_low", 1.0))
+            facts[f"{name}_high"] = max(row["auroc"], facts.get(f"{name}_high", 0.0))
+    return facts
 
 
 def aurocs(maps: Float[Tensor, "b L K n"], drawn: ImageSet) -> Float[Tensor, "b L K"]:
@@ -488,7 +498,7 @@ def trained_figure(found: Mapping[str, Sequence[Mapping[str, Any]]], centre: flo
         found: of :func:`trained`.
         centre: AUROC of a bell in the middle on the same drawings.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 4), sharey=True, width_ratios=(3, 2))
+    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.7), sharey=True, width_ratios=(3, 2))
     place, ticks = 0.0, {}
     for colour, arms in zip(("C0", "C2", "C3"), GROUPS.values(), strict=True):
         for arm in arms:
@@ -519,30 +529,30 @@ def costs() -> list[dict[str, Any]]:
 
 
 def cost_facts(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How TSSA stands to fused MSSA at the fewest and at the most tokens, and from where on it is faster."""
+    """How TSSA stands to fused MSSA at the fewest and at the most tokens, and from where on it is faster.
+
+    ``…_low`` and ``…_high`` are the range over rounds, each of which holds both sides.
+    """
     few, many = rows[0], rows[-1]
-
-    def ratio(row: Mapping[str, Any], a: str, b: str, part: str) -> float:
-        return row["sides"][a][part][0] / row["sides"][b][part][0]
-
     fused, plain_ = "MSSA, PyTorch", "MSSA, plain formula"
-    faster = [row["tokens"] for row in rows if ratio(row, fused, "TSSA", "both") > 1]
-    return {
-        "few": few["tokens"],
-        "many": many["tokens"],
-        "faster_few": ratio(few, fused, "TSSA", "both"),
-        "faster_many": ratio(many, fused, "TSSA", "both"),
-        "faster_plain": ratio(many, plain_, "TSSA", "both"),
-        "cbsa_many": ratio(many, fused, "CBSA", "both"),
+    facts: dict[str, Any] = {"few": few["tokens"], "many": many["tokens"], "rounds": many["rounds"]}
+    for name, row, side in (
+        ("faster_few", few, "TSSA"), ("faster_many", many, "TSSA"), ("cbsa_many", many, "CBSA"),
+    ):  # fmt: skip
+        facts[name], facts[f"{name}_low"], facts[f"{name}_high"] = row["sides"][side]["faster_both"]
+    faster = [row["tokens"] for row in rows if row["sides"]["TSSA"]["faster_both"][1] > 1]
+    kept = {side: many["sides"][side]["kept_bytes"] for side in (fused, plain_, "TSSA")}
+    return facts | {
+        "faster_plain": facts["faster_many"] / many["sides"][plain_]["faster_both"][0],
         "from_tokens": min(faster) if faster else 0,
-        "kept": many["sides"]["TSSA"]["kept_bytes"] / many["sides"][fused]["kept_bytes"],
-        "kept_plain": many["sides"][plain_]["kept_bytes"] / many["sides"]["TSSA"]["kept_bytes"],
+        "kept": kept["TSSA"] / kept[fused],
+        "kept_plain": kept[plain_] / kept["TSSA"],
     }
 
 
 def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Processor time of a layer, and what it keeps for the way back, against tokens."""
-    fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.9))
+    fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.7))
     tokens = [row["tokens"] for row in rows]
     for side, colour in SHOWN.items():
         for ax, part in zip(axes, ("forward", "both"), strict=False):
