@@ -5,8 +5,8 @@ one of 512. *PyTorch* is its fused ``scaled_dot_product_attention`` inside our M
 with every ``n x n`` matrix formed, as the released code does. CBSA has 64 representatives, as its own code.
 
 *Time* is the processor's own (``time.process_time``) on one thread: sides take turns, each going first in turn, after a
-round that warms up; medians and ranges. A busy machine lengthens it, so what is told is how many times as fast a side is
-as fused MSSA *in the same round*, again as median and range. *Kept* is what autograd keeps for the way back, every
+round that warms up; medians and ranges. A busy machine lengthens it, so what is told is how many times as fast a side
+is as fused MSSA *in the same round*, again as median and range. *Kept* is what autograd keeps for the way back, every
 storage counted once, weights left out: a count, the same on every machine.
 
     python benchmarks/bench_operators.py                        the full measurement, a few minutes on one core
