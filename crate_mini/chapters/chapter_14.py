@@ -92,7 +92,7 @@ def inside() -> dict[str, Any]:
     return read("training/operators_inside")
 
 
-def of_arm(found: Mapping[str, Mapping[str, Any]], arm: str) -> list[Mapping[str, Any]]:
+def of_arm(found: Mapping[str, Any], arm: str) -> list[Any]:
     """The trainings of an arm of the sweep ``operators``, seeds in order."""
     return [found[f"operators_{arm}_s{seed}"] for seed in range(SEEDS)]
 
@@ -111,13 +111,20 @@ def after(run: Mapping[str, Any], steps: int) -> Float[Tensor, " L"]:
     return gone(run, [row[STEPS.index(steps)] for row in run["from_zero"]])
 
 
-def step_facts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def step_facts(
+    found: Mapping[str, Mapping[str, Any]], untrained: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
     """What the page says of steps, over every layer of every training of an arm.
 
     ``above`` of ``layers`` layers of ISTA, in ``networks`` trainings, put out what is worse, as a code, than zeros; by
     ``worse`` % of the way, on average. ``gone_n`` is how far n steps from zero come in their dictionaries.
-    ``odl_low`` and ``odl_high``: how far ODL comes in its own, by layer; ``one_low``, ``one_high``: ODL with one step.
-    ``apart_low_…`` and ``apart_high_…``: what tokens do not have in common after the last layer, by training of an arm.
+    ``odl_low`` and ``odl_high``: how far ODL comes in its own, by layer; ``one_low``, ``one_high``: with one step.
+    ``apart_low_…`` and ``apart_high_…``: what tokens do not have in common after the last layer, in %, by training of
+    an arm; ``start_low_…`` and ``start_high_…``: before training.
+
+    Args:
+        found: of :func:`codes`, by training.
+        untrained: of :func:`apart`, at the start of each.
     """
     ista = of_arm(found, "ista")
     own = torch.cat([gone(run, run["own"]) for run in ista])
@@ -133,8 +140,19 @@ def step_facts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         facts |= {f"{name}_low": 100 * reached.min().item(), f"{name}_high": 100 * reached.max().item()}
     for arm in WITH_CODE:
         last = [100 * run["apart"][-1] for run in of_arm(found, arm)]
+        start = [100 * run[-1] for run in of_arm(untrained, arm)]
         facts |= {f"apart_low_{arm}": min(last), f"apart_high_{arm}": max(last)}
+        facts |= {f"start_low_{arm}": min(start), f"start_high_{arm}": max(start)}
     return facts
+
+
+def same_order(
+    found: Mapping[str, Mapping[str, Any]], results: Mapping[str, Sequence[Mapping[str, Any]]], arm: str
+) -> bool:
+    """Whether an arm's trainings stand in one order by accuracy and by how far apart tokens are at the end."""
+    last = [run["apart"][-1] for run in of_arm(found, arm)]
+    top1 = [run["top1"] for run in results[arm]]
+    return sorted(range(SEEDS), key=last.__getitem__) == sorted(range(SEEDS), key=top1.__getitem__)
 
 
 def steps_figure(found: Mapping[str, Mapping[str, Any]]) -> Figure:
