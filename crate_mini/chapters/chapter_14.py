@@ -318,6 +318,8 @@ def chosen_head(
 def map_facts(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
     """Lowest and highest AUROC over trainings, by what the map is made of and of which network.
 
+    ``nearest`` is the least that a network's own memberships have ahead of those of random bases in it.
+
     Args:
         found: rows of :func:`map_scores` of every training.
     """
@@ -328,7 +330,11 @@ def map_facts(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, flo
             name = f"{row['kind']}_{names[row['network']]}"
             facts[f"{name}_low"] = min(row["auroc"], facts.get(f"{name}_low", 1.0))
             facts[f"{name}_high"] = max(row["auroc"], facts.get(f"{name}_high", 0.0))
-    return facts
+    shared = [
+        {row["network"]: row["auroc"] for row in rows if row["kind"] == "memberships"}
+        for rows in found.values()
+    ]
+    return facts | {"nearest": min(row["trained"] - row["trained, random bases"] for row in shared)}
 
 
 def aurocs(maps: Float[Tensor, "b L K n"], drawn: ImageSet) -> Float[Tensor, "b L K"]:
@@ -506,6 +512,8 @@ def trained_facts(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str,
         "rank": rank_correlation(*order).item(),
         "feeds": len(feeds),
         "ista_above_all": min(values(found, "ista", "auroc")) > max(others),
+        "auroc_tssa_low": min(values(found, "tssa_mean", "auroc"), default=None),
+        "auroc_tssa_high": max(values(found, "tssa_mean", "auroc"), default=None),
     }
 
 

@@ -130,6 +130,8 @@ class TestSteps:
         assert chapter.same_order(codes, results, "odl_plain")
         groups = chapter.map_facts(measured["memberships"])
         assert groups["memberships_own_high"] < groups["attention_own_low"]
+        assert groups["nearest"] > 0
+        assert facts["start_high_odl_plain"] < facts["start_low_odl"]
 
 
 class TestMemberships:
@@ -185,6 +187,7 @@ class TestMemberships:
         facts = chapter.map_facts({"one": rows, "two": other})
         assert facts["attention_own_high"] == pytest.approx(rows[0]["auroc"])
         assert facts["memberships_random_low"] == pytest.approx(rows[3]["auroc"] - 0.1)
+        assert facts["nearest"] == pytest.approx(rows[2]["auroc"] - rows[3]["auroc"])
 
     def test_figure(self):
         fig = chapter.memberships_figure(counts=(17, 65))
