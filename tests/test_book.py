@@ -306,6 +306,7 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/03_compression",
     "notebooks/04_sparsification",
     "notebooks/05_crate",
+    "notebooks/14_operators",
 ]
 
 

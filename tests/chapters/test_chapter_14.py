@@ -12,7 +12,7 @@ import torch
 from crate_mini import data
 from crate_mini.chapters import chapter_14 as chapter
 from crate_mini.model import create_model
-from crate_mini.recipes import get_sweep
+from crate_mini.recipes import get_recipe, get_sweep
 from crate_mini.results import read
 from crate_mini.sparsification import lasso_objective, proximal_step
 from crate_mini.stats import auroc
@@ -102,6 +102,13 @@ class TestSteps:
         assert (facts["one_low"], facts["one_high"]) == pytest.approx((10, 50))
         assert (facts["apart_low_odl"], facts["apart_high_odl"]) == pytest.approx((70, 90))
         assert facts["start_low_odl_plain"] == facts["start_high_odl_plain"] == pytest.approx(25)
+
+    def test_with_and_without_a_skip_connection_training_starts_from_the_same_weights(self):
+        with_it, without = (
+            get_recipe(f"operators_{arm}_s1").create_model(10).state_dict() for arm in ("odl", "odl_plain")
+        )
+        assert with_it.keys() == without.keys()
+        assert all(torch.equal(with_it[name], without[name]) for name in with_it)
 
     def test_order(self, made):
         falls = {"odl_plain": [{"top1": v} for v in (0.3, 0.2, 0.1)]}
