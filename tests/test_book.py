@@ -76,10 +76,18 @@ def test_pages_load_nothing_from_elsewhere(soups):
         ], page
 
 
+LIGHT = {"book/intro": 0.4, "notebooks/00_what_you_will_see": 1.5}  # MB; what readers open first
+
+
 def test_no_page_is_too_heavy(soups, built_book):
-    """Six megabytes a page, its pictures not counted: the viewer of chapter 00 carries two networks."""
+    """Six megabytes a page at most, its pictures not counted. Networks that a page can run lie in files beside it."""
     sizes = {page: (built_book / f"{page}.html").stat().st_size / 1e6 for page in soups}
-    assert {page: f"{size:.1f} MB" for page, size in sizes.items() if size > 6} == {}
+    assert {page: f"{size:.1f} MB" for page, size in sizes.items() if size > LIGHT.get(page, 6)} == {}
+    weights = [tag for soup in soups.values() for tag in soup.select("script[data-weights]")]
+    assert len(weights) >= 4
+    assert all(not tag.get_text() for tag in weights)
+    files = {Path(tag["data-file"]).name for tag in weights}
+    assert files == {file.name for file in (built_book / "_static" / "weights").iterdir()}, "none twice"
 
 
 def test_no_dead_widget_and_no_bare_object(soups):

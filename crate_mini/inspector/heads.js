@@ -753,7 +753,7 @@ class HeadViewer {
       const records = [];
       for (const [m, model] of models.entries()) {
         await say("Unpacking the model …");
-        model.running ??= await networkOf(this.root, model, m);
+        model.running ??= await this.unpack(m);
         const who = model.name || "The model";
         const depth = model.network.config.depth;
         records.push(await model.running.run(pixels, (l) => say(`${who}: layer ${l + 1} of ${depth} …`)));
@@ -833,7 +833,7 @@ class HeadViewer {
       const pixels = this.pixelsOf(image);
       for (const model of waiting) {
         await this.tell("Unpacking the model …");
-        model.running ??= await networkOf(this.root, model, models.indexOf(model));
+        model.running ??= await this.unpack(models.indexOf(model));
         const { depth } = model.network.config;
         const progress = (l) => this.tell(`${model.name || "The model"}: layer ${l + 1} of ${depth} …`);
         model.maps[image].record = await model.running.run(pixels, progress);
@@ -870,6 +870,10 @@ class HeadViewer {
   tell(text) {
     show(this.status, text);
     return new Promise((done) => setTimeout(done));
+  }
+
+  unpack(m) {
+    return networkOf(this.root, this.data.models[m], m);
   }
 
   async openCamera() {
