@@ -91,7 +91,8 @@ RECORDS = """() => {
   const {own, data} = document.querySelector('.crate-glance').glance;
   return own.records.map((record, m) => {
     const {depth, heads} = data.models[m].network.config, maps = [];
-    for (let l = 0; l < depth; l++) maps.push(Array.from(data.models[m].running.attention(record, l, data.shown[m][l])));
+    for (let l = 0; l < depth; l++)
+      maps.push(Array.from(data.models[m].running.attention(record, l, data.shown[m][l])));
     return [record.grid, maps, Array.from(record.logits)];
   });
 }"""
