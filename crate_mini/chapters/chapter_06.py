@@ -281,7 +281,7 @@ def exam_bars(exam: Exam) -> Figure:
             colour = CRATE_COLOUR if y == 0 else BELL_COLOUR if name == BELL else "0.6"
             ax.plot([low, high], [y, y], color=colour, lw=2.5)
             ax.plot(mean, y, "o", color=colour, ms=7)
-            ax.text(high + 0.015, y, f"{mean:.2f}", va="center", fontsize=9)
+            ax.text(max(high, mean + 0.012) + 0.015, y, f"{mean:.2f}", va="center", fontsize=9)
         ax.set(yticks=range(len(exam.scores[rule])), yticklabels=list(exam.scores[rule]), xlabel=title)
         ax.set(xlim=(0.4, 1.05) if rule == "auroc" else (0.1, 0.6))
         ax.invert_yaxis()

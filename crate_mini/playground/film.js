@@ -15,10 +15,11 @@ function play(kit, data) {
   const photo = kit.plot({ ...square, title: "the picture", alt: "The picture, with the true outline of the animal" });
   const curve = kit.plot({
     x: [0, epochs.at(-1)], y: [0, 1], height: 235, xlabel: "epoch", ylabel: "share",
+    title: "solid: attention on the animal, dashed: names right",
     alt: "By epoch, the share of the head's attention that lies on the animal, and the share of names that are right",
   });
   const on = kit.readout({ label: "attention on the animal" });
-  const cover = kit.readout({ label: "the animal covers" });
+  const cover = kit.readout({ label: "the animal covers (grey line)" });
   const right = kit.readout({ label: "names right" });
   const note = kit.note();
   const percent = (v) => `${Math.round(100 * v)} %`;
@@ -53,10 +54,9 @@ function play(kit, data) {
     const { blue, orange, quiet } = kit.colours;
     const names = epochs.map((e, i) => [e, data.right[i]]).filter(([, v]) => v !== null);
     curve.hline(shown.cover, { color: quiet });
-    curve.text([0, shown.cover], "the animal's share of the picture", { color: quiet, dx: 4, dy: -5 });
     curve.vline(epochs[f], { color: quiet, width: 1 });
-    curve.line(epochs.map((e, i) => [e, shown.shares[i][k]]), { color: blue, width: 2.5, label: "attention on the animal" });
-    curve.line(names, { color: orange, width: 2, dash: "5 3", label: "names right" });
+    curve.line(epochs.map((e, i) => [e, shown.shares[i][k]]), { color: blue, width: 2.5 });
+    curve.line(names, { color: orange, width: 2, dash: "5 3" });
     curve.dots([[epochs[f], share]], { color: blue, r: 5 });
 
     on.set(percent(share));

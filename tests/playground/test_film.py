@@ -35,7 +35,7 @@ def test_numbers_are_those_of_the_frame_the_head_and_the_picture(open_play):
     tab = open_play("film", DATA)
     assert tab.readout("attention on the animal") == "80 %"
     assert tab.readout("names right") == "50 %"
-    assert tab.readout("the animal covers") == "40 %"
+    assert tab.readout("the animal covers (grey line)") == "40 %"
     assert "After epoch 4" in tab.note()
     assert "2.0 times" in tab.note()
     tab.slide("epoch", 0)
