@@ -68,8 +68,8 @@ book: setup
 page: setup
 	@$(PY) tools/build_book.py --page "$(PAGE)"
 
-# One pytest run on all cores holds all of it, unit tests first; the book is built once, by the first test that
-# needs it. For one test alone, in one process: .venv/bin/python -m pytest tests/test_rates.py
+# One pytest run on all cores holds all of it; one worker builds the book while the others are at the unit tests, and
+# what needs the book comes last. For one test alone, in one process: .venv/bin/python -m pytest tests/test_rates.py
 test: lint browser
 	$(PY) -m pytest -n auto
 

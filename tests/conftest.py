@@ -1,7 +1,7 @@
 """What all tests share: the order they run in, the data they may need, the built book, the browser.
 
-``pytest -n auto`` runs one worker on each core: unit tests file by file, then the tests of the book one by one. The
-book is built once, on all cores, by the worker that first needs it; the others wait for it at the builder's lock.
+``pytest -n auto`` runs one worker on each core: unit tests file by file, then the tests of the book one by one. One
+worker builds the book first, once for all, while the others are at the unit tests; so none has to wait for it long.
 """
 
 from __future__ import annotations
@@ -24,13 +24,22 @@ os.environ.setdefault("CRATE_MINI_DIRTY", "1")  # results of tests are thrown aw
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK_MINUTES = 80  # a test of the book may have to wait until all of it is built, on a slow and busy machine
+BUILDERS = (
+    "test_every_notebook_was_executed",
+    "test_build_is_never_stale_and_never_forgives",
+    "test_one_page_alone",
+)
+"""Tests that build for minutes and need no tab: begun first where others are at work beside them."""
 
 
 # ---- order and workers -----------------------------------------------------------------------------------
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first, the book last; a test that asks for the built book is a book test."""
+    """Unit tests first, the book last; a test that asks for the built book is a book test.
+
+    Where there are several workers, one of them begins with what builds.
+    """
     folder = os.environ.get("CRATE_MINI_DATA", "")
     if not folder:
         no_data = "CRATE_MINI_DATA names no folder of real images"
@@ -44,7 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(BOOK_MINUTES * 60))
         if no_data and item.get_closest_marker("realdata"):
             item.add_marker(pytest.mark.skip(reason=no_data))
-    items.sort(key=lambda item: item.get_closest_marker("book") is not None)
+    together = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
+
+    def place(item: pytest.Item) -> int:
+        if together and item.name in BUILDERS:
+            return BUILDERS.index(item.name) - len(BUILDERS)
+        return int(item.get_closest_marker("book") is not None)
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,15 +24,20 @@ MEASURE = """() => {
 }"""
 
 
-def measure(browser: Any, page: Path) -> dict[str, int | None]:
-    """Pixels of a page at 1280 × 900: ``height`` of its text without exercises, ``toy`` from its top to the first thing
-    to play with, None if there is none.
+def measure(tab: Any) -> dict[str, int | None]:
+    """Pixels of a settled page: ``height`` of its text without exercises, ``toy`` from its top to the first thing to
+    play with, None if there is none. Meant for a tab of :data:`SCREEN`.
     """
+    return tab.evaluate(MEASURE)
+
+
+def measured(browser: Any, page: Path) -> dict[str, int | None]:
+    """:func:`measure` of a page in a tab of its own."""
     with offline_context(browser, [], viewport=SCREEN) as context:
         tab = context.new_page()
         tab.goto(page.as_uri())
         tab.evaluate(SETTLED)
-        return tab.evaluate(MEASURE)
+        return measure(tab)
 
 
 def main() -> int:
@@ -46,7 +51,7 @@ def main() -> int:
     print(f"{'page':<40} {'height':>8} {'to play':>8}")
     with chromium() as browser:
         for page in a.pages or toc_entries():
-            found = measure(browser, a.html.resolve() / f"{page}.html")
+            found = measured(browser, a.html.resolve() / f"{page}.html")
             print(f"{page:<40} {found['height']:>8} {found['toy'] or '–':>8}")
     return 0
 

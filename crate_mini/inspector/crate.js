@@ -112,6 +112,26 @@ async function unpackHalves(base64) {
   }
 }
 
+class Unloaded extends Error {}
+
+// The m-th network of a viewer. Its weights stand in the page or, in the book, in a file beside it, which is loaded when
+// it is first needed and which several pages share.
+async function networkOf(root, model, m) {
+  const { dataset, textContent } = root.querySelector(`script[data-weights="${m}"]`);
+  return new Network(model.network, await unpackHalves(dataset.file ? await weightsFile(dataset.file) : textContent));
+}
+
+// As a script, for a page that was opened from disk may load one and may fetch nothing.
+function weightsFile(path) {
+  const name = path.split("/").pop();
+  return new Promise((done, fail) => {
+    const known = () => window.crateWeights?.[name];
+    if (known()) return done(known());
+    const missing = () => fail(new Unloaded(`the model's file ${name} could not be loaded`));
+    document.head.append(el("script", { src: path, onload: () => (known() ? done(known()) : missing()), onerror: missing }));
+  });
+}
+
 // ---- the operators, by the names that they have in a config -----------------------------------------------
 
 // Queries, keys and values. In CRATE all three are the same projection.

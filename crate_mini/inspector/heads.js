@@ -442,42 +442,13 @@ class HeadViewer {
 
   // Where the reader's own photo comes in: button, camera, drop, paste.
   buildYours() {
-    const file = el("input", {
-      type: "file", accept: "image/*", class: "ch-hidden", tabindex: -1, "aria-hidden": "true",
-      onchange: () => {
-        if (file.files[0]) this.addPhoto(file.files[0], file.files[0].name);
-        file.value = ""; // the same file may be chosen again
-      },
-    });
+    const file = acceptPhotos(this.root, (blob, name) => this.addPhoto(blob, name));
     this.status = el("span", { class: "ch-status", role: "status" }, OFFER);
     this.camera = el("div", { class: "ch-camera", hidden: true });
     const buttons = [el("button", { type: "button", onclick: () => file.click() }, "Your own photo")];
     if (navigator.mediaDevices?.getUserMedia) {
       buttons.push(el("button", { type: "button", onclick: () => this.openCamera() }, "Camera"));
     }
-    const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
-    const over = (event, on) => {
-      if (!carriesFile(event)) return;
-      event.preventDefault();
-      event.stopPropagation();
-      this.root.classList.toggle("ch-drop", on);
-    };
-    this.root.addEventListener("dragover", (event) => over(event, true));
-    this.root.addEventListener("dragleave", (event) => !this.root.contains(event.relatedTarget) && over(event, false));
-    this.root.addEventListener("drop", (event) => {
-      over(event, false);
-      if (carriesFile(event)) this.addPhoto(event.dataTransfer.files[0], event.dataTransfer.files[0].name);
-    });
-    // A page has one paste for all: the viewer that the reader is at takes it.
-    const pasted = (event) => {
-      if (!this.root.isConnected) return document.removeEventListener("paste", pasted, true);
-      const blob = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
-      if (!blob || !this.root.matches(":hover, :focus-within")) return;
-      event.preventDefault();
-      event.stopPropagation();
-      this.addPhoto(blob, "The pasted picture");
-    };
-    document.addEventListener("paste", pasted, true);
     return el("div", { class: "ch-yours" }, file, ...buttons, this.status, this.camera);
   }
 
@@ -870,6 +841,9 @@ class HeadViewer {
       show(this.status, OFFER);
     } catch (error) {
       images[image].refused = true;
+      images[image].running = undefined;
+      // a connection that broke may come back
+      if (error instanceof Unloaded) setTimeout(() => (images[image].refused = false), PATIENCE);
       show(this.status, `The patches of this picture cannot be asked: ${error.message}`);
     }
     this.schedule();
@@ -898,9 +872,8 @@ class HeadViewer {
     return new Promise((done) => setTimeout(done));
   }
 
-  async unpack(m) {
-    const text = this.root.querySelector(`script[data-weights="${m}"]`).textContent;
-    return new Network(this.data.models[m].network, await unpackHalves(text));
+  unpack(m) {
+    return networkOf(this.root, this.data.models[m], m);
   }
 
   async openCamera() {
@@ -1120,10 +1093,15 @@ class HeadViewer {
   }
 }
 
-// Every root with this id that has no viewer yet: a notebook may show one output in two places.
 function mountHeadViewers(id) {
+  mountAll(id, "headViewer", (root, data) => new HeadViewer(root, data));
+}
+
+// Every root with this id that has no viewer yet: a notebook may show one output in two places. The viewer is kept at the
+// root under a name.
+function mountAll(id, name, make) {
   for (const root of document.querySelectorAll(`[id="${id}"]`)) {
-    if (root.headViewer) continue;
+    if (root[name]) continue;
     root.querySelector(".ch-body")?.remove(); // left over where a page was saved with its viewer open
     const fallback = root.querySelector(".ch-fallback");
     const fail = (error) => {
@@ -1135,8 +1113,8 @@ function mountHeadViewers(id) {
       if (data.contract !== CONTRACT || data.version !== VERSION) {
         throw new Error(`this script reads ${CONTRACT} ${VERSION}, the data are ${data.contract} ${data.version}`);
       }
-      const viewer = new HeadViewer(root, data);
-      root.headViewer = viewer;
+      const viewer = make(root, data);
+      root[name] = viewer;
       viewer.start().then(() => {
         fallback.hidden = true;
         root.append(viewer.body);

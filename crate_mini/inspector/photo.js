@@ -104,6 +104,42 @@ async function openPhoto(blob, name) {
   return { canvas, width, height };
 }
 
+// A picture from a file, a drop or a paste, for what stands in `root`: `take(blob, name)` gets it. Returns the chooser of
+// files, to be put into the page and clicked.
+function acceptPhotos(root, take) {
+  const file = el("input", {
+    type: "file", accept: "image/*", class: "ch-hidden", tabindex: -1, "aria-hidden": "true",
+    onchange: () => {
+      if (file.files[0]) take(file.files[0], file.files[0].name);
+      file.value = ""; // the same file may be chosen again
+    },
+  });
+  const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
+  const over = (event, on) => {
+    if (!carriesFile(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    root.classList.toggle("ch-drop", on);
+  };
+  root.addEventListener("dragover", (event) => over(event, true));
+  root.addEventListener("dragleave", (event) => !root.contains(event.relatedTarget) && over(event, false));
+  root.addEventListener("drop", (event) => {
+    over(event, false);
+    if (carriesFile(event)) take(event.dataTransfer.files[0], event.dataTransfer.files[0].name);
+  });
+  // A page has one paste for all: the viewer that the reader is at takes it.
+  const pasted = (event) => {
+    if (!root.isConnected) return document.removeEventListener("paste", pasted, true);
+    const blob = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+    if (!blob || !root.matches(":hover, :focus-within")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    take(blob, "The pasted picture");
+  };
+  document.addEventListener("paste", pasted, true);
+  return file;
+}
+
 // What the models read, and a larger picture of the same part for the eye.
 async function readPhoto(blob, name, side, patch) {
   const { canvas, width, height } = await openPhoto(blob, name);

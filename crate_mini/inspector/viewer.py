@@ -71,11 +71,8 @@ class HeadViewer:
         self.contract = build_contract(images, maps, networks=headers, **settings)
         names = [model["name"] for model in self.contract["models"]]
         self._weights = [encoded[name][1] for name in names] if encoded else []
-        # Escaped so that no title can close the script element it stands in.
-        self._json = json.dumps(self.contract, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-        # The same notebook gives the same page; two viewers of the same data still differ.
-        digest = hashlib.sha256(self._json.encode()).hexdigest()[:8]
-        self.id = f"crate-heads-{digest}-{next(_serial)}"
+        self._json = as_json(self.contract)
+        self.id = new_id("crate-heads", self._json)
         self._preview = _preview(self.contract)
 
     def __repr__(self) -> str:
@@ -85,23 +82,17 @@ class HeadViewer:
     def _repr_html_(self) -> str:
         """The viewer for a page that has other things on it too."""
         title = self.contract["images"][self.contract["start"]["image"]]["title"]
-        alt = html.escape(f"{title}, and what each head attends to")
-        return (
-            f'<div class="crate-heads tex2jax_ignore mathjax_ignore" id="{self.id}"'
-            ' data-lm-suppress-shortcuts="true">'
-            f"<style>{_theme()}\n{_asset('heads.css')}</style>"
-            f'<div class="ch-fallback"><img src="{self._preview}" alt="{alt}">'
-            "<p>A still of the head viewer: the image, then every head of one layer. To leaf through all "
-            "layers, open this page where scripts may run, or trust this notebook and run the cell.</p></div>"
-            f'<script type="application/json">{self._json}</script>'
-            # Inert text until the reader asks for something that the model must compute.
-            + "".join(
-                f'<script type="text/plain" data-weights="{m}">{text}</script>'
-                for m, text in enumerate(self._weights)
-            )
-            # The files are plain functions; wrapped, they neither leak nor clash with another viewer's.
-            + f'<script>(() => {{\n{_script(self.contract["patches"])}\nmountHeadViewers("{self.id}");\n}})();</script>'
-            "</div>"
+        script = f'{_script(self.contract["patches"])}\nmountHeadViewers("{self.id}");'
+        return embedded(
+            self.id,
+            css=_asset("heads.css"),
+            preview=self._preview,
+            alt=f"{title}, and what each head attends to",
+            still="A still of the head viewer: the image, then every head of one layer. To leaf through all "
+            "layers, open this page where scripts may run, or trust this notebook and run the cell.",
+            data=self._json,
+            weights=self._weights,
+            script=script,
         )
 
     def to_html(self, title: str = "What each head attends to") -> str:
@@ -177,6 +168,56 @@ def inspect_images(
         room = MAX_PAGE - len(viewer.to_html().encode()) - len(_asset("patches.js"))
         pairs = prepare_pairs(models, pictures, layers, first, room)
     return HeadViewer(shown, maps, pairs=pairs, **settings)
+
+
+def as_json(data: Any) -> str:
+    """JSON that may stand in a script element: no title can close it."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def new_id(kind: str, data: str) -> str:
+    """The same notebook gives the same page; two viewers of the same data still differ."""
+    return f"{kind}-{hashlib.sha256(data.encode()).hexdigest()[:8]}-{next(_serial)}"
+
+
+def embedded(
+    id: str,
+    *,
+    classes: str = "",
+    css: str,
+    preview: str,
+    alt: str,
+    still: str,
+    data: str,
+    weights: Sequence[str],
+    script: str,
+) -> str:
+    """The element in which a viewer lives, with all that it needs: style, data, weights and script.
+
+    Args:
+        id: of the element.
+        classes: further ones, beside ``crate-heads``.
+        css: after that of the theme.
+        preview: for who runs no scripts, a picture as a ``data:`` address.
+        alt: what that picture shows.
+        still: what is said below it.
+        data: JSON, in which no ``<`` may stand.
+        weights: of each network, as text.
+        script: what is run; its names stay its own.
+    """
+    return (
+        f'<div class="{" ".join(["crate-heads", *classes.split()])} tex2jax_ignore mathjax_ignore" id="{id}"'
+        ' data-lm-suppress-shortcuts="true">'
+        f"<style>{_theme()}\n{css}</style>"
+        f'<div class="ch-fallback"><img src="{preview}" alt="{html.escape(alt)}"><p>{still}</p></div>'
+        f'<script type="application/json">{data}</script>'
+        # Inert text until the reader asks for something that the model must compute.
+        + "".join(
+            f'<script type="text/plain" data-weights="{m}">{text}</script>' for m, text in enumerate(weights)
+        )
+        # The files are plain functions; wrapped, they neither leak nor clash with another viewer's.
+        + f"<script>(() => {{\n{script}\n}})();</script></div>"
+    )
 
 
 @contextmanager

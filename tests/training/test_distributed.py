@@ -120,9 +120,12 @@ def test_two_processes_are_one_and_resume(tmp_path, task):
     assert all(tensor.tolist() == ranks[0]["state"][name] for name, tensor in saved.items())
 
 
-@pytest.mark.parametrize("task", list(TASKS))
-def test_an_interrupt_of_one_process_stops_all_after_the_same_step(tmp_path, task):
-    """Otherwise the others would wait for it until they are killed, and nothing would be saved."""
+def test_an_interrupt_of_one_process_stops_all_after_the_same_step(tmp_path):
+    """Otherwise the others would wait for it until they are killed, and nothing would be saved.
+
+    The loop sees to it, whatever the task; this one has more of a state to save than the other.
+    """
+    task = "two views"
     stopped = launch(tmp_path, "interrupt", task)
     assert stopped.returncode == 0, stopped.stderr
     told = [json.loads((tmp_path / f"stopped{i}.json").read_text()) for i in range(2)]
