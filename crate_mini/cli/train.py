@@ -6,7 +6,6 @@ import argparse
 import textwrap
 from dataclasses import asdict, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from crate_mini.cli.common import (
     weights_named,
     whole,
 )
-from crate_mini.cli.said import UsageError
+from crate_mini.cli.said import UsageError, file_or_folder
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
@@ -93,7 +92,7 @@ def fill(p: argparse.ArgumentParser) -> None:
         "--set clip_norm=none",
     )  # fmt: skip
     run = p.add_argument_group("running")
-    run.add_argument("--out", type=Path, metavar="FOLDER", help="for state, log and weights")
+    run.add_argument("--out", type=file_or_folder, metavar="FOLDER", help="for state, log and weights")
     run.add_argument(
         "--device", type=device_here, help="cpu, cuda, cuda:1, mps; by default the best there is"
     )
@@ -101,7 +100,9 @@ def fill(p: argparse.ArgumentParser) -> None:
         "--save-at", type=number(lambda x: 0 <= x < 1, "lie in [0, 1)"), nargs="*", metavar="SHARE",
         help="keep the weights at these shares of the training: 0.05 writes at05.safetensors",
     )  # fmt: skip
-    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the numbers for TensorBoard, too")
+    run.add_argument(
+        "--tensorboard", type=file_or_folder, metavar="DIR", help="write the numbers for TensorBoard, too"
+    )
     run.add_argument(
         "--rehearse", action="store_true", help="one epoch of 64 embedded images, to see that all works"
     )
@@ -110,7 +111,9 @@ def fill(p: argparse.ArgumentParser) -> None:
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", choices=data.SETS, metavar="SET", help="which; crate-mini data lists them")
-    group.add_argument("--root", type=Path, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA")
+    group.add_argument(
+        "--root", type=file_or_folder, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA"
+    )
     group.add_argument("--image-size", type=PIXELS, metavar="N", help="pixels")
     group.add_argument("--download", action="store_true", help="fetch the set if it is not there")
     group.add_argument(

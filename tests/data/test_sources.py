@@ -335,16 +335,16 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("root", "split", "way_out"),
         [
-            ("train", "train", r"It is there if the root is {folder}: name that"),
-            ("train", "val", r"It is there if the root is {folder}: name that"),
-            ("train", "test", r"The root should be the folder above, {folder}\."),
-            ("train/a", "train", r"It is there if the root is {folder}: name that"),
-            ("..", "train", r"It is there if the root is {folder}: name that"),
+            ("train", "train", r"It is there with root={folder}"),
+            ("train", "val", r"It is there with root={folder}"),
+            ("train", "test", r"Name the folder above, root={folder}\."),
+            ("train/a", "train", r"It is there with root={folder}"),
+            ("..", "train", r"It is there with root={folder}"),
             (".", "test", r"Here is train, val: make the folder test, or name a split that is there"),
             (
                 "no/such/folder",
                 "train",
-                r"Put the set there, or name the folder that holds the set as root or in",
+                r"Put the set there, or name the folder that holds the set by root=\.\.\. or in",
             ),
         ],
     )
@@ -504,9 +504,7 @@ class TestMasks:
             load("masks", "test", root=image_and_mask)
 
     def test_the_folder_of_images_is_not_the_root(self, image_and_mask):
-        with pytest.raises(
-            DataError, match=r"images/NAME\.jpg, and for each masks/NAME\.png.*root is .*: name that"
-        ):
+        with pytest.raises(DataError, match=r"images/NAME\.jpg, and for each masks/NAME\.png.*with root=.*"):
             load("masks", "test", root=image_and_mask / "images")
 
     def test_nothing_there(self, tmp_path):
