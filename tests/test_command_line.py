@@ -106,6 +106,7 @@ class TestRanges:
             ("train --batch-size 1.5 --out x", "--batch-size must be a whole number, got '1.5'"),
             ("train --lr fast --out x", "--lr must be a number, got 'fast'"),
             ("train --workers -1 --out x", "--workers must be at least 0, got -1"),
+            ("train --workers 100000 --stream --out x", "--workers must be at most"),
             ("train --save-at 1 --out x", "--save-at must lie in [0, 1), got 1"),
         ],
     )

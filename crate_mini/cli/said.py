@@ -33,7 +33,7 @@ class UsageError(ValueError):
 
 def file_or_folder(text: str) -> Path:
     """A type for argparse: a file or folder. An empty word, as of a variable that is not set, is not this folder."""
-    if not text.strip():
+    if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"must name a file or folder, got {text!r}")
     return Path(text)
 

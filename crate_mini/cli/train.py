@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import textwrap
 from dataclasses import asdict, fields
 from functools import partial
@@ -12,7 +13,6 @@ import torch
 
 from crate_mini import data, distributed
 from crate_mini.cli.common import (
-    INDEX,
     PIXELS,
     device_here,
     number,
@@ -32,6 +32,8 @@ from crate_mini.training.selfsupervised import settings_of
 from crate_mini.transfer import adapt
 from crate_mini.weights import save_model
 
+MOST_WORKERS = max(16, 4 * (os.cpu_count() or 1))
+"""More processes that read only fill the memory, half a gigabyte each, until the system kills something."""
 # what is neither given as a flag nor by a recipe
 PLAIN = {
     "model": "crate_mini", "data": "embedded", "image_size": 64, "patch_size": None, "settings": {},
@@ -119,7 +121,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--stream", action="store_true", help="read while training goes on: for sets larger than memory"
     )
-    group.add_argument("--workers", type=INDEX, metavar="N", help="processes that read a stream")
+    group.add_argument(
+        "--workers", type=whole(0, MOST_WORKERS), metavar="N", help="processes that read a stream"
+    )
 
 
 def _add_field(group: argparse._ArgumentGroup, name: str, value: Any) -> None:

@@ -139,7 +139,7 @@ class TestTinyImageNet:
         with pytest.raises(DataError) as caught:
             load("tiny-imagenet", split, root=tiny_imagenet.parent)
         assert f"{path} is missing" in str(caught.value)
-        for way_out in ("as root", "CRATE_MINI_DATA", "downloaded", "embedded", "wnids.txt, words.txt"):
+        for way_out in ("by root=...", "CRATE_MINI_DATA", "downloaded", "embedded", "wnids.txt, words.txt"):
             assert way_out in str(caught.value)
         assert "=" not in str(caught.value), "no Python, for the command line shows it, too"
 
