@@ -214,10 +214,10 @@ class TestClasses:
         line = ["evaluate", "--data", "folder", "--root"]
         photo = photo_of(pictures)
         assert f"{photo} is a file: name the folder that it is in" in refused(*line, photo)
-        assert f"It is there with --root {pictures}." in refused(
+        assert f"It is there if the root is {pictures}: name that." in refused(
             *line, pictures / "train", "--split", "train"
         )
-        assert "name the folder that holds the set by --root or in" in refused(*line, pictures / "no")
+        assert "name the folder that holds the set as root or in" in refused(*line, pictures / "no")
 
 
 def test_a_photo_that_cannot_be_cut_is_named(refused, tmp_path, run):

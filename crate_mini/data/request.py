@@ -87,13 +87,13 @@ class Request:
         here = self.folder.absolute()
         below = sorted(d for d in here.iterdir() if d.is_dir()) if here.is_dir() else []
         if found := [root for root in (*here.parents[:2], *below) if (root / inside).exists()]:
-            return f"It is there with root={found[0]}."
+            return f"It is there if the root is {found[0]}: name that."
         if self.split == inside.name and here.name in ("train", "val", "test"):
-            return f"Name the folder above, root={here.parent}."
+            return f"The root should be the folder above, {here.parent}."
         others = [d.name for d in below if not is_litter(d.name)]
         if self.split == inside.name and {"train", "val", "test"} & set(others):
             return f"Here is {', '.join(others[:9])}: make the folder {self.split}, or name a split that is there."
-        way = "name the folder that holds the set by root=... or in the environment variable CRATE_MINI_DATA"
+        way = "name the folder that holds the set as root or in the environment variable CRATE_MINI_DATA"
         if len(inside.parts) > 1 and (self.folder / inside.parts[0]).exists():
             again = "move it away and have it downloaded again" if self.can_fetch else "get it again"
             return f"What is there is not the whole set: {again}, or {way}."

@@ -245,7 +245,7 @@ class TestCaltech:
         path.unlink()
         with pytest.raises(DataError, match=r"no outline at .*annotation_0031\.mat"):
             load("caltech101", "test", root=caltech.parent)
-        with pytest.raises(DataError, match=r"101_ObjectCategories is missing.*It is there with root="):
+        with pytest.raises(DataError, match=r"101_ObjectCategories is missing.*It is there if the root is"):
             load("caltech101", root=caltech.parent / "elsewhere")
 
 

@@ -139,7 +139,7 @@ class TestTinyImageNet:
         with pytest.raises(DataError) as caught:
             load("tiny-imagenet", split, root=tiny_imagenet.parent)
         assert f"{path} is missing" in str(caught.value)
-        for way_out in ("by root=...", "CRATE_MINI_DATA", "downloaded", "embedded", "wnids.txt, words.txt"):
+        for way_out in ("as root", "CRATE_MINI_DATA", "downloaded", "embedded", "wnids.txt, words.txt"):
             assert way_out in str(caught.value)
         assert "=" not in str(caught.value), "no Python, for the command line shows it, too"
 
@@ -335,16 +335,16 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("root", "split", "way_out"),
         [
-            ("train", "train", r"It is there with root={folder}"),
-            ("train", "val", r"It is there with root={folder}"),
-            ("train", "test", r"Name the folder above, root={folder}\."),
-            ("train/a", "train", r"It is there with root={folder}"),
-            ("..", "train", r"It is there with root={folder}"),
+            ("train", "train", r"It is there if the root is {folder}: name that"),
+            ("train", "val", r"It is there if the root is {folder}: name that"),
+            ("train", "test", r"The root should be the folder above, {folder}\."),
+            ("train/a", "train", r"It is there if the root is {folder}: name that"),
+            ("..", "train", r"It is there if the root is {folder}: name that"),
             (".", "test", r"Here is train, val: make the folder test, or name a split that is there"),
             (
                 "no/such/folder",
                 "train",
-                r"Put the set there, or name the folder that holds the set by root=\.\.\. or in",
+                r"Put the set there, or name the folder that holds the set as root or in",
             ),
         ],
     )
@@ -504,7 +504,9 @@ class TestMasks:
             load("masks", "test", root=image_and_mask)
 
     def test_the_folder_of_images_is_not_the_root(self, image_and_mask):
-        with pytest.raises(DataError, match=r"images/NAME\.jpg, and for each masks/NAME\.png.*with root=.*"):
+        with pytest.raises(
+            DataError, match=r"images/NAME\.jpg, and for each masks/NAME\.png.*root is .*: name that"
+        ):
             load("masks", "test", root=image_and_mask / "images")
 
     def test_nothing_there(self, tmp_path):
