@@ -44,6 +44,19 @@ def refused(capsys):
 
 
 @pytest.fixture
+def refused_later(capsys):
+    """As ``refused``, where the command has said what it begins with."""
+
+    def says(*line: object) -> str:
+        assert main([str(word) for word in line]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1, err
+        return err
+
+    return says
+
+
+@pytest.fixture
 def run(tmp_path):
     """The folder of a training that has ended, of a network of ten numbers, on pictures of one's own."""
     folder = tmp_path / "runs" / "x"
@@ -79,6 +92,10 @@ class TestRanges:
             ("layerwise --eps-sq 1e300", "--eps-sq must be positive, from 1e-12 to 1e12, got 1e300"),
             ("evaluate maskcut --image-size 8 --n 1", "--image-size must be"),
             ("evaluate --weights=", "unknown weights ''; the package has"),
+            ("evaluate --n 1 --out=", "--out must name a file or folder, got ''"),
+            ("evaluate --data folder --root=", "--root must name a file or folder, got ''"),
+            ("train --out=", "--out must name a file or folder, got ''"),
+            ("inspect  --size 8", "are required: photos"),
             (
                 "evaluate transfer --data embedded --n 2 --n-train 2",
                 "too few to learn from; give at least 10",
@@ -89,6 +106,7 @@ class TestRanges:
             ("train --batch-size 1.5 --out x", "--batch-size must be a whole number, got '1.5'"),
             ("train --lr fast --out x", "--lr must be a number, got 'fast'"),
             ("train --workers -1 --out x", "--workers must be at least 0, got -1"),
+            ("train --workers 100000 --stream --out x", "--workers must be at most"),
             ("train --save-at 1 --out x", "--save-at must lie in [0, 1), got 1"),
         ],
     )
@@ -122,6 +140,93 @@ class TestRanges:
         for path, command in completion._parsers(parser(), ""):
             for action in command._actions:
                 assert action.type not in (int, float), f"{path} {action.option_strings}"
+
+    @pytest.mark.parametrize(
+        "kind", ["accuracy", "segmentation", "maskcut", "heads", "reading", "transfer", "layerwise"]
+    )
+    @pytest.mark.parametrize(("size", "take"), [(33, "32 or 40"), (5, "8")])
+    def test_a_size_that_patches_do_not_fill(self, kind, size, take, refused, run, pictures):
+        line = ["layerwise"] if kind == "layerwise" else ["evaluate", kind]
+        line += ["--weights", run, "--data", "folder", "--root", pictures, "--image-size", size]
+        told = f"--image-size must be a multiple of 8, the patch of {run}, got {size}; take {take}\n"
+        assert refused(*line).endswith(told)
+
+
+def photo_of(pictures: Path) -> Path:
+    return pictures / "val" / "dark" / "0.png"
+
+
+class TestWhatIsReadIsNotWrittenOver:
+    """A photo, weights, their card: what a command reads stays what it is."""
+
+    def test_a_photo(self, refused, pictures, run):
+        photo = photo_of(pictures)
+        before = photo.read_bytes()
+        line = ["inspect", photo, "--weights", run, "--compare=", "--out"]
+        assert f"--out {photo} is a file that is read here; name another" in refused(*line, photo)
+        (link := pictures / "link.html").symlink_to(photo)
+        assert "is a file that is read here" in refused(*line, link)
+        assert photo.read_bytes() == before
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+    @pytest.mark.parametrize("by", ["folder", "file"])
+    def test_weights_and_their_card(self, refused, pictures, run, name, by):
+        before = (run / name).read_bytes()
+        weights = run if by == "folder" else run / "model.safetensors"
+        line = ["evaluate", "--weights", weights, "--data", "folder", "--root", pictures, "--dirty", "--out"]
+        assert f"{run / name} is a file that is read here" in refused(*line, run / name)
+        assert "is a file that is read here" in refused(
+            "inspect", photo_of(pictures), "--weights", weights, "--out", run / name
+        )
+        assert (run / name).read_bytes() == before
+
+    def test_what_is_imported_and_what_a_choice_is_taken_from(self, refused, tmp_path):
+        state = tmp_path / "theirs.pth"
+        torch.save({"a": torch.zeros(2)}, state)
+        assert "is a file that is read here" in refused("import", state, "--out", state)
+        (earlier := tmp_path / "earlier.json").write_text("{}")
+        line = ["evaluate", "segmentation", "--choice-from", earlier, "--out", earlier]
+        assert "earlier.json is" in refused(*line)
+        assert earlier.read_text() == "{}"
+
+
+class TestClasses:
+    def test_one_class_is_nothing_to_learn(self, refused_later, pictures, tmp_path):
+        for split in ("train", "val"):
+            shutil.rmtree(pictures / split / "light")
+        told = refused_later(
+            "train", "--model", "crate_nano", "--data", "folder", "--root", pictures, "--out", tmp_path / "x"
+        )
+        assert (
+            "'folder/train' has one class, and nothing to tell it from; add another, or learn without labels"
+            in told
+        )
+
+    def test_a_class_that_training_has_not_is_named(self, refused_later, pictures, tmp_path):
+        shutil.copytree(pictures / "val" / "light", pictures / "val" / "grey")
+        told = refused_later(
+            "train", "--model", "crate_nano", "--data", "folder", "--root", pictures, "--out", tmp_path / "x"
+        )
+        assert "'folder/train' and 'folder/val' must have the same classes" in told
+        assert told.endswith("they differ in grey\n")
+
+    def test_a_root_that_is_no_folder(self, refused, pictures):
+        line = ["evaluate", "--data", "folder", "--root"]
+        photo = photo_of(pictures)
+        assert f"{photo} is a file: name the folder that it is in" in refused(*line, photo)
+        assert f"It is there if the root is {pictures}: name that." in refused(
+            *line, pictures / "train", "--split", "train"
+        )
+        assert "name the folder that holds the set as root or in" in refused(*line, pictures / "no")
+
+
+def test_a_photo_that_cannot_be_cut_is_named(refused, tmp_path, run):
+    Image.new("RGB", (2, 300)).save(tmp_path / "thin.png")
+    told = refused(
+        "inspect", tmp_path / "thin.png", "--weights", run, "--compare=", "--out", tmp_path / "h.html"
+    )
+    assert f"{tmp_path / 'thin.png'}: an image of 2x300 pixels is too long and thin" in told
+    assert not (tmp_path / "h.html").exists()
 
 
 class TestNumbersThatOverflow:
@@ -439,13 +544,26 @@ class TestEnds:
         assert "run the same command again" in capsys.readouterr().err
 
     def test_usage(self, refused):
-        assert "invalid choice: 'evaluat'" in refused("evaluat")
+        assert "there is no 'evaluat'; did you mean evaluate? It is one of train, evaluate, " in refused(
+            "evaluat"
+        )
         assert "see crate-mini --help" in refused("evaluat")
         told = refused("evaluate", "heads", "--batchsize", "3")
         assert (
             "there is no --batchsize; did you mean --batch-size? (see crate-mini evaluate heads --help)"
             in told
         )
+        assert "there is no 'embeded'; did you mean embedded? It is" in refused(
+            "evaluate", "--data", "embeded"
+        )
+        assert "there is no 'simdin'; did you mean simdino?" in refused(
+            "train", "--task", "simdin", "--out", "x"
+        )
+        assert "there is no 'zzz'; it is one of accuracy" in refused("evaluate", "zzz")
+        # the value of a misspelt flag is no kind of evaluation; the flag is the mistake
+        assert "there is no --wieghts; did you mean --weights?" in refused("evaluate", "--wieghts", "x")
+        assert "there is no --ot; did you mean --out?" in refused("export", "--ot=m.onnx")
+        assert "required: --out" in refused("export", "--weights", "x")
         assert "there is no x, y (see crate-mini layerwise --help)" in refused("layerwise", "x", "y")
         assert "required: command" in refused()
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from crate_mini import data
-from crate_mini.cli.said import note
+from crate_mini.cli.said import file_or_folder, note
 from crate_mini.model import CRATE
 from crate_mini.outputs import refuse_special, try_folder
 from crate_mini.results import add_dirty, require_clean, result_text, write
@@ -109,7 +109,9 @@ def add_data(p: argparse._ActionsContainer, default: str | None, image_size: int
         metavar="SET",
         help=f"one of {', '.join(data.SETS)}{of_weights}",
     )
-    p.add_argument("--root", type=Path, metavar="FOLDER", help="of the data sets; by default CRATE_MINI_DATA")
+    p.add_argument(
+        "--root", type=file_or_folder, metavar="FOLDER", help="of the data sets; by default CRATE_MINI_DATA"
+    )
     of_weights = "; by default the weights'" if image_size is None else ""
     p.add_argument("--image-size", type=PIXELS, metavar="N", default=image_size, help=f"pixels{of_weights}")
     p.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
@@ -133,7 +135,7 @@ def add_evaluation(p: argparse._ActionsContainer) -> None:
     p.add_argument("--untrained", action="store_true", help="fresh random weights of the same architecture")
     p.add_argument("--device", type=device_here, help="cpu, cuda, cuda:1, mps; by default the best there is")
     p.add_argument(
-        "--out", type=Path, metavar="FILE", help="write the numbers, with their provenance, as JSON"
+        "--out", type=file_or_folder, metavar="FILE", help="write the numbers, with their provenance, as JSON"
     )
     p.add_argument("--json", action="store_true", help="print that JSON in place of a table")
     add_dirty(p)
@@ -148,11 +150,12 @@ def model_and_images(a: argparse.Namespace) -> tuple[CRATE, data.ImageSet, torch
     Without ``--data`` the images are those that were held out when the weights were trained.
     """
     if a.out is not None:
-        try_file(a.out)
+        try_file(a.out, a.weights, *([a.choice_from] if getattr(a, "choice_from", None) else []))
         require_clean(a.dirty)
     device = torch.device(a.device) if a.device else default_device()
     model = weights_named(a.weights)
     _fill_in(a, model)
+    _must_be_whole_patches(a, model)
     if a.untrained:
         classes = getattr(model, "classes", ())
         torch.manual_seed(a.seed)
@@ -193,6 +196,16 @@ def _fill_in(a: argparse.Namespace, model: CRATE) -> None:
     a.split = a.split or data.SETS[a.data].splits[-1]
     if a.image_size is None:
         a.image_size = model.config.image_size
+
+
+def _must_be_whole_patches(a: argparse.Namespace, model: CRATE) -> None:
+    """Said before images are read, and in flags."""
+    patch = model.config.patch_size
+    if rest := a.image_size % patch:
+        sizes = " or ".join(str(size) for size in (a.image_size - rest, a.image_size - rest + patch) if size)
+        raise ValueError(
+            f"--image-size must be a multiple of {patch}, the patch of {a.weights}, got {a.image_size}; take {sizes}"
+        )
 
 
 def card_of(weights: str) -> dict[str, Any]:
@@ -249,12 +262,21 @@ def weights_file(name: str) -> Path | None:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def try_file(path: Path) -> None:
+def try_file(path: Path, *read: str | Path) -> None:
     """Make sure that a result can be written here, before the work.
+
+    Args:
+        path: the file.
+        read: what is read: files, or names and folders of weights. None of these files is written over.
 
     Raises:
         OSError: it cannot, and why.
     """
+    for source in (Path(word) for word in read if str(word)):
+        files = [source, source / "model.safetensors", source / "model.json"]
+        files += [source.with_suffix(".json")] if source.suffix == ".safetensors" else []
+        if path.is_file() and any(file.is_file() and file.samefile(path) for file in files):
+            raise FileExistsError(f"--out {path} is a file that is read here; name another")
     if path.is_dir():
         raise IsADirectoryError(f"--out {path} is a folder; name a file, such as {path / 'result.json'}")
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crate_mini import data
 from crate_mini.cli.common import PIXELS, try_file
-from crate_mini.cli.said import note
+from crate_mini.cli.said import file_or_folder, note
 from crate_mini.outputs import write_atomically
 
 
@@ -16,7 +16,7 @@ def fill(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "name", nargs="?", choices=data.SETS, metavar="SET", help="the set to look at; none: list them all"
     )
-    p.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    p.add_argument("--root", type=file_or_folder, help="folder of the data sets; by default CRATE_MINI_DATA")
     p.add_argument("--split", help="by default the first the set has")
     p.add_argument("--image-size", type=PIXELS, metavar="N", default=64, help="pixels")
     p.add_argument("--download", action="store_true", help="fetch the set if it is not there")
@@ -25,7 +25,7 @@ def fill(p: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read every image and mask of the split and name those that cannot be read",
     )
-    p.add_argument("--out", type=Path, default=Path("data.png"), help="the picture to write")
+    p.add_argument("--out", type=file_or_folder, default=Path("data.png"), help="the picture to write")
     p.set_defaults(run=_data)
 
 

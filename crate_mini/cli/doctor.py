@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import crate_mini
+from crate_mini.cli.said import file_or_folder
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,9 @@ def fill(p: argparse.ArgumentParser) -> None:
         "Look at Python, PyTorch, devices, half precision, packages, data sets, disk and browser. Ends with 1 where "
         "something is wrong."
     )
-    p.add_argument("--root", type=Path, metavar="FOLDER", help="of the data sets; by default CRATE_MINI_DATA")
+    p.add_argument(
+        "--root", type=file_or_folder, metavar="FOLDER", help="of the data sets; by default CRATE_MINI_DATA"
+    )
     p.add_argument("--json", action="store_true", help="print JSON in place of lines")
     p.set_defaults(run=_doctor)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from crate_mini.cli.common import COUNT, try_file
-from crate_mini.cli.said import in_flags
+from crate_mini.cli.said import file_or_folder, in_flags
 from crate_mini.official import describe_official, from_official, load_official
 from crate_mini.weights import CheckpointError, save_model
 
 
 def fill(p: argparse.ArgumentParser) -> None:
     """Give the command its options."""
-    p.add_argument("file", type=Path, help="their .pth file: weights alone, or a training checkpoint")
+    p.add_argument(
+        "file", type=file_or_folder, help="their .pth file: weights alone, or a training checkpoint"
+    )
     p.add_argument(
         "--heads",
         type=COUNT,
@@ -21,14 +22,16 @@ def fill(p: argparse.ArgumentParser) -> None:
         help="by default as published for the width; the demo weights have 6",
     )
     p.add_argument(
-        "--out", type=Path, help="write it as .safetensors, with a card; by default it is only described"
+        "--out",
+        type=file_or_folder,
+        help="write it as .safetensors, with a card; by default it is only described",
     )
     p.set_defaults(run=_import)
 
 
 def _import(a: argparse.Namespace) -> None:
     if a.out is not None:
-        try_file(a.out)
+        try_file(a.out, a.file)
     state = load_official(a.file)
     report = describe_official(state, heads=a.heads)
     print(in_flags(str(report), a.parser.flags))

@@ -11,7 +11,8 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from crate_mini.errors import DataError
@@ -28,6 +29,13 @@ _NO_MEMORY = (
 
 class UsageError(ValueError):
     """A line that cannot be read; the message says what is wrong and where help is."""
+
+
+def file_or_folder(text: str) -> Path:
+    """A type for argparse: a file or folder. An empty word, as of a variable that is not set, is not this folder."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"must name a file or folder, got {text!r}")
+    return Path(text)
 
 
 class Formatter(argparse.HelpFormatter):
@@ -51,13 +59,41 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         """As argparse does it, but what is too much is told by the command that does not know it."""
-        found, unknown = self.parse_known_args(args, namespace)
+        try:
+            found, unknown = self.parse_known_args(args, namespace)
+        except UsageError:
+            # of a flag that is misspelt the value is taken for a word of its own; the flag is the mistake
+            known, words = self._all_flags(), sys.argv[1:] if args is None else args
+            flags = [str(word).partition("=")[0] for word in words if str(word).startswith("--")]
+            if wrong := [flag for flag in flags if not any(k.startswith(flag) for k in known)]:
+                self._refuse(wrong, known)
+            raise
         if unknown:
             flags = [flag for action in found.parser._actions for flag in action.option_strings]
-            close = {u: match[0] for u in unknown if (match := difflib.get_close_matches(u, flags, 1))}
-            hint = f"; did you mean {' or '.join(close.values())}?" if close else ""
-            found.parser.error(f"there is no {', '.join(close or unknown)}{hint}")
+            found.parser._refuse(unknown, flags)
         return found
+
+    def _all_flags(self) -> list[str]:
+        """Flags of this parser and of all below."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        kinds = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        below = [command for action in kinds for command in action.choices.values()]
+        return flags + [flag for command in below for flag in command._all_flags()]
+
+    def _refuse(self, unknown: Sequence[str], flags: Sequence[str]) -> NoReturn:
+        close = {u: match[0] for u in unknown if (match := difflib.get_close_matches(u, flags, 1))}
+        hint = f"; did you mean {' or '.join(close.values())}?" if close else ""
+        self.error(f"there is no {', '.join(close or unknown)}{hint}")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """As argparse does it, with the nearest of the choices before all of them."""
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            close = difflib.get_close_matches(str(value), choices, 1)
+            hint = f"did you mean {close[0]}? It" if close else "it"
+            raise argparse.ArgumentError(
+                action, f"there is no {value!r}; {hint} is one of {', '.join(choices)}"
+            )
 
     def error(self, message: str) -> NoReturn:
         """Raises UsageError, where argparse would print its usage and leave."""
@@ -95,7 +131,7 @@ def in_flags(message: str, flags: Mapping[str, str]) -> str:
     for name in sorted(flags, key=len, reverse=True):
         word, flag = rf"(?<![^\s(,:]){re.escape(name)}", flags[name]
         message = re.sub(rf"{word}=(?:\.\.\.|True\b)", flag, message)
-        message = re.sub(rf"{word}=(?=[\w'\"-])", f"{flag} ", message)
+        message = re.sub(rf"{word}=(?=[\w'\"/.~-])", f"{flag} ", message)
         if "_" in name:
             message = re.sub(rf"{word}(?![\w/.=-])", flag, message)
     opening, must, rest = message.partition(" must ")

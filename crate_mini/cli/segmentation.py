@@ -20,6 +20,7 @@ from crate_mini.cli.common import (
     report,
     whole,
 )
+from crate_mini.cli.said import file_or_folder
 from crate_mini.results import provenance
 from crate_mini.segmentation import OBJECTS, RULES, Evaluation, evaluate
 
@@ -61,7 +62,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--choose-on", help="split, or set/split, on which the fixed head is chosen; else on the images"
     )
-    p.add_argument("--choice-from", type=Path, help="take over what an earlier --out file chose")
+    p.add_argument("--choice-from", type=file_or_folder, help="take over what an earlier --out file chose")
     p.add_argument("--no-control", action="store_true", help="leave out the untrained network")
     p.add_argument("--leave-out", action="store_true", help="list images that cannot be scored, and go on")
     p.add_argument("--batch-size", type=COUNT, metavar="N", default=32, help="images a forward pass")

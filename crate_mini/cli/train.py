@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import textwrap
 from dataclasses import asdict, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from crate_mini import data, distributed
 from crate_mini.cli.common import (
-    INDEX,
     PIXELS,
     device_here,
     number,
@@ -22,7 +21,7 @@ from crate_mini.cli.common import (
     weights_named,
     whole,
 )
-from crate_mini.cli.said import UsageError
+from crate_mini.cli.said import UsageError, file_or_folder
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
@@ -33,6 +32,8 @@ from crate_mini.training.selfsupervised import settings_of
 from crate_mini.transfer import adapt
 from crate_mini.weights import save_model
 
+MOST_WORKERS = max(16, 4 * (os.cpu_count() or 1))
+"""More processes that read only fill the memory, half a gigabyte each, until the system kills something."""
 # what is neither given as a flag nor by a recipe
 PLAIN = {
     "model": "crate_mini", "data": "embedded", "image_size": 64, "patch_size": None, "settings": {},
@@ -93,7 +94,7 @@ def fill(p: argparse.ArgumentParser) -> None:
         "--set clip_norm=none",
     )  # fmt: skip
     run = p.add_argument_group("running")
-    run.add_argument("--out", type=Path, metavar="FOLDER", help="for state, log and weights")
+    run.add_argument("--out", type=file_or_folder, metavar="FOLDER", help="for state, log and weights")
     run.add_argument(
         "--device", type=device_here, help="cpu, cuda, cuda:1, mps; by default the best there is"
     )
@@ -101,7 +102,9 @@ def fill(p: argparse.ArgumentParser) -> None:
         "--save-at", type=number(lambda x: 0 <= x < 1, "lie in [0, 1)"), nargs="*", metavar="SHARE",
         help="keep the weights at these shares of the training: 0.05 writes at05.safetensors",
     )  # fmt: skip
-    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the numbers for TensorBoard, too")
+    run.add_argument(
+        "--tensorboard", type=file_or_folder, metavar="DIR", help="write the numbers for TensorBoard, too"
+    )
     run.add_argument(
         "--rehearse", action="store_true", help="one epoch of 64 embedded images, to see that all works"
     )
@@ -110,13 +113,17 @@ def fill(p: argparse.ArgumentParser) -> None:
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", choices=data.SETS, metavar="SET", help="which; crate-mini data lists them")
-    group.add_argument("--root", type=Path, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA")
+    group.add_argument(
+        "--root", type=file_or_folder, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA"
+    )
     group.add_argument("--image-size", type=PIXELS, metavar="N", help="pixels")
     group.add_argument("--download", action="store_true", help="fetch the set if it is not there")
     group.add_argument(
         "--stream", action="store_true", help="read while training goes on: for sets larger than memory"
     )
-    group.add_argument("--workers", type=INDEX, metavar="N", help="processes that read a stream")
+    group.add_argument(
+        "--workers", type=whole(0, MOST_WORKERS), metavar="N", help="processes that read a stream"
+    )
 
 
 def _add_field(group: argparse._ArgumentGroup, name: str, value: Any) -> None:

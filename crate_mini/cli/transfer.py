@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from crate_mini import calibration, data
 from crate_mini.cli.accuracy import FEWEST
@@ -16,6 +15,7 @@ from crate_mini.cli.common import (
     model_and_images,
     report,
 )
+from crate_mini.cli.said import file_or_folder
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import get_recipe
 from crate_mini.results import provenance
@@ -50,7 +50,9 @@ def add(kinds: argparse._SubParsersAction) -> None:
     p.add_argument("--recipe", default="finetune_mini", help="of fine-tuning, as for crate-mini train")
     p.add_argument("--epochs", type=COUNT, metavar="N", help="of fine-tuning; by default the recipe's")
     p.add_argument(
-        "--folder", type=Path, help="where fine-tuning saves its state, to be gone on from, and weights"
+        "--folder",
+        type=file_or_folder,
+        help="where fine-tuning saves its state, to be gone on from, and weights",
     )
     p.set_defaults(run=_transfer)
 

@@ -81,6 +81,8 @@ class Request:
 
     def _way_out(self, path: Path) -> str:
         """What to do about a path that is missing: another root that has it, or the set as a whole."""
+        if self.folder.is_file():
+            return f"{self.folder} is a file: name the folder that it is in."
         inside = path.relative_to(self.folder)
         here = self.folder.absolute()
         below = sorted(d for d in here.iterdir() if d.is_dir()) if here.is_dir() else []

@@ -200,6 +200,18 @@ def _check_labels(
     model: nn.Module, train_set: ImageSet | ImageStream, val_set: ImageSet | ImageStream
 ) -> None:
     classes = model.config.num_classes
+    if train_set.classes and val_set.classes and train_set.classes != val_set.classes:
+        ours, theirs = set(train_set.classes), set(val_set.classes)
+        what = ", ".join(sorted(ours ^ theirs)[:5]) if ours != theirs else "their order"
+        raise ValueError(
+            f"{train_set.name!r} and {val_set.name!r} must have the same classes in the same order, or a label means "
+            f"one thing in training and another in validation; they differ in {what}"
+        )
+    if classes == 1:
+        raise ValueError(
+            f"{train_set.name!r} has one class, and nothing to tell it from; add another, or learn without labels "
+            "(the tasks simdino and dino)"
+        )
     for data in (train_set, val_set):
         low, high = int(data.labels.min()), int(data.labels.max())
         if low < 0 or high >= classes:
@@ -209,10 +221,3 @@ def _check_labels(
                 f"labels of {data.name!r} run from {low} to {high}, but the model has classes 0 to "
                 f"{classes - 1}{where}"
             )
-    if train_set.classes and val_set.classes and train_set.classes != val_set.classes:
-        ours, theirs = set(train_set.classes), set(val_set.classes)
-        what = ", ".join(sorted(ours ^ theirs)[:5]) if ours != theirs else "their order"
-        raise ValueError(
-            f"{train_set.name!r} and {val_set.name!r} must have the same classes in the same order, or a label means "
-            f"one thing in training and another in validation; they differ in {what}"
-        )
