@@ -399,7 +399,7 @@ def tiny_book(tmp_path) -> Path:
             "import os, pathlib\n"
             "assert os.environ['CRATE_MINI_BOOK'] == '1'\n"
             "assert os.environ['OMP_NUM_THREADS'] == '1'\n"
-            "value = pathlib.Path('../crate_mini/value.txt').read_text()\n"
+            f"value = pathlib.Path({str(tmp_path / 'crate_mini' / 'value.txt')!r}).read_text()\n"
             "assert value != 'broken', 'value is broken'\n"
             "print('the value is', value)"
         ),

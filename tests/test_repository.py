@@ -22,6 +22,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from crate_mini.data.sources import SETS
+
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -377,6 +379,19 @@ def test_what_serves_one_chapter_is_imported_by_it_alone():
         assert {found[1] for found in of if found} <= {chapter}, name
 
 
+def test_every_data_set_has_a_reference():
+    """Of those that others made; and every key that a page cites is in the bibliography."""
+    page = (ROOT / "book" / "how_to_run.md").read_text(encoding="utf-8")
+    table = page.partition("| name | made by |")[2].partition("\n\n")[0]
+    cited = {}
+    for names, makers in re.findall(r"^ *\| (`.*?) \| (.*) \|$", table, re.MULTILINE):
+        for name in re.findall(r"`([\w-]+)`", names):
+            cited[name] = re.findall(r"{cite:t}`(\w+)`", makers)
+    assert set(cited) == set(SETS) - {"embedded", "folder", "masks"}
+    keys = set(re.findall(r"^@\w+{(\w+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
+    assert all(of and set(of) <= keys for of in cited.values())
+
+
 # ---- executing notebooks ---------------------------------------------------------------------------------
 
 
@@ -386,7 +401,7 @@ def three_notebooks(tmp_path) -> list[Path]:
     work = (
         "import os, sys, numpy\n"
         "held = numpy.ones(2**23)\n"
-        "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.getcwd())"
+        "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.listdir())"
     )
     sources = {"works": work, "fails": "print('so far')\n1 / 0", "quiet": "pass"}
     return [
@@ -400,7 +415,7 @@ def test_notebooks_are_executed_whatever_becomes_of_others(three_notebooks, tmp_
     monkeypatch.setattr(execution, "workers", lambda: 2)
     done = {result.path.stem: result for result in execution.execute_all(three_notebooks)}
     assert set(done) == {"works", "fails", "quiet"}
-    assert done["works"].notebook.cells[0].outputs[0].text == f"1 None {tmp_path}\n"
+    assert done["works"].notebook.cells[0].outputs[0].text == "1 None []\n"
     assert "ZeroDivisionError: division by zero" in done["fails"].failure
     assert [result.failure for result in (done["works"], done["quiet"])] == ["", ""]
     for result in done.values():
