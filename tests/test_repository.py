@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import build_book
+import executed_copies
 import execution
 import make_logo
 import nbformat
@@ -443,3 +444,25 @@ def test_the_longest_comes_first(monkeypatch, tmp_path):
     rows = [{"notebook": "a.ipynb", "cpu_seconds": 2.0}, {"notebook": "b.ipynb", "cpu_seconds": 9.0}]
     build_book.TIMES.write_text(json.dumps(rows))
     assert [path.stem for path in build_book.longest_first(paths)] == ["c", "b", "a"]
+
+
+def test_an_executed_copy_has_its_outputs_and_nothing_to_run():
+    v4 = nbformat.v4
+    shown = {
+        "text/html": "<p>a still</p><script type='text/plain'>weights</script><b>b</b><SCRIPT>x\n</SCRIPT >"
+    }
+    outputs = [
+        v4.new_output("stream", text="said"),
+        v4.new_output("display_data", shown),
+        v4.new_output("display_data", {executed_copies.WIDGET: {}, "text/plain": "a slider"}),
+        v4.new_output("display_data", {executed_copies.WIDGET: {}}),
+    ]
+    cells = [v4.new_markdown_cell("# One"), v4.new_code_cell("1 + 1", outputs=outputs)]
+    given = v4.new_notebook(cells=cells, metadata={"widgets": {"state": {}}})
+    copy = executed_copies.readable(given)
+    said, html, slider = copy.cells[1].outputs
+    assert said.text == "said"
+    assert html.data == {"text/html": "<p>a still</p><b>b</b>"}
+    assert slider.data == {"text/plain": "a slider"}
+    assert "widgets" not in copy.metadata
+    assert [cell.source for cell in copy.cells] == ["# One", "1 + 1"]
