@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import address
 import axe_playwright_python
 import build_book
+import executed_copies
 import nbformat
 import notebook_form
 import page_sizes
@@ -48,6 +49,17 @@ def test_every_notebook_was_executed(built_book):
     rows = json.loads(build_book.TIMES.read_text(encoding="utf-8"))
     assert [row["notebook"] for row in rows] == [path.name for path in build_book.notebooks()]
     assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 and row["peak_mib"] > 0 for row in rows)
+
+
+def test_a_code_host_can_show_the_executed_copies(built_book):
+    """All outputs, nothing that would have to run, and small enough to be shown."""
+    for path in build_book.notebooks():
+        text = (build_book.COPIES / path.name).read_text(encoding="utf-8")
+        assert "<script" not in text
+        assert executed_copies.WIDGET not in text
+        assert len(text) < 10e6, f"{path.name}: {len(text) / 1e6:.1f} MB"
+        cells = nbformat.reads(text, as_version=4).cells
+        assert any(cell.get("outputs") for cell in cells)
 
 
 def test_no_warning_and_no_progress_bar_on_a_page(built_book):
@@ -400,7 +412,7 @@ def tiny_book(tmp_path) -> Path:
             "import os, pathlib\n"
             "assert os.environ['CRATE_MINI_BOOK'] == '1'\n"
             "assert os.environ['OMP_NUM_THREADS'] == '1'\n"
-            "value = pathlib.Path('../crate_mini/value.txt').read_text()\n"
+            f"value = pathlib.Path({str(tmp_path / 'crate_mini' / 'value.txt')!r}).read_text()\n"
             "assert value != 'broken', 'value is broken'\n"
             "print('the value is', value)"
         ),
@@ -431,6 +443,8 @@ def test_build_is_never_stale_and_never_forgives(tiny_book):
         "by Jupyter Book itself, one at a time: it found none in the cache"
     )
     assert "WARNING" not in log
+    copy = nbformat.read(tiny_book / "_build" / "executed" / "one.ipynb", as_version=4)
+    assert copy.cells[1].outputs[0].text == "the value is first\n"
     assert log.rstrip().endswith(str(tiny_book / "_build" / "html" / "index.html"))
 
     status, log = build_tiny(tiny_book)

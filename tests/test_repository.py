@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import build_book
+import executed_copies
 import execution
 import make_logo
 import nbformat
@@ -21,6 +22,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from crate_mini.data.sources import SETS
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -377,6 +380,19 @@ def test_what_serves_one_chapter_is_imported_by_it_alone():
         assert {found[1] for found in of if found} <= {chapter}, name
 
 
+def test_every_data_set_has_a_reference():
+    """Of those that others made; and every key that a page cites is in the bibliography."""
+    page = (ROOT / "book" / "how_to_run.md").read_text(encoding="utf-8")
+    table = page.partition("| name | made by |")[2].partition("\n\n")[0]
+    cited = {}
+    for names, makers in re.findall(r"^ *\| (`.*?) \| (.*) \|$", table, re.MULTILINE):
+        for name in re.findall(r"`([\w-]+)`", names):
+            cited[name] = re.findall(r"{cite:t}`(\w+)`", makers)
+    assert set(cited) == set(SETS) - {"embedded", "folder", "masks"}
+    keys = set(re.findall(r"^@\w+{(\w+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
+    assert all(of and set(of) <= keys for of in cited.values())
+
+
 # ---- executing notebooks ---------------------------------------------------------------------------------
 
 
@@ -386,7 +402,7 @@ def three_notebooks(tmp_path) -> list[Path]:
     work = (
         "import os, sys, numpy\n"
         "held = numpy.ones(2**23)\n"
-        "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.getcwd())"
+        "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.listdir())"
     )
     sources = {"works": work, "fails": "print('so far')\n1 / 0", "quiet": "pass"}
     return [
@@ -400,7 +416,7 @@ def test_notebooks_are_executed_whatever_becomes_of_others(three_notebooks, tmp_
     monkeypatch.setattr(execution, "workers", lambda: 2)
     done = {result.path.stem: result for result in execution.execute_all(three_notebooks)}
     assert set(done) == {"works", "fails", "quiet"}
-    assert done["works"].notebook.cells[0].outputs[0].text == f"1 None {tmp_path}\n"
+    assert done["works"].notebook.cells[0].outputs[0].text == "1 None []\n"
     assert "ZeroDivisionError: division by zero" in done["fails"].failure
     assert [result.failure for result in (done["works"], done["quiet"])] == ["", ""]
     for result in done.values():
@@ -428,3 +444,25 @@ def test_the_longest_comes_first(monkeypatch, tmp_path):
     rows = [{"notebook": "a.ipynb", "cpu_seconds": 2.0}, {"notebook": "b.ipynb", "cpu_seconds": 9.0}]
     build_book.TIMES.write_text(json.dumps(rows))
     assert [path.stem for path in build_book.longest_first(paths)] == ["c", "b", "a"]
+
+
+def test_an_executed_copy_has_its_outputs_and_nothing_to_run():
+    v4 = nbformat.v4
+    shown = {
+        "text/html": "<p>a still</p><script type='text/plain'>weights</script><b>b</b><SCRIPT>x\n</SCRIPT >"
+    }
+    outputs = [
+        v4.new_output("stream", text="said"),
+        v4.new_output("display_data", shown),
+        v4.new_output("display_data", {executed_copies.WIDGET: {}, "text/plain": "a slider"}),
+        v4.new_output("display_data", {executed_copies.WIDGET: {}}),
+    ]
+    cells = [v4.new_markdown_cell("# One"), v4.new_code_cell("1 + 1", outputs=outputs)]
+    given = v4.new_notebook(cells=cells, metadata={"widgets": {"state": {}}})
+    copy = executed_copies.readable(given)
+    said, html, slider = copy.cells[1].outputs
+    assert said.text == "said"
+    assert html.data == {"text/html": "<p>a still</p><b>b</b>"}
+    assert slider.data == {"text/plain": "a slider"}
+    assert "widgets" not in copy.metadata
+    assert [cell.source for cell in copy.cells] == ["# One", "1 + 1"]

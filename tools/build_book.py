@@ -30,6 +30,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
+import executed_copies
 import execution
 import yaml
 
@@ -41,6 +42,7 @@ DOCTREES = BUILD / ".doctrees"
 FINISHED = BUILD / ".finished"
 REPORTS = BUILD / "reports"
 TIMES = BUILD / "run-times.json"
+COPIES = BUILD / "executed"
 
 EXECUTION_INPUTS = ("crate_mini", "results", "requirements.lock")
 PAGE_INPUTS = ("book", "notebooks", "tools", "_config.yml", "_toc.yml", "README.md")
@@ -300,6 +302,7 @@ def build(*, fresh: bool = False) -> int:
         print("\nThe book was not built: the notebooks that failed are named above.", file=sys.stderr)
         return 1
     note_costs()
+    executed_copies.write_all(notebooks(), CACHE, COPIES)
     for folder in (DOCTREES, HTML):
         shutil.rmtree(folder, ignore_errors=True)
     status = render()
@@ -340,6 +343,7 @@ def report(started: float) -> None:
         costs = f"{row['seconds']:>8.1f} {row['cpu_seconds']:>10.1f} {row['peak_mib']:>6}"
         print(f"{row['notebook']:<40} {costs}{note}")
     print(f"{'all notebooks':<49} {sum(row['cpu_seconds'] for row in rows):>10.1f}")
+    print(f"Executed copies, for code hosts: {COPIES}")
     print(f"\nBuilt in {time.time() - started:.0f} s. Open this page:\n{HTML / 'index.html'}")
 
 

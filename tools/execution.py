@@ -1,5 +1,7 @@
 """Execute notebooks: each in a process and a kernel of its own, on one thread, as many at once as there are cores.
 
+Each runs in an empty folder, as on Colab: one that needs what lies beside it would fail there, so it fails here.
+
 One thread for each, whatever the machine: sums of floating point numbers depend on how they are split, and a page
 shall not. What a notebook cost is measured as seconds of the clock, which other programs on the machine lengthen, as
 seconds of processor time, which they hardly do, and as the most memory that its kernel held.
@@ -70,7 +72,7 @@ def workers() -> int:
 
 
 def execute(path: Path) -> Executed:
-    """Execute one notebook where it lies; in a process that does nothing else, whose children are then all its own."""
+    """Execute one notebook, in an empty folder; in a process that does nothing else, whose children are all its own."""
     from nbclient import NotebookClient
 
     os.environ.update(KERNEL)
@@ -78,13 +80,13 @@ def execute(path: Path) -> Executed:
         os.environ.pop(name, None)
     notebook = nbformat.read(path, as_version=4)
     began, failure = time.perf_counter(), ""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as empty:
         client = NotebookClient(
             notebook,
             timeout=60 * CELL_MINUTES,
             startup_timeout=60 * CELL_MINUTES,
             record_timing=False,  # it would be written into the cells, and the cache knows a notebook by them
-            resources={"metadata": {"path": str(path.parent)}},
+            resources={"metadata": {"path": empty}},
         )
         manager = client.create_kernel_manager()
         if os.name == "posix":  # not through ports, to which others can listen; every kernel warns of that

@@ -28,6 +28,7 @@ TITLE_LENGTH = 90
 TITLE_LINE = re.compile(r"# @title \S")
 SETUP_TAG = "remove-cell"
 SETUP_ID = "colab-setup"
+SETUP_TITLE = "# @title Set-up"
 # Lower bounds in pyproject.toml are what keeps this from replacing the torch that Colab came with.
 SETUP_CELL = f"""\
 # @title Set-up
@@ -65,9 +66,9 @@ def is_hidden(cell: nbformat.NotebookNode) -> bool:
 
 
 def hidden_lines(path: Path) -> int:
-    """Lines that the page does not show at once, less the set-up cell, the solutions of exercises and titles."""
+    """Lines that the page does not show at once, less set-up cells, the solutions of exercises and titles."""
     cells = nbformat.read(path, as_version=4).cells
-    counted = [c for c in cells if is_hidden(c) and c.source != SETUP_CELL]
+    counted = [c for c in cells if is_hidden(c) and not c.source.startswith(SETUP_TITLE)]
     lines = [c.source.splitlines() for c in counted if "solution" not in c.metadata.get("tags", ())]
     return sum(not TITLE_LINE.match(line) for cell in lines for line in cell)
 

@@ -7,6 +7,7 @@ that is not there is an error of the build.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from docutils import nodes
@@ -39,8 +40,9 @@ def paper() -> dict[str, str]:
 
 
 def fill(app: Sphinx, config: Config) -> None:
-    """Let pages ask for numbers by name."""
-    config.myst_substitutions = dict(config.myst_substitutions) | front_page.facts() | paper()
+    """Let pages ask for numbers by name, in a book that has a front page measured."""
+    if (Path(app.srcdir) / "results" / "front_page.json").exists():
+        config.myst_substitutions = dict(config.myst_substitutions) | front_page.facts() | paper()
 
 
 def setup(app: Sphinx) -> dict[str, object]:

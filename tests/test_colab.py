@@ -1,0 +1,163 @@
+"""Colab's way, rehearsed: a wheel of this checkout, another folder, no network, a stand-in for ``google.colab``.
+
+Here every notebook's set-up cell runs and everything that it imports is imported from the wheel. Whole executions are
+the book's own, which run in an empty folder, too (``tools/execution.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import address
+import nbformat
+import notebook_form
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+
+REHEARSAL = """
+import ast, importlib, json, socket, subprocess, sys, types
+from pathlib import Path
+
+absent = {"onnx", "onnxruntime", "onnxscript", "huggingface_hub", "pytest", "playwright", "sphinx"}
+run = subprocess.run
+
+def pip(line, **options):
+    "Wheels are installed; what else is asked for is there from now on."
+    wanted = [word for word in line[line.index("--quiet") + 1:] if not word.endswith(".whl")]
+    absent.difference_update(word.replace("-", "_") for word in wanted)
+    return None if wanted else run(line, **options)
+
+def refuse(*_):
+    raise OSError("a notebook asked for the network before its reader did")
+
+class Missing:
+    '''What Colab need not bring and the package does not need.'''
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+socket.socket.connect, subprocess.run = refuse, pip
+sys.meta_path.insert(0, Missing())
+sys.modules["google"], sys.modules["google.colab"] = types.ModuleType("google"), types.ModuleType("google.colab")
+for notebook in sys.argv[1:]:
+    cells = [c for c in json.loads(Path(notebook).read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
+    sources = ["".join(cell["source"]) for cell in cells]
+    setup = [source for source in sources if source.startswith("# @title Set-up")]
+    for again in range(2):  # a reader presses twice
+        kernel = {}
+        for source in setup:
+            exec(compile(source, "set-up", "exec"), kernel)
+            importlib.invalidate_caches()
+    for source in sources[len(setup):]:
+        for node in ast.parse(source).body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                exec(compile(ast.Module([node], []), Path(notebook).name, "exec"), {})
+import crate_mini
+print(crate_mini.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """As a reader makes it, from a copy of what is under version control."""
+    folder = tmp_path_factory.mktemp("wheel")
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "*.toml", "*.in", "setup.py", "README.md", "LICENSE", "results", "crate_mini"],
+        cwd=ROOT, capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    for name in filter(None, listing.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
+    subprocess.run([*command, "-w", folder, folder / "source"], check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def session(wheel, tmp_path_factory) -> Path:
+    """A reader's folder with the wheel in it; the first set-up cell that runs in it installs it."""
+    folder = tmp_path_factory.mktemp("content")
+    (folder / wheel.name).write_bytes(wheel.read_bytes())
+    return folder
+
+
+def rehearse(folder: Path, notebooks: list[Path]) -> subprocess.CompletedProcess:
+    """Run the rehearsal in a folder, whose ``installed`` takes the place of Colab's packages."""
+    others = [p for p in sys.path if "site-packages" in p]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CRATE_MINI", "PYTHON"))} | {
+        "PYTHONPATH": os.pathsep.join([str(folder / "installed"), *others]),
+        "MPLBACKEND": "Agg",
+        "PIP_TARGET": str(folder / "installed"),
+        "PIP_NO_DEPS": "1",  # they are there, as on Colab
+        "PIP_NO_INDEX": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    (folder / "installed").mkdir(exist_ok=True)
+    return subprocess.run(
+        # without site: it would bring the checkout, where the package is installed editable
+        [sys.executable, "-S", "-c", REHEARSAL, *map(str, notebooks)],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_every_notebook_begins_on_colab(session, wheel):
+    done = rehearse(session, notebook_form.all_notebooks())
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert Path(done.stdout.split()[-1]).is_relative_to(session / "installed")
+    left = {path.name for path in session.iterdir()}
+    assert left == {wheel.name, "installed"}, "a notebook left something in the reader's folder"
+
+
+def test_without_a_wheel_it_says_what_to_do(tmp_path):
+    done = rehearse(tmp_path, notebook_form.all_notebooks()[:1])
+    assert done.returncode == 1
+    if not address.written():
+        assert "upload it to this session's files, then run this cell again" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("import pytest", "No module named 'pytest'"),
+        ("from crate_mini import no_such_name", "no_such_name"),
+        ("from crate_mini.notebook import say", ""),
+    ],
+)
+def test_what_it_would_notice(session, tmp_path, cell, words):
+    one = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(notebook_form.SETUP_CELL), nbformat.v4.new_code_cell(cell)]
+    )
+    (tmp_path / "one.ipynb").write_text(nbformat.writes(one))
+    done = rehearse(session, [tmp_path / "one.ipynb"])
+    assert (done.returncode == 0) == (not words)
+    assert words in done.stderr
+
+
+def test_the_wheel_carries_what_pages_show(wheel):
+    """Scripts, styles, pictures and weights of the package, all of them."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    listing = subprocess.run(
+        ["git", "ls-files", "crate_mini"], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    ours = {name for name in listing.stdout.split() if (ROOT / name).is_file()}
+    assert ours <= names
+
+
+def test_what_is_installed_for_one_notebook_is_what_its_extras_name():
+    """The list in the notebook is that of pyproject.toml."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    names = [Requirement(line).name for line in [*extras["export"], *extras["hub"]]]
+    cells = nbformat.read(ROOT / "notebooks" / "your_own_data.ipynb", as_version=4).cells
+    assert f"needed = {json.dumps(names)}" in cells[2].source
