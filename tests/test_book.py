@@ -285,6 +285,7 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/04_sparsification",
     "notebooks/05_crate",
     "notebooks/06_training",
+    "notebooks/07_layers",
     "notebooks/14_operators",
 ]
 

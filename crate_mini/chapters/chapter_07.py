@@ -15,7 +15,7 @@ import numpy as np
 import seaborn as sns
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Shaped
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -257,7 +257,7 @@ def turn_figure(all_trainings: Mapping[str, Result]) -> Figure:
         ax.set_ylabel("change (nats)")
     for ax in axes[-1]:
         ax.set_xlabel("layer")
-    axes[0, 0].legend(fontsize=8, loc="lower left")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     plt.close(fig)
     return fig
 
@@ -269,15 +269,14 @@ def step_rows(all_trainings: Mapping[str, Result]) -> list[dict[str, Any]]:
     """For each training: the cosine with steepest descent, and what the step and its opposite do."""
     rows = []
     for name, result in all_trainings.items():
-        ahead, back = (mean(result, "Rc", step, "token") for step in ("compress", "mirrored"))
+        back = (mean(result, "Rc", "mirrored", normalise) for normalise in ("none", "token"))
+        raw, unit = (int((change < 0).sum()) for change in back)
         rows.append(
             {
                 "training": f"`{name}`",
-                "cosine, lowest": float(cosines(result).min()),
-                "cosine, highest": float(cosines(result).max()),
-                "layers up, backwards as is": int((mean(result, "Rc", "mirrored") > 0).sum()),
-                "layers down, backwards, length one": int((back < 0).sum()),
-                "forwards lower than backwards": int((ahead < back).sum()),
+                "cosine with descent": _span(cosines(result), "+.2f"),
+                "layers down, backwards, as is": raw,
+                "at length one": unit,
             }
         )
     return rows
@@ -430,10 +429,8 @@ def variant_facts() -> dict[str, Any]:
         "minus_raw": _span(minus_raw, "+.1f"),
         "minus_unit": _span(minus_unit, "+.1f"),
         "minus_everywhere": "every" if max(minus_raw.max(), minus_unit.max()) < 0 else "not every",
-        "plus_raw": _span(ends("tied", change), "+.1f"),
-        "plus_unit": _span(ends("tied", lambda p: change(p, normalise="token")), "+.1f"),
-        "factor_raw": _span(ends("tied, factor", change), "+.1f"),
-        "factor_unit": _span(ends("tied, factor", lambda p: change(p, normalise="token")), "+.1f"),
+        "plus_start": _span(ends("tied", change, index=0), "+.1f"),
+        "factor_start": _span(ends("tied, factor", change, index=0), "+.1f"),
         "minus_cosine": _span(ends("tied, minus", descent), "+.2f"),
         "same_function": float(np.abs(start[0] / start[1] - 1).max()),
         "clear": bool(minus.min() > plus.max()),
@@ -456,7 +453,9 @@ def variant_figure() -> Figure:
         if "change" in title:
             ax.axvline(0, color="0.6", lw=0.8)
         ax.set_xlabel(title, fontsize=9)
-    axes[0].set(yticks=range(len(VARIANTS)), yticklabels=list(VARIANTS), xlim=(0, None))
+    axes[0].set(
+        yticks=range(len(VARIANTS)), yticklabels=list(VARIANTS), xlim=(0, 1.08 * axes[0].get_xlim()[1])
+    )
     axes[0].invert_yaxis()
     plt.close(fig)
     return fig
@@ -477,7 +476,7 @@ def truth_rows(all_trainings: Mapping[str, Result], control: Result) -> list[dic
             f"in {c['released_falls']} of {n} trainings; untrained it rises",
         ),
         (
-            "So is the curve that its caption names, to the end",
+            "The curve that its caption names falls to the end",
             _verdict(n - c["caption_rises"], n),
             f"from its lowest layer to the last it rises in {c['caption_rises']} of {n}",
         ),
@@ -492,7 +491,7 @@ def truth_rows(all_trainings: Mapping[str, Result], control: Result) -> list[dic
             f"in {a['unit_down']} of {pairs} layers",
         ),
         (
-            "It learned to",
+            "It learned to do so",
             "yes" if a["times_low"] > 2 else "no",
             f"{a['times_low']:.0f} to {a['times_high']:.0f} times as much as before training",
         ),
@@ -645,7 +644,7 @@ def kendall(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) ->
 # ---- to play with ---------------------------------------------------------------------------------------------------
 
 
-def playground_spectra(networks: Mapping[str, CRATE], image: Float[Tensor, "1 3 H W"]) -> dict[str, Any]:
+def playground_spectra(networks: Mapping[str, CRATE], image: Shaped[Tensor, "1 3 H W"]) -> dict[str, Any]:
     """What the playground ``layers`` shows: the energy of one image's tokens in every direction of every head."""
     config = next(iter(networks.values())).config
     p = config.head_dim or config.dim // config.heads

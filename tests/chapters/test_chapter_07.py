@@ -12,7 +12,7 @@ from crate_mini import data
 from crate_mini.chapters import chapter_07 as chapter
 from crate_mini.model import create_model
 from crate_mini.rates import compression_rate
-from crate_mini.recorder import record
+from crate_mini.recorder import Record, record
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,10 @@ def test_what_the_page_says_of_attention_is_true_of_all_trainings(trainings, con
     unit = chapter.by_layer(trainings, lambda r: chapter.mean(r, "Rc", "compress", "token"))
     assert ((unit < 0).sum(1) >= unit.shape[1] - 1).all(), "“nearly every layer of every training”"
     assert 0 < facts["raw_up_low"] < facts["raw_up_high"] < facts["layers"], "“it depends on the layer”"
+    raw = chapter.by_layer(trainings, lambda r: chapter.mean(r, "Rc", "compress"))
+    assert len({tuple(one) for one in raw > 0}) == len(raw), "“no two trainings agree on the layers”"
     assert facts["raw_sum_up"] == facts["trainings"], "“summed over layers the rate rises”"
-    assert facts["raw_last_low"] > 10, "“because the last layer alone raises it”"
+    assert facts["raw_last_low"] > 10, "“the last layer raises it”"
     assert facts["turn_down"] >= 0.9 * facts["pairs"]
     assert facts["stretch_up"] >= 0.9 * facts["pairs"]
     assert facts["cosine"] < 0.2, "“nearly at a right angle”"
@@ -92,10 +94,12 @@ def test_the_tied_minus_lowers_the_rate_by_both_readings_in_every_training():
     assert facts["clear"]
     assert facts["minus_everywhere"] == "every"
     assert facts["same_function"] < 1e-3
+    starts = [chapter.ends(name, chapter.change, index=0) for name in ("tied", "tied, factor")]
+    assert starts[0].min() > 0 > starts[1].max(), "“two answers for one function”"
 
 
 def test_a_training_that_says_otherwise_changes_the_verdict(trainings, control):
-    """The table is read off the measurements: turned round, attention lowers the rate as it is and not at length one."""
+    """The table is read off the measurements: with its changes turned round, attention lowers no rate."""
 
     def turned_round(result):
         changes = {
@@ -119,19 +123,18 @@ def test_a_training_that_says_otherwise_changes_the_verdict(trainings, control):
 
 def test_a_cosine_along_the_sphere_is_one_for_a_step_straight_downhill(small):
     model, _, seen = small
-    Z = F.normalize(seen["tokens_in"][0].double(), dim=-1).requires_grad_()
-    U = model.blocks[0].attention.U.detach().double()
-    (slope,) = torch.autograd.grad(compression_rate(Z, U, chapter.EPS_SQ).sum(), Z)
-    moved = {"tokens_in": [Z.detach()], "tokens_mid": [(Z - 1e-9 * slope).detach()]}
-
-    class One:
-        blocks = model.blocks[:1]
-
-    assert chapter.sphere_cosines(One, moved)[0] == pytest.approx(1, abs=1e-3)
+    moved = {"tokens_in": [], "tokens_mid": []}
+    for layer, block in enumerate(model.blocks):
+        Z = F.normalize(seen["tokens_in"][layer].double(), dim=-1).requires_grad_()
+        rate = compression_rate(Z, block.attention.U.detach().double(), chapter.EPS_SQ).sum()
+        (slope,) = torch.autograd.grad(rate, Z)
+        moved["tokens_in"].append(Z.detach())
+        moved["tokens_mid"].append((Z - 1e-9 * slope).detach())
+    assert chapter.sphere_cosines(model, Record(moved)) == pytest.approx([1] * len(model.blocks), abs=1e-3)
 
 
 def test_the_common_part_and_the_rest_are_the_whole_move(small):
-    model, images, seen = small
+    model, _, seen = small
     parts = chapter.common_part(model, seen)
     assert all(0 < share < 1 for share in parts["energy"])
     assert set(parts) == {"energy", "common forwards", "common backwards", "rest forwards", "rest backwards"}
@@ -151,9 +154,9 @@ def test_the_playground_gets_the_spectra_of_both_networks(small):
 
 
 def test_kendalls_tau_counts_pairs():
-    assert chapter.kendall([1, 2, 3], [1, 2, 3]) == 1
-    assert chapter.kendall([1, 2, 3], [3, 2, 1]) == -1
-    assert chapter.kendall([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
+    assert chapter.kendall(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])) == 1
+    assert chapter.kendall(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])) == -1
+    assert chapter.kendall(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])) == pytest.approx(1 / 3)
 
 
 def test_figures_and_tables_are_drawn(trainings, control):
