@@ -265,23 +265,6 @@ def turn_figure(all_trainings: Mapping[str, Result]) -> Figure:
 # ---- is it the derived step -----------------------------------------------------------------------------------------
 
 
-def step_rows(all_trainings: Mapping[str, Result]) -> list[dict[str, Any]]:
-    """For each training: the cosine with steepest descent, and what the step and its opposite do."""
-    rows = []
-    for name, result in all_trainings.items():
-        back = (mean(result, "Rc", "mirrored", normalise) for normalise in ("none", "token"))
-        raw, unit = (int((change < 0).sum()) for change in back)
-        rows.append(
-            {
-                "training": f"`{name}`",
-                "cosine with descent": _span(cosines(result), "+.2f"),
-                "layers down, backwards, as is": raw,
-                "at length one": unit,
-            }
-        )
-    return rows
-
-
 def sphere_cosines(model: CRATE, seen: Record) -> list[float]:
     """By layer, the cosine of the move with steepest descent, both along the unit sphere: lengths are taken out."""
     found = []

@@ -168,6 +168,6 @@ def test_figures_and_tables_are_drawn(trainings, control):
         chapter.along_training(),
     ]
     assert all(isinstance(figure, Figure) and figure.axes for figure in drawn)
-    assert len(chapter.training_rows(trainings)) == len(chapter.step_rows(trainings)) == len(trainings)
+    assert len(chapter.training_rows(trainings)) == len(trainings)
     assert chapter.vit_facts(trainings)["vit_down"] > 0
     assert len(chapter.variant_rows()) == len(chapter.VARIANTS)
