@@ -554,7 +554,7 @@ class TestEnds:
             in told
         )
         assert "there is no 'embeded'; did you mean embedded? It is" in refused(
-            "evaluate", "--data", "embeded"
+            "evaluate", "--data", "embdded"
         )
         assert "there is no 'simdin'; did you mean simdino?" in refused(
             "train", "--task", "simdin", "--out", "x"
