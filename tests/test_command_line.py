@@ -553,8 +553,8 @@ class TestEnds:
             "there is no --batchsize; did you mean --batch-size? (see crate-mini evaluate heads --help)"
             in told
         )
-        assert "there is no 'embeded'; did you mean embedded? It is" in refused(
-            "evaluate", "--data", "embdded"
+        assert "there is no 'voc2021'; did you mean voc2012? It is" in refused(
+            "evaluate", "--data", "voc2021"
         )
         assert "there is no 'simdin'; did you mean simdino?" in refused(
             "train", "--task", "simdin", "--out", "x"
