@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from crate_mini import figures
-from crate_mini.data.embedded import crossed, pairs
+from crate_mini.data.embedded import crossed, kinds, pairs
 from crate_mini.rates import coding_rate, largest_rate
 from crate_mini.results import read
 from crate_mini.training.selfsupervised import (
@@ -206,14 +206,14 @@ def play_data(scenes: int = 8, animals: int = 6, seed: int = 0) -> dict[str, Any
 
 
 def scenes_figure(scenes: int = 2, shown: Sequence[int] = (0, 3, 5, 7, 8), seed: int = 15) -> Figure:
-    """Above, some of the ten animals in each of a few scenes; below, pairs of drawings of one animal."""
+    """Above, some of the ten animals in each of a few scenes; below, drawings of one animal, and of one species."""
     drawn = crossed(scenes, seed=seed)
-    beside = pairs(len(shown), seed=seed, split="test").images
     rows = [drawn.images.unflatten(0, (scenes, -1))[i, list(shown)] for i in range(scenes)]
-    rows += beside.chunk(2, -1)
-    names = [f"scene {i + 1}" for i in range(scenes)] + ["a pair,", "in columns"]
+    rows += pairs(len(shown), seed=seed, split="test").images.chunk(2, -1)
+    rows += kinds(len(shown), seed=seed, split="test").images.chunk(2, -1)[1:]
+    names = [f"scene {i + 1}" for i in range(scenes)] + ["a picture", "its animal", "its species"]
     fig, axes = plt.subplots(
-        len(rows), len(shown), figsize=(figures.WIDTH, 1.36 * len(rows)), layout="constrained"
+        len(rows), len(shown), figsize=(0.8 * figures.WIDTH, 1.1 * len(rows)), layout="constrained"
     )
     for row, pictures, name in zip(axes, rows, names, strict=True):
         for ax, picture in zip(row, pictures, strict=True):
@@ -235,7 +235,8 @@ GROUPS: Mapping[tuple[str, str], str] = {
     ("dino", ""): "DINO",
     ("simdino", ""): "SimDINO",
     ("simdino", "single"): "SimDINO, large crops",
-    ("simdino", "pairs"): "SimDINO, large crops of pairs",
+    ("simdino", "pairs"): "SimDINO, of one animal",
+    ("simdino", "kinds"): "SimDINO, of one species",
     ("classification", ""): "with labels",
 }
 """Task, and what is varied of it, in the order of tables and figures."""
@@ -274,6 +275,7 @@ def answer_facts(rows: Sequence[Row]) -> dict[str, Any]:
         "named": of(rows, "classification"),
         "single": of(rows, "simdino", varied="single"),
         "pairs": of(rows, "simdino", varied="pairs"),
+        "kinds": of(rows, "simdino", varied="kinds"),
         "untrained": of(rows, "untrained"),
         "pixels": of(rows, "none"),
     }
@@ -295,7 +297,7 @@ def map_facts(rows: Sequence[Row], beside: Row) -> dict[str, Any]:
         "free": free,
         "crate": [row for row in named if row["model"] == "crate_nano"],
         "vit": [row for row in named if row["model"] == "vit_nano"],
-        "pairs": of(rows, "simdino", varied="pairs"),
+        "shared": [r for what in ("pairs", "kinds") for r in of(rows, "simdino", varied=what)],
     }
     facts: dict[str, Any] = {"centre": centre, "disc": 100 * beside["maskcut"]["centre"]["first_iou"][0]}
     for kind, group in sides.items():
