@@ -186,6 +186,7 @@ def collapse_figure(films: Mapping[str, Film]) -> Figure:
         ax.tick_params(labelsize=9)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
+    plt.close(fig)
     return fig
 
 
@@ -221,6 +222,7 @@ def scenes_figure(scenes: int = 2, shown: Sequence[int] = (0, 3, 5, 7, 8), seed:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
         row[0].set_ylabel(name, fontsize=9)
+    plt.close(fig)
     return fig
 
 
@@ -285,6 +287,18 @@ def answer_facts(rows: Sequence[Row]) -> dict[str, Any]:
         for what in ("knn", "probe", "scene", "animal"):
             values = [100 * row[what] for row in group]
             facts |= {f"{kind}_{what}_least": min(values), f"{kind}_{what}_most": max(values)}
+    facts["pairs_animal_above"] = math.ceil(facts["pairs_animal_most"])
+    for short, model in (("crate", "crate_nano"), ("vit", "vit_nano")):
+        drops = [
+            100 * (one["scene"] - other["scene"])
+            for one in of(kinds["single"], "simdino", varied="single", model=model)
+            for other in of(kinds["pairs"], "simdino", varied="pairs", model=model)
+            if one["seed"] == other["seed"]
+        ]
+        named = [100 * row["knn"] for row in of(rows, "classification", model=model)]
+        for what, values in ((f"drop_{short}", drops), (f"named_{short}_knn", named)):
+            if values:
+                facts |= {f"{what}_least": min(values), f"{what}_most": max(values)}
     published = of(rows, "simdino", varied="published")
     return facts | {f"published_{what}": 100 * published[0][what] for what in ("knn", "scene", "animal")}
 
@@ -331,9 +345,9 @@ def knowledge_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
 
 
 def map_rows(rows: Sequence[Row], beside: Row) -> list[dict[str, str]]:
-    """What the maps of each kind show: a number for each training; then what has no network."""
+    """What the maps show where nothing is varied: a number for each training; then what has no network."""
     found = []
-    for name, group in grouped([row for row in rows if "maps" in row]):
+    for name, group in grouped([row for row in rows if "maps" in row and not row["varied"]]):
         maps = [r["maps"] for r in group]
         found.append(
             {
@@ -380,4 +394,5 @@ def shares_figure(rows: Sequence[Row]) -> Figure:
     ax.set(xlim=(0, 100), xlabel="share of the variance (%)")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, ncols=3, fontsize=9, loc="lower center", bbox_to_anchor=(0.4, 1.0))
+    plt.close(fig)
     return fig

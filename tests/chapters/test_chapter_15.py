@@ -114,7 +114,8 @@ def test_rows_are_trainings(rows):
     assert table["CRATE SimDINO"]["neighbours (%)"] == "12, 13"
     shown = chapter.map_rows(rows, BESIDE)
     assert shown[-1]["AUROC, one head"] == "0.85"
-    assert len(shown) == len(table)  # pixels have no map, the middle has no training
+    # pixels have no map, the middle has no training, what is varied stands in the other table
+    assert len(shown) == len(table) - 1 + 1 - 3
 
 
 def test_shares_fill_the_bar(rows):
@@ -131,9 +132,10 @@ def test_what_stands_in_the_results():
     assert facts["free_knn_most"] < facts["pixels_knn_most"]
     assert facts["free_scene_least"] > 50 > 5 > facts["free_animal_most"]
     assert facts["named_animal_least"] > facts["free_animal_most"]
-    assert facts["pairs_scene_most"] < facts["single_scene_least"]
-    assert facts["kinds_animal_least"] > max(facts["pairs_animal_most"], facts["single_animal_most"])
-    assert facts["kinds_knn_least"] > max(facts["pairs_knn_most"], facts["single_knn_most"])
+    assert min(facts["drop_crate_least"], facts["drop_vit_least"]) > 10
+    assert facts["pairs_animal_most"] < facts["named_animal_least"] / 5
+    assert facts["kinds_animal_most"] < facts["named_animal_least"] / 2
+    assert facts["kinds_knn_most"] < facts["named_vit_knn_least"]
     assert shown["reach_the_middle"] == 0
     assert shown["crate_fixed_least"] > max(shown[f"{kind}_fixed_most"] for kind in ("free", "vit"))
 
