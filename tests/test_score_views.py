@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+
+import pytest
 import score_views
 import torch
 
 from crate_mini import data
 from crate_mini.data import ImageSet
+from crate_mini.data.embedded import crossed
 from crate_mini.model import create_model
-from crate_mini.recipes import get_sweep
+from crate_mini.recipes import find_run, get_recipe, get_sweep
+from crate_mini.training import TASKS
+from crate_mini.training.selfsupervised import settings_of
 from crate_mini.weights import save_model
 
 
@@ -23,13 +30,13 @@ def colours(n: int, seed: int) -> ImageSet:
 
 def test_pixels_that_tell_everything_and_pixels_that_tell_nothing():
     train, test = colours(60, 0), colours(30, 1)
-    assert score_views.pixels(train, test)["knn"] == score_views.pixels(train, test)["probe"] == 1
+    assert score_views.pixels({"train": train, "test": test})["knn"] == 1
     shuffled = ImageSet(
         images=train.images,
         labels=train.labels[torch.randperm(60, generator=torch.Generator().manual_seed(2))],
         classes=train.classes,
     )
-    assert score_views.pixels(shuffled, test)["knn"] < 0.8
+    assert score_views.pixels({"train": shuffled, "test": test})["knn"] < 0.8
 
 
 def test_networks_that_are_there_and_controls(tmp_path, capsys):
@@ -45,10 +52,15 @@ def test_networks_that_are_there_and_controls(tmp_path, capsys):
     assert "vit_nano_dino_s1: not trained yet" in capsys.readouterr().out
 
 
-def test_the_varied_ones_are_command_lines_that_train(tmp_path):
+def test_the_varied_ones_are_command_lines_that_train():
     for name, (_, model, seed, flags) in score_views.varied().items():
-        asked = settings_of_run(training_arguments(["--out", str(tmp_path / name), *flags.split()]))
-        assert (asked["model"], asked["recipe"].seed) == (model, seed), name
+        words = flags.split()
+        run = find_run(words[words.index("--recipe") + 1])
+        assert (run.model, run.seed, get_recipe(run).task) == (model, seed, "simdino"), name
+        asked = [w.split("=")[0] for before, w in itertools.pairwise(words) if before == "--task-set"]
+        assert asked
+        assert set(asked) <= set(settings_of(TASKS["simdino"]))
+        assert (get_recipe(run).data == "embedded-pairs") == ("pairs" in name)
 
 
 def test_shares_of_a_network_that_sees_the_scene_only_and_of_one_that_sees_the_animal_only():
@@ -60,13 +72,15 @@ def test_shares_of_a_network_that_sees_the_scene_only_and_of_one_that_sees_the_a
 
 def test_a_row(monkeypatch):
     monkeypatch.setenv("CRATE_MINI_DIRTY", "1")
-    drawn = {split: data.load("embedded", split, n=20, image_size=32, seed=3) for split in ("train", "test", "val")}
+    drawn = {
+        split: data.load("embedded", split, n=20, image_size=32, seed=3) for split in ("train", "test", "val")
+    }
     sets = {"train": drawn["train"], "test": drawn["test"], "choice": drawn["val"], "maps": drawn["test"]}
     model = create_model("vit_nano", num_classes=1, image_size=32)
     row, beside = score_views.scores(model, sets | {"crossed": crossed(2, seed=3, image_size=32)}, 2)
     assert {"knn", "probe", "scene", "animal", "rest"} <= set(row)
     assert row["scene"] + row["animal"] + row["rest"] == pytest.approx(1, abs=1e-5)
     assert set(row["maps"]) == set(beside["centre"]) == set(score_views.RULES)
-    low, value, high = row["maps"]["auroc"]["fixed"][1], row["maps"]["auroc"]["fixed"][0], row["maps"]["auroc"]["fixed"][2]
+    value, low, high = row["maps"]["auroc"]["fixed"]
     assert low <= value <= high
     json.dumps([row, beside], allow_nan=False)

@@ -6,9 +6,9 @@
 
 On drawn animals that nobody trained, chose or looked on (a seed of their own): how often nearest neighbours and a
 linear probe name the animal; how much of what the class token says comes with the scene and how much with the animal;
-how well attention maps rank the pixels of the animal, and what MaskCut finds. Beside them the same networks trained with
-labels, as many of them untrained, and the pixels themselves, all under one rule; heads and layers are chosen on other
-images than those that are scored. What was scored before stays, so that the file fills up.
+how well attention maps rank the pixels of the animal, and what MaskCut finds. Beside them the same networks trained
+with labels, as many of them untrained, and the pixels themselves, all under one rule; heads and layers are chosen on
+other images than those that are scored. What was scored before stays, so that the file fills up.
 """
 
 from __future__ import annotations

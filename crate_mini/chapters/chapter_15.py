@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 
 from crate_mini import figures
+from crate_mini.data.embedded import crossed, pairs
 from crate_mini.rates import coding_rate, largest_rate
+from crate_mini.results import read
 from crate_mini.training.selfsupervised import (
     Projector,
     Prototypes,
@@ -184,4 +186,193 @@ def collapse_figure(films: Mapping[str, Film]) -> Figure:
         ax.tick_params(labelsize=9)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
+    return fig
+
+
+# ---- agree about what? ----------------------------------------------------------------------------------------------
+
+
+def play_data(scenes: int = 8, animals: int = 6, seed: int = 0) -> dict[str, Any]:
+    """For the playground ``views``: pictures that are a scene, twice as loud, and an animal, and two noisy views."""
+    draw = torch.Generator().manual_seed(seed)
+    scene = 2 * F.normalize(torch.randn(scenes, 8, generator=draw), dim=1)
+    animal = F.normalize(torch.randn(animals, 5, generator=draw), dim=1)
+    pictures = torch.cat([scene.repeat_interleave(animals, 0), animal.repeat(scenes, 1)], 1)
+    views = [pictures + 0.3 * torch.randn(pictures.shape, generator=draw) for _ in range(2)]
+    first = 0.3 * torch.randn(2, pictures.shape[1], generator=draw)
+    found = {"pictures": pictures, "W": first, "views": torch.stack(views)}
+    rounded = {k: (1000 * v).round().div(1000).tolist() for k, v in found.items()}
+    return rounded | {"scenes": scenes, "animals": animals, "eps_sq": EPS_SQ, "rate": 1, "steps": 120}
+
+
+def scenes_figure(scenes: int = 2, shown: Sequence[int] = (0, 3, 5, 7, 8), seed: int = 15) -> Figure:
+    """Above, some of the ten animals in each of a few scenes; below, pairs of drawings of one animal."""
+    drawn = crossed(scenes, seed=seed)
+    beside = pairs(len(shown), seed=seed, split="test").images
+    rows = [drawn.images.unflatten(0, (scenes, -1))[i, list(shown)] for i in range(scenes)]
+    rows += beside.chunk(2, -1)
+    names = [f"scene {i + 1}" for i in range(scenes)] + ["a pair,", "in columns"]
+    fig, axes = plt.subplots(
+        len(rows), len(shown), figsize=(figures.WIDTH, 1.36 * len(rows)), layout="constrained"
+    )
+    for row, pictures, name in zip(axes, rows, names, strict=True):
+        for ax, picture in zip(row, pictures, strict=True):
+            ax.imshow(picture.permute(1, 2, 0))
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        row[0].set_ylabel(name, fontsize=9)
+    return fig
+
+
+# ---- the trainings --------------------------------------------------------------------------------------------------
+
+Row = Mapping[str, Any]
+CHANCE = 0.1  # of naming one of ten animals
+WITHOUT_LABELS = ("simdino", "dino")
+GROUPS: Mapping[tuple[str, str], str] = {
+    ("none", ""): "pixels, 16 × 16",
+    ("untrained", ""): "untrained",
+    ("dino", ""): "DINO",
+    ("simdino", ""): "SimDINO",
+    ("simdino", "single"): "SimDINO, large crops",
+    ("simdino", "pairs"): "SimDINO, large crops of pairs",
+    ("classification", ""): "with labels",
+}
+"""Task, and what is varied of it, in the order of tables and figures."""
+MODELS: Mapping[str, str] = {"": "", "crate_nano": "CRATE", "vit_nano": "ViT"}
+
+
+def scores() -> list[Row]:
+    """The networks of ``results/views/scores.json``."""
+    return read("views/scores")["networks"]
+
+
+def beside() -> Row:
+    """What never saw a network, under the same rules."""
+    return read("views/scores")["beside"]
+
+
+def of(rows: Sequence[Row], *tasks: str, varied: str = "", model: str | None = None) -> list[Row]:
+    """Those that learned by one of these tasks, with this varied."""
+    return [r for r in rows if r["task"] in tasks and r["varied"] == varied and model in (None, r["model"])]
+
+
+def grouped(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """The trainings of each kind of network, kinds in order."""
+    found = [
+        (f"{MODELS[model]} {label}".strip(), of(rows, task, varied=varied, model=model))
+        for (task, varied), label in GROUPS.items()
+        for model in MODELS
+    ]
+    return [(name, group) for name, group in found if group]
+
+
+def answer_facts(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the first screen says: least and most over all trainings of a kind."""
+    kinds = {
+        "free": of(rows, *WITHOUT_LABELS),
+        "named": of(rows, "classification"),
+        "single": of(rows, "simdino", varied="single"),
+        "pairs": of(rows, "simdino", varied="pairs"),
+        "untrained": of(rows, "untrained"),
+        "pixels": of(rows, "none"),
+    }
+    facts: dict[str, Any] = {}
+    for kind, group in kinds.items():
+        facts[f"n_{kind}"] = len(group)
+        for what in ("knn", "probe", "scene", "animal"):
+            values = [100 * row[what] for row in group]
+            facts |= {f"{kind}_{what}_least": min(values), f"{kind}_{what}_most": max(values)}
+    published = of(rows, "simdino", varied="published")
+    return facts | {f"published_{what}": 100 * published[0][what] for what in ("knn", "scene", "animal")}
+
+
+def map_facts(rows: Sequence[Row], beside: Row) -> dict[str, Any]:
+    """What the sentences about maps say, over all trainings of a kind."""
+    centre = beside["centre"]["auroc"][0]
+    free, named = of(rows, *WITHOUT_LABELS), of(rows, "classification")
+    facts: dict[str, Any] = {"centre": centre, "n_free": len(free), "n_named": len(named)}
+    for kind, group in (("free", free), ("named", named), ("pairs", of(rows, "simdino", varied="pairs"))):
+        for take in ("fixed", "mean"):
+            values = [row["maps"]["auroc"][take][0] for row in group]
+            facts |= {f"{kind}_{take}_least": min(values), f"{kind}_{take}_most": max(values)}
+        values = [100 * row["maskcut"]["first_iou"][0] for row in group]
+        facts |= {f"{kind}_cut_least": min(values), f"{kind}_cut_most": max(values)}
+    above = [row["name"] for row in free if row["maps"]["auroc"]["fixed"][1] > centre]
+    return facts | {"free_above": len(above), "disc": 100 * beside["maskcut"]["centre"]["first_iou"][0]}
+
+
+def both(values: Sequence[float], form: str) -> str:
+    """One number a training, in a cell of a table."""
+    return ", ".join(format(v, form) for v in values)
+
+
+def knowledge_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """What each kind knows: a number for each training, in per cent."""
+    heads = {
+        "knn": ("neighbours (%)", ".0f"),
+        "probe": ("probe (%)", ".0f"),
+        "scene": ("scene (%)", ".0f"),
+        "animal": ("animal (%)", ".1f"),
+    }
+    return [
+        {"network": name}
+        | {
+            head: both([100 * r[k] for r in group], ".0f" if k != "animal" else ".1f")
+            for k, head in heads.items()
+        }
+        for name, group in grouped(rows)
+    ]
+
+
+def map_rows(rows: Sequence[Row], beside: Row) -> list[dict[str, str]]:
+    """What the maps of each kind show: a number for each training; then what has no network."""
+    found = []
+    for name, group in grouped([row for row in rows if "maps" in row]):
+        maps = [r["maps"] for r in group]
+        found.append(
+            {
+                "network": name,
+                "AUROC, one head": both([m["auroc"]["fixed"][0] for m in maps], ".2f"),
+                "AUROC, mean": both([m["auroc"]["mean"][0] for m in maps], ".2f"),
+                "60 % of patches, IoU (%)": both([100 * m["patch"]["best"][0] for m in maps], ".0f"),
+                "MaskCut, IoU (%)": both([100 * r["maskcut"]["first_iou"][0] for r in group], ".0f"),
+            }
+        )
+    centre = beside["centre"]
+    return [
+        *found,
+        {
+            "network": "a bell in the middle; a disc",
+            "AUROC, one head": f"{centre['auroc'][0]:.2f}",
+            "AUROC, mean": f"{centre['auroc'][0]:.2f}",
+            "60 % of patches, IoU (%)": f"{100 * centre['patch'][0]:.0f}",
+            "MaskCut, IoU (%)": f"{100 * beside['maskcut']['centre']['first_iou'][0]:.0f}",
+        },
+    ]
+
+
+def shares_figure(rows: Sequence[Row]) -> Figure:
+    """What the class token says, shared out: a bar a training."""
+    groups = grouped(rows)
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 0.33 * len(groups) + 0.9), layout="constrained")
+    for y, (_, group) in enumerate(groups):
+        height = 0.8 / len(group)
+        for i, row in enumerate(group):
+            at, left = y + (i - (len(group) - 1) / 2) * height, 0.0
+            for part, colour in (("scene", "0.62"), ("rest", "0.85"), ("animal", figures.COLOURS["crate"])):
+                ax.barh(
+                    at,
+                    100 * row[part],
+                    0.9 * height,
+                    left=left,
+                    color=colour,
+                    label=part if y + i == 0 else None,
+                )
+                left += 100 * row[part]
+    ax.set_yticks(range(len(groups)), [name for name, _ in groups], fontsize=9)
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 100), xlabel="share of the variance (%)")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, ncols=3, fontsize=9, loc="lower center", bbox_to_anchor=(0.4, 1.0))
     return fig
