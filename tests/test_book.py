@@ -272,6 +272,7 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/03_compression",
     "notebooks/04_sparsification",
     "notebooks/05_crate",
+    "notebooks/15_rate_as_loss",
 ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -42,6 +42,7 @@ def page() -> str:
         _transfer(),
         _theorem(),
         _later_operators(),
+        _without_labels(),
         _commands(),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -87,6 +88,7 @@ def _commands() -> str:
     rows += [
         ["`results/floors/`", "`python tools/floors.py`"],
         ["`results/denoising/`", "`python tools/theorem.py`"],
+        ["`results/views/`", "`python tools/score_views.py`"],
         [
             "`results/training/`",
             "log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME`",
@@ -117,6 +119,7 @@ WHY = chapter("11_emergence", "What makes it emerge")
 HEADS = chapter("12_heads", "What a head means")
 OPERATORS = chapter("14_operators", "New operators by name")
 DENOISE = chapter("13_denoising", "When does attention denoise?")
+VIEWS = chapter("15_rate_as_loss", "The coding rate as a loss")
 
 
 def masks(name: str, where: str) -> dict | None:
@@ -162,7 +165,8 @@ def _maps() -> str:
         ["Figure 2", "how a map is made: image, tokens, class token, head", "by hand, in three lines of code", "the same", EMERGES],
         ["Figure 7", "four heads stand for legs, body, face, ear (0, 1, 3, 4 of CRATE-B; chosen by hand)",
          "all heads against true parts, with controls", "0.14 M parameters, drawn animals", HEADS],
-        ["Figure 8", "supervised CRATE-S/8 beside self-supervised DINO ViT-S/8", NONE, NONE, NONE],
+        ["Figure 8", "supervised CRATE-S/8 beside self-supervised DINO ViT-S/8",
+         "both, and the two cells that it lacks, in numbers", "0.13 M parameters, drawn animals", VIEWS],
         ["Figures 11, 12", "maps under Gaussian noise on the pixels", "the same noise, as pictures and as a curve", scale, EMERGES],
         ["Figure 13", "maps of the variants: MSSA or MHSA, ISTA, soft threshold or MLP",
          "the four of MSSA or MHSA and ISTA or MLP", "0.9 to 3.6 M parameters", WHY],
@@ -476,6 +480,54 @@ def _arms(before: str, after: str) -> str:
         for arm in (before, after)
     ]
     return " to ".join(f"{mean(side):.1f}" for side in sides) + f" ({len(sides[0])} trainings each)"
+
+
+def _without_labels() -> str:
+    """What is reported of networks trained without labels, and what became of it."""
+    path = RESULTS / "views" / "scores.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["networks"] if path.is_file() else []
+
+    def ours(task: str, model: str, what: Callable[[dict], float]) -> str:
+        """A number for each training, in per cent."""
+        kept = [r for r in found if (r["task"], r["model"], r["varied"]) == (task, model, "")]
+        return ", ".join(f"{100 * what(r):.1f}" for r in kept) or NONE
+
+    def known(task: str) -> str:
+        return " / ".join(ours(task, "vit_nano", lambda r, k=k: r[k]) for k in ("knn", "probe"))
+
+    def looked(task: str, model: str) -> str:
+        return ours(task, model, lambda r: r["maps"]["patch"]["best"][0])
+
+    rows = [
+        ["SimDINO, ViT-B/16, 100 epochs of ImageNet-1K: neighbours / probe", "74.9 / 77.3", known("simdino"), VIEWS],
+        ["DINO, ViT-B/16, 100 epochs of ImageNet-1K: neighbours / probe", "72.9 / 76.3", known("dino"), VIEWS],
+        ["60 % of patches, best head: CRATE with labels (paper: S/8, VOC)", "23.9", looked("classification", "crate_nano"), VIEWS],
+        ["the same: ViT with labels", "14.1", looked("classification", "vit_nano"), VIEWS],
+        ["the same: ViT by DINO", "27.0", looked("dino", "vit_nano"), VIEWS],
+        ["the same: CRATE by DINO", NONE, looked("dino", "crate_nano"), VIEWS],
+        ["the same: ViT by SimDINO", NONE, looked("simdino", "vit_nano"), VIEWS],
+        ["the same: CRATE by SimDINO", NONE, looked("simdino", "crate_nano"), VIEWS],
+    ]  # fmt: skip
+    told = (
+        "SimDINO {cite:p}`wu2025simdino` and DINO {cite:p}`caron2021dino`; ours: 0.13 M parameters, drawn animals, the "
+        "sweep `views`, a number for each training, by `python tools/score_views.py`. A mask that looks at nothing, a bell "
+        f"in the middle, scores {_middle()} by the rule of the maps. What the class token learns instead of the animal "
+        "stands on the page."
+    )
+    return (
+        "## Beyond the paper: without labels\n\n"
+        + told
+        + "\n\n"
+        + table(["claim", "paper", "ours", "page"], rows)
+    )
+
+
+def _middle() -> str:
+    """The bell's score on the drawings of the sweep ``views``."""
+    path = RESULTS / "views" / "scores.json"
+    if not path.is_file():
+        return NONE
+    return percent(json.loads(path.read_text(encoding="utf-8"))["beside"]["centre"]["patch"])
 
 
 def _later_operators() -> str:

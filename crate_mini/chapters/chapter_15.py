@@ -291,15 +291,21 @@ def map_facts(rows: Sequence[Row], beside: Row) -> dict[str, Any]:
     """What the sentences about maps say, over all trainings of a kind."""
     centre = beside["centre"]["auroc"][0]
     free, named = of(rows, *WITHOUT_LABELS), of(rows, "classification")
-    facts: dict[str, Any] = {"centre": centre, "n_free": len(free), "n_named": len(named)}
-    for kind, group in (("free", free), ("named", named), ("pairs", of(rows, "simdino", varied="pairs"))):
-        for take in ("fixed", "mean"):
-            values = [row["maps"]["auroc"][take][0] for row in group]
-            facts |= {f"{kind}_{take}_least": min(values), f"{kind}_{take}_most": max(values)}
-        values = [100 * row["maskcut"]["first_iou"][0] for row in group]
-        facts |= {f"{kind}_cut_least": min(values), f"{kind}_cut_most": max(values)}
-    above = [row["name"] for row in free if row["maps"]["auroc"]["fixed"][1] > centre]
-    return facts | {"free_above": len(above), "disc": 100 * beside["maskcut"]["centre"]["first_iou"][0]}
+    sides = {
+        "free": free,
+        "crate": [row for row in named if row["model"] == "crate_nano"],
+        "vit": [row for row in named if row["model"] == "vit_nano"],
+        "pairs": of(rows, "simdino", varied="pairs"),
+    }
+    facts: dict[str, Any] = {"centre": centre, "disc": 100 * beside["maskcut"]["centre"]["first_iou"][0]}
+    for kind, group in sides.items():
+        for what, values in (
+            ("fixed", [row["maps"]["auroc"]["fixed"][0] for row in group]),
+            ("cut", [100 * row["maskcut"]["first_iou"][0] for row in group]),
+        ):
+            facts |= {f"{kind}_{what}_least": min(values), f"{kind}_{what}_most": max(values)}
+    above = [row for row in rows if "maps" in row and row["maps"]["auroc"]["fixed"][2] > centre]
+    return facts | {"reach_the_middle": len(above), "n_maps": sum("maps" in row for row in rows)}
 
 
 def both(values: Sequence[float], form: str) -> str:
@@ -317,10 +323,7 @@ def knowledge_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
     }
     return [
         {"network": name}
-        | {
-            head: both([100 * r[k] for r in group], ".0f" if k != "animal" else ".1f")
-            for k, head in heads.items()
-        }
+        | {head: both([100 * r[k] for r in group], form) for k, (head, form) in heads.items()}
         for name, group in grouped(rows)
     ]
 

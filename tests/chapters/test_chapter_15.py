@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from crate_mini.chapters import chapter_15 as chapter
@@ -44,3 +45,100 @@ def test_figure(films):
     figure = chapter.collapse_figure(films)
     assert isinstance(figure, Figure)
     assert [len(ax.lines) for ax in figure.axes] == [5, 6, 5]
+
+
+def row(name, model, task, varied="", seed=0, **more):
+    maps = {
+        "fixed": [0.7, 0.6, 0.8],
+        "mean": [0.5, 0.4, 0.6],
+        "best": [0.3, 0.2, 0.4],
+        "chance": [0.3, 0.2, 0.4],
+    }
+    found = {"first_iou": [0.4, 0.3, 0.5], "AP50": [0.2, 0.1, 0.3], "corloc": [0.6, 0.5, 0.7]}
+    known = {"knn": 0.1, "probe": 0.2, "scene": 0.9, "animal": 0.01, "rest": 0.09}
+    about = {"name": name, "model": model, "task": task, "varied": varied, "seed": seed}
+    return (
+        about | known | {"maps": dict.fromkeys(("auroc", "patch", "best_iou"), maps), "maskcut": found} | more
+    )
+
+
+@pytest.fixture
+def rows():
+    pixels = row("pixels", "", "none")
+    del pixels["maps"]
+    return [
+        pixels,
+        row("a", "crate_nano", "simdino", knn=0.12),
+        row("b", "vit_nano", "dino", knn=0.15, scene=0.7, rest=0.29),
+        row("c", "crate_nano", "simdino", "single", knn=0.14),
+        row("d", "crate_nano", "simdino", "pairs", knn=0.25, seed=1),
+        row("e", "crate_nano", "simdino", "published"),
+        row("f", "crate_nano", "classification", knn=0.5, animal=0.3),
+        row("g", "vit_nano", "untrained"),
+    ]
+
+
+BESIDE = {
+    "centre": {"auroc": [0.85, 0.83, 0.87], "patch": [0.3, 0.2, 0.4], "best_iou": [0.4, 0.3, 0.5]},
+    "maskcut": {"centre": {"first_iou": [0.38, 0.36, 0.4]}},
+}
+
+
+def test_least_and_most_of_every_kind(rows):
+    facts = chapter.answer_facts(rows)
+    expected = {
+        "n_free": 2, "free_knn_least": 12, "free_knn_most": 15, "free_scene_least": 70, "free_scene_most": 90,
+        "pairs_knn_least": 25, "single_knn_most": 14, "named_animal_most": 30, "published_knn": 10,
+    }  # fmt: skip
+    assert {k: facts[k] for k in expected} == pytest.approx(
+        expected
+    )  # the published weight is none of the two that stand for their task
+
+
+def test_maps_against_the_middle(rows):
+    rows.append(row("i", "vit_nano", "classification"))
+    facts = chapter.map_facts(rows, BESIDE)
+    assert (facts["reach_the_middle"], facts["n_maps"]) == (0, 8)
+    rows[1]["maps"] = {**rows[1]["maps"], "auroc": rows[1]["maps"]["auroc"] | {"fixed": [0.84, 0.82, 0.86]}}
+    facts = chapter.map_facts(rows, BESIDE)
+    assert (facts["reach_the_middle"], facts["free_fixed_most"]) == (1, 0.84)
+
+
+def test_rows_are_trainings(rows):
+    names = [name for name, _ in chapter.grouped(rows)]
+    assert names[0] == "pixels, 16 × 16"
+    assert len(names) == 7  # the published weight is told in a sentence
+    rows.append(row("h", "crate_nano", "simdino", seed=1, knn=0.13))
+    table = {line["network"]: line for line in chapter.knowledge_rows(rows)}
+    assert table["CRATE SimDINO"]["neighbours (%)"] == "12, 13"
+    shown = chapter.map_rows(rows, BESIDE)
+    assert shown[-1]["AUROC, one head"] == "0.85"
+    assert len(shown) == len(table)  # pixels have no map, the middle has no training
+
+
+def test_shares_fill_the_bar(rows):
+    bars = chapter.shares_figure(rows).axes[0].patches
+    assert len(bars) == 3 * (len(rows) - 1)
+    assert sum(bar.get_width() for bar in bars[:3]) == pytest.approx(100)
+
+
+def test_what_stands_in_the_results():
+    """Every sentence of the page that says "every training", on the results as they are."""
+    rows, beside = chapter.scores(), chapter.beside()
+    facts, shown = chapter.answer_facts(rows), chapter.map_facts(rows, beside)
+    assert (facts["n_free"], facts["n_named"], facts["n_single"], facts["n_pairs"]) == (8, 4, 4, 4)
+    assert facts["free_knn_most"] < facts["pixels_knn_most"]
+    assert facts["free_scene_least"] > 50 > 5 > facts["free_animal_most"]
+    assert facts["named_animal_least"] > facts["free_animal_most"]
+    assert facts["pairs_knn_least"] > facts["single_knn_most"]
+    assert facts["pairs_scene_most"] < facts["single_scene_least"]
+    assert shown["reach_the_middle"] == 0
+    assert shown["crate_fixed_least"] > max(shown[f"{kind}_fixed_most"] for kind in ("free", "vit", "pairs"))
+    assert {row["name"].rsplit("_s", 1)[1] for row in rows[1:]} == {"0", "1"}
+
+
+def test_pictures():
+    assert len(chapter.scenes_figure(scenes=1, shown=(0, 3)).axes) == 6
+    data = chapter.play_data(scenes=3, animals=2)
+    assert torch.tensor(data["views"]).shape == (2, 6, 13)
+    assert data == chapter.play_data(scenes=3, animals=2)
