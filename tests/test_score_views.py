@@ -60,7 +60,8 @@ def test_the_varied_ones_are_command_lines_that_train():
         asked = [w.split("=")[0] for before, w in itertools.pairwise(words) if before == "--task-set"]
         assert asked
         assert set(asked) <= set(settings_of(TASKS["simdino"]))
-        assert (get_recipe(run).data == "embedded-pairs") == ("pairs" in name)
+        of_two = {"pairs": "embedded-pairs", "kinds": "embedded-kinds"}
+        assert get_recipe(run).data == of_two.get(name.split("_")[3], "embedded")
 
 
 def test_shares_of_a_network_that_sees_the_scene_only_and_of_one_that_sees_the_animal_only():

@@ -45,7 +45,6 @@ SEED = 15  # of the drawings
 SIDE = 16  # that images are brought to where their pixels are compared
 UNTRAINED = 2  # seeds of each network
 MODELS = ("crate_nano", "vit_nano")
-LARGE = "crop_area=0.6:1,keep_patches=1.0"
 
 
 def varied() -> dict[str, tuple[str, str, int, str]]:
@@ -57,15 +56,14 @@ def varied() -> dict[str, tuple[str, str, int, str]]:
     }  # fmt: skip
     for model in MODELS:
         for seed in range(2):
-            run, large = f"views/{model}/s{seed}", "--task-set small=0 --task-set pictures"
-            found[f"{model}_simdino_single_s{seed}"] = (
-                "single",
-                model,
-                seed,
-                f"--recipe {run}/{LARGE} {large}=1",
-            )
-            pairs = f"--recipe {run}/data=embedded-pairs,{LARGE} {large}=2"
-            found[f"{model}_simdino_pairs_s{seed}"] = ("pairs", model, seed, pairs)
+            large = "crop_area=0.6:1,keep_patches=1.0 --task-set small=0 --task-set pictures"
+            for what, more, pictures in (
+                ("single", "", 1),
+                ("pairs", "data=embedded-pairs,", 2),
+                ("kinds", "data=embedded-kinds,", 2),
+            ):
+                flags = f"--recipe views/{model}/s{seed}/{more}{large}={pictures}"
+                found[f"{model}_simdino_{what}_s{seed}"] = (what, model, seed, flags)
     return found
 
 

@@ -64,7 +64,7 @@ from .embedded_paint import (
 from .embedded_scene import background, camera, clutter, draw_light, foreground, shadow
 from .imageset import ImageSet
 
-__all__ = ["CLASSES", "PART_NAMES", "SPLITS", "crossed", "describe", "generate", "pairs"]
+__all__ = ["CLASSES", "PART_NAMES", "SPLITS", "crossed", "describe", "generate", "kinds", "pairs"]
 
 CLASSES = tuple(SPECIES)
 """Names of the ten species, in label order."""
@@ -161,7 +161,7 @@ def crossed(n: int, *, seed: int = 0, image_size: int = 64, split: str = "test",
 
 
 def pairs(n: int, *, seed: int = 0, image_size: int = 64, split: str = "train", start: int = 0) -> ImageSet:
-    """Two drawings of the same animal side by side: same pose, size and place, another coat in another scene.
+    """Two drawings of one animal side by side: same pose, size and place, another coat in another scene.
 
     The left one is that of :func:`generate`; scene, coat, light and camera of the right one are drawn anew.
 
@@ -178,11 +178,38 @@ def pairs(n: int, *, seed: int = 0, image_size: int = 64, split: str = "train", 
     Raises:
         ValueError: for any argument outside its range; the message says what was expected.
     """
+    return _side_by_side(n, seed, image_size, split, start, "embedded-pairs", 0)
+
+
+def kinds(n: int, *, seed: int = 0, image_size: int = 64, split: str = "train", start: int = 0) -> ImageSet:
+    """Two drawings of one species side by side: the right one with another pose, size and place, too.
+
+    Args:
+        n: number of pairs, at least 1.
+        seed: as for :func:`generate`, and so are the others.
+        image_size: side in pixels of a drawing.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        start: index of the first.
+
+    Returns:
+        As :func:`pairs`.
+
+    Raises:
+        ValueError: for any argument outside its range; the message says what was expected.
+    """
+    return _side_by_side(n, seed, image_size, split, start, "embedded-kinds", _ELSEWHERE)
+
+
+def _side_by_side(
+    n: int, seed: int, image_size: int, split: str, start: int, name: str, shape: int
+) -> ImageSet:
+    """Images and, beside them, what is drawn with the scene, and ``shape`` further on the shape, of other ones."""
     key = _checked(n, seed, image_size, split, start)
     which = [(start + i, _label(key, start + i)) for i in range(n)]
-    left, right = _drawn(key, which, image_size), _drawn(key, which, image_size, around=_ELSEWHERE)
+    left = _drawn(key, which, image_size)
+    right = _drawn(key, which, image_size, around=_ELSEWHERE, shape=shape)
     both = {k: torch.cat([getattr(left, k), getattr(right, k)], -1) for k in ("images", "masks", "parts")}
-    return replace(left, name="embedded-pairs", **both)
+    return replace(left, name=name, **both)
 
 
 def _checked(n: int, seed: int, image_size: int, split: str, start: int) -> tuple[int, int]:
@@ -200,12 +227,17 @@ def _checked(n: int, seed: int, image_size: int, split: str, start: int) -> tupl
     return seed, SPLITS.index(split)
 
 
-def _drawn(key: tuple[int, int], which: list[tuple[int, int]], image_size: int, around: int = 0) -> ImageSet:
-    """One image for each index and label; ``around`` is added to the index where all but the animal is drawn."""
+def _drawn(
+    key: tuple[int, int], which: list[tuple[int, int]], image_size: int, around: int = 0, shape: int = 0
+) -> ImageSet:
+    """One image for each index and label.
+
+    ``around`` is added to the index where all but the animal is drawn, ``shape`` where its pose, size and place are.
+    """
     images = np.empty((len(which), 3, image_size, image_size), np.uint8)
     parts = np.empty((len(which), image_size, image_size), np.uint8)
     for at, (index, label) in enumerate(which):
-        images[at], parts[at] = _render(key, index, label, image_size, index + around)
+        images[at], parts[at] = _render(key, label, image_size, index + shape, index + around)
     return ImageSet(
         images=torch.from_numpy(images),
         labels=torch.tensor([label for _, label in which]),
@@ -225,9 +257,9 @@ def _label(key: tuple[int, int], index: int) -> int:
 
 
 def _render(
-    key: tuple[int, int], index: int, label: int, size: int, around: int
+    key: tuple[int, int], label: int, size: int, drawn: int, around: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    shape, style = Dice(*key, _SHAPE, index), Dice(*key, _STYLE, around)
+    shape, style = Dice(*key, _SHAPE, drawn), Dice(*key, _STYLE, around)
     scene, lens = Dice(*key, _SCENE, around), Dice(*key, _CAMERA, around)
     share = _share(shape)
     fx, fy = shape.bell(0.5, 0.5), shape.bell(0.5, 0.5)

@@ -47,7 +47,11 @@ class Source(NamedTuple):
         return self.masked is not None
 
 
-EMBEDDED = {"embedded": (embedded.generate, 1), "embedded-pairs": (embedded.pairs, 2)}
+EMBEDDED = {
+    "embedded": (embedded.generate, 1),
+    "embedded-pairs": (embedded.pairs, 2),
+    "embedded-kinds": (embedded.kinds, 2),
+}
 """Sets that are drawn on the spot: how, and how many pictures an image is."""
 
 
@@ -67,6 +71,7 @@ _TINY = (
 SETS: dict[str, Source] = {
     "embedded": Source(("train", "val", "test"), read=_embedded),
     "embedded-pairs": Source(("train", "val", "test"), read=_embedded),
+    "embedded-kinds": Source(("train", "val", "test"), read=_embedded),
     "tiny-imagenet": Source(
         ("train", "val"), ("tiny-imagenet-200",), _TINY, stream=labelled.tiny_imagenet, can_fetch=True
     ),
@@ -149,7 +154,7 @@ def load(
     Args:
         name: one of :data:`SETS`:
             ``embedded`` (tier 1, made on the spot, with masks and parts), ``embedded-pairs`` (two of its drawings of an
-            animal side by side: twice as wide),
+            animal side by side: twice as wide), ``embedded-kinds`` (two of a species),
             ``tiny-imagenet``, ``tiny-imagenet-animals`` (25 of its classes), ``imagenette``, ``cifar10``,
             ``cifar100``, ``stl10``,
             ``pets``, ``caltech101`` and ``horses`` (with masks), ``voc2012`` and ``coco`` (with masks, their classes as

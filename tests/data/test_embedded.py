@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import cross_val_score
 
-from crate_mini.data.embedded import CLASSES, PART_NAMES, SPLITS, crossed, describe, generate, pairs
+from crate_mini.data.embedded import CLASSES, PART_NAMES, SPLITS, crossed, describe, generate, kinds, pairs
 from crate_mini.data.imageset import ImageSet
 
 # What a reader would name the species by, and how many pixels of it must be in sight at 64 px.
@@ -68,7 +68,18 @@ class TestWhatIsDrawnAnew:
         assert (both / either > 0.7).all()
         assert (drawn.images[..., :32] != drawn.images[..., 32:]).float().mean() > 0.9
 
-    @pytest.mark.parametrize("draw", [crossed, pairs])
+    def test_kinds(self):
+        drawn, plain = kinds(6, seed=3, image_size=32), generate(6, seed=3, image_size=32)
+        assert equal(replace(drawn, **{k: getattr(drawn, k)[..., :32] for k in PICTURES}), plain)
+        left, right = drawn.masks.chunk(2, -1)
+        overlap = (left & right).sum((1, 2)) / (left | right).sum((1, 2))
+        assert overlap.mean() < 0.6  # of pairs more than 0.7 each
+        known = describe()
+        for parts, label in zip(drawn.parts[..., 32:], drawn.labels.tolist(), strict=True):
+            there = {PART_NAMES[p] for p in parts.unique().tolist() if p}
+            assert there <= set(known[CLASSES[label]])
+
+    @pytest.mark.parametrize("draw", [crossed, kinds, pairs])
     def test_wrong(self, draw):
         with pytest.raises(ValueError, match="n must be an integer of at least 1"):
             draw(0)
