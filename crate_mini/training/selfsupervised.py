@@ -172,7 +172,7 @@ class Projector(nn.Module):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Float[Tensor, "n dim"]) -> Float[Tensor, "n features"]:
+    def forward(self, x: Float[Tensor, "*n dim"]) -> Float[Tensor, "*n features"]:
         """Rows of length one, in single precision."""
         first, second, third = self.layers
         x = third(F.gelu(second(F.gelu(first(x)))))
