@@ -422,6 +422,47 @@ def hierarchical_interval(
     return _t_about(difference, total, parts)
 
 
+def variance_shares(values: Float[Tensor, "a b d"]) -> tuple[float, float, float]:
+    r"""How much of a variance comes with the row, how much with the column, and how much with neither alone.
+
+    Two-way analysis of variance with random effects and one value a cell, :math:`x_{ij} = m + r_i + c_j + e_{ij}`:
+
+    .. math:: \hat\sigma_e^2 = \frac{\sum_{ij} \lVert x_{ij} - \bar x_{i\cdot} - \bar x_{\cdot j} + \bar x \rVert^2}
+        {(a - 1)(b - 1)}, \qquad
+        \hat\sigma_r^2 = \frac{\sum_i \lVert \bar x_{i\cdot} - \bar x \rVert^2}{a - 1} - \frac{\hat\sigma_e^2}{b},
+        \qquad
+        \hat\sigma_c^2 = \frac{\sum_j \lVert \bar x_{\cdot j} - \bar x \rVert^2}{b - 1} - \frac{\hat\sigma_e^2}{a}
+
+    The last contains what row and column do together. A variance that comes out below zero is zero.
+
+    Args:
+        values: ``(a, b, d)``: a vector for each of ``a`` rows and ``b`` columns.
+
+    Returns:
+        Shares of rows, of columns and of the rest; their sum is 1.
+
+    Raises:
+        ValueError: fewer than two rows or columns, NaN, or values that are all equal.
+    """
+    a, b = values.shape[:2]
+    if a < 2 or b < 2:
+        raise ValueError(f"two rows and two columns at least are needed, got {a} and {b}")
+    refuse_nan(values, "values")
+    x = values.double()
+    x = x - x.mean((0, 1))
+    rows, columns = x.mean(1), x.mean(0)
+    rest = (x - rows[:, None] - columns).square().sum().item() / ((a - 1) * (b - 1))
+    parts = (
+        max(rows.square().sum().item() / (a - 1) - rest / b, 0.0),
+        max(columns.square().sum().item() / (b - 1) - rest / a, 0.0),
+        rest,
+    )
+    if not (total := sum(parts)) > 0:
+        raise ValueError("all values are equal: there is no variance to share out")
+    rows_share, columns_share, rest_share = (part / total for part in parts)
+    return rows_share, columns_share, rest_share
+
+
 def _times_drawn(index: Int[Tensor, "draws n"]) -> Float[Tensor, "draws n"]:
     """How often each place is in each draw."""
     counts = torch.zeros(index.shape, dtype=torch.float64)

@@ -33,6 +33,7 @@ from crate_mini.stats import (
     resamples,
     simultaneous,
     t_interval,
+    variance_shares,
     welch_interval,
     welch_test,
 )
@@ -371,3 +372,43 @@ class TestSeveralTests:
             holm([0.1, 0.2], tests=1)
         with pytest.raises(ValueError, match="between 0 and 1"):
             holm([1.2])
+
+
+class TestVarianceShares:
+    def drawn(self, a, b, rows, columns, rest, d=40):
+        g = torch.Generator().manual_seed(0)
+        part = [
+            torch.randn(*size, d, generator=g) * scale**0.5
+            for size, scale in (((a, 1), rows), ((1, b), columns), ((a, b), rest))
+        ]
+        return sum(part) + 7
+
+    def test_finds_what_was_drawn(self):
+        found = variance_shares(self.drawn(80, 60, 5.0, 2.0, 3.0))
+        assert found == pytest.approx((0.5, 0.2, 0.3), abs=0.02)
+        assert sum(found) == pytest.approx(1)
+
+    def test_noise_alone_is_no_row_and_no_column(self):
+        rows, columns, rest = variance_shares(self.drawn(12, 10, 0.0, 0.0, 1.0, d=2000))
+        assert max(rows, columns) < 0.01 < 0.98 < rest
+
+    def test_by_hand(self):
+        x = torch.tensor([[0.0, 2.0], [4.0, 10.0]])[
+            ..., None
+        ]  # rows 1, 7; columns 2, 6; what is left 1 everywhere
+        rows, columns, rest = 18 - 4 / 2, 8 - 4 / 2, 4
+        assert variance_shares(x) == pytest.approx(
+            [v / (rows + columns + rest) for v in (rows, columns, rest)]
+        )
+
+    @pytest.mark.parametrize(
+        ("x", "told"),
+        [
+            (torch.zeros(1, 3, 2), "two rows"),
+            (torch.ones(3, 3, 2), "all values are equal"),
+            (torch.full((2, 2, 1), torch.nan), "NaN"),
+        ],
+    )
+    def test_refused(self, x, told):
+        with pytest.raises(ValueError, match=told):
+            variance_shares(x)

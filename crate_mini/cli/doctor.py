@@ -228,8 +228,9 @@ def data_sets(root: Path | None) -> Iterator[Finding]:
         yield Finding("data folder", state, f"{folder} does not exist ({of}); the embedded set needs none")
         return
     yield Finding("data folder", "good", f"{folder} ({of})")
-    here = [name for name in data.SETS if data.whereabouts(name, folder) not in ("not here", "embedded")]
-    yield Finding("data sets", "good" if here else "note", ", ".join(["embedded", *here]))
+    here = [name for name in data.SETS if data.whereabouts(name, folder) == "here"]
+    drawn = [name for name in data.SETS if data.whereabouts(name, folder) == "embedded"]
+    yield Finding("data sets", "good" if here else "note", ", ".join([*drawn, *here]))
     yield disk(folder, "disk of data")
 
 

@@ -24,6 +24,7 @@ How an image comes about (each step draws from a random stream of its own):
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ from .embedded_paint import (
 from .embedded_scene import background, camera, clutter, draw_light, foreground, shadow
 from .imageset import ImageSet
 
-__all__ = ["CLASSES", "PART_NAMES", "SPLITS", "describe", "generate"]
+__all__ = ["CLASSES", "PART_NAMES", "SPLITS", "crossed", "describe", "generate", "pairs"]
 
 CLASSES = tuple(SPECIES)
 """Names of the ten species, in label order."""
@@ -87,6 +88,8 @@ _TELLING = {
     "fish": (FIN,),
 }
 _LABELS, _SHAPE, _STYLE, _SCENE, _CAMERA = range(5)
+_ELSEWHERE = 2**40
+"""How far the scenes of the second pictures lie behind those of the first, where no set reaches."""
 
 
 def describe() -> dict[str, tuple[str, ...]]:
@@ -128,6 +131,62 @@ def generate(
     Raises:
         ValueError: for any argument outside its range; the message says what was expected.
     """
+    key = _checked(n, seed, image_size, split, start)
+    labels = [_label(key, start + i) for i in range(n)]
+    return _drawn(key, [(start + i, label) for i, label in enumerate(labels)], image_size)
+
+
+def crossed(n: int, *, seed: int = 0, image_size: int = 64, split: str = "test", start: int = 0) -> ImageSet:
+    """Every animal in each of ``n`` scenes: what a network says of the animal, told from what it says of the scene.
+
+    Scene i has the ground, sky, clutter, light, camera and coat of image i of :func:`generate`, and shows the ten
+    animals one after the other, with the same size and place within what their shapes allow.
+
+    Args:
+        n: number of scenes, at least 1.
+        seed: as for :func:`generate`, and so are the others.
+        image_size: side in pixels of a drawing.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        start: index of the first.
+
+    Returns:
+        ImageSet of ``10 n`` images, scene by scene, with labels 0 to 9 in each; masks and parts as of :func:`generate`.
+
+    Raises:
+        ValueError: for any argument outside its range; the message says what was expected.
+    """
+    key = _checked(n, seed, image_size, split, start)
+    which = [(start + i, label) for i in range(n) for label in range(len(CLASSES))]
+    return _drawn(key, which, image_size)
+
+
+def pairs(n: int, *, seed: int = 0, image_size: int = 64, split: str = "train", start: int = 0) -> ImageSet:
+    """Two drawings of the same animal side by side: same pose, size and place, another coat in another scene.
+
+    The left one is that of :func:`generate`; scene, coat, light and camera of the right one are drawn anew.
+
+    Args:
+        n: number of pairs, at least 1.
+        seed: as for :func:`generate`, and so are the others.
+        image_size: side in pixels of a drawing.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        start: index of the first.
+
+    Returns:
+        ImageSet of ``n`` images, ``image_size`` pixels high and twice as wide; masks and parts of both.
+
+    Raises:
+        ValueError: for any argument outside its range; the message says what was expected.
+    """
+    key = _checked(n, seed, image_size, split, start)
+    which = [(start + i, _label(key, start + i)) for i in range(n)]
+    left, right = _drawn(key, which, image_size), _drawn(key, which, image_size, around=_ELSEWHERE)
+    both = {k: torch.cat([getattr(left, k), getattr(right, k)], -1) for k in ("images", "masks", "parts")}
+    return replace(left, name="embedded-pairs", **both)
+
+
+def _checked(n: int, seed: int, image_size: int, split: str, start: int) -> tuple[int, int]:
+    """The key of the random streams, if all arguments are in range."""
     for name, value, least in (
         ("n", n, 1),
         ("seed", seed, 0),
@@ -138,16 +197,18 @@ def generate(
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    key = (seed, SPLITS.index(split))
-    images = np.empty((n, 3, image_size, image_size), np.uint8)
-    parts = np.empty((n, image_size, image_size), np.uint8)
-    labels = np.empty(n, np.int64)
-    for i in range(n):
-        labels[i] = _label(key, start + i)
-        images[i], parts[i] = _render(key, start + i, int(labels[i]), image_size)
+    return seed, SPLITS.index(split)
+
+
+def _drawn(key: tuple[int, int], which: list[tuple[int, int]], image_size: int, around: int = 0) -> ImageSet:
+    """One image for each index and label; ``around`` is added to the index where all but the animal is drawn."""
+    images = np.empty((len(which), 3, image_size, image_size), np.uint8)
+    parts = np.empty((len(which), image_size, image_size), np.uint8)
+    for at, (index, label) in enumerate(which):
+        images[at], parts[at] = _render(key, index, label, image_size, index + around)
     return ImageSet(
         images=torch.from_numpy(images),
-        labels=torch.from_numpy(labels),
+        labels=torch.tensor([label for _, label in which]),
         classes=CLASSES,
         masks=torch.from_numpy((parts > 0).astype(np.uint8)),
         parts=torch.from_numpy(parts),
@@ -163,9 +224,11 @@ def _label(key: tuple[int, int], index: int) -> int:
     return int(order[offset])
 
 
-def _render(key: tuple[int, int], index: int, label: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    shape, style = Dice(*key, _SHAPE, index), Dice(*key, _STYLE, index)
-    scene, lens = Dice(*key, _SCENE, index), Dice(*key, _CAMERA, index)
+def _render(
+    key: tuple[int, int], index: int, label: int, size: int, around: int
+) -> tuple[np.ndarray, np.ndarray]:
+    shape, style = Dice(*key, _SHAPE, index), Dice(*key, _STYLE, around)
+    scene, lens = Dice(*key, _SCENE, around), Dice(*key, _CAMERA, around)
     share = _share(shape)
     fx, fy = shape.bell(0.5, 0.5), shape.bell(0.5, 0.5)
     unit = 1.25 * math.sqrt(share)  # measure of all that must not know the class: clutter, grass, patterns

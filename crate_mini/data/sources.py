@@ -47,12 +47,17 @@ class Source(NamedTuple):
         return self.masked is not None
 
 
+EMBEDDED = {"embedded": (embedded.generate, 1), "embedded-pairs": (embedded.pairs, 2)}
+"""Sets that are drawn on the spot: how, and how many pictures an image is."""
+
+
 def _embedded(request: Request) -> ImageSet:
     if request.classes is not None:
         raise ValueError("the embedded set is balanced over all its classes; choose among them with subset()")
     n = request.n or (5000 if request.split == "train" else 1000)
-    must_fit(n, request.image_size)
-    return embedded.generate(n, seed=request.seed, image_size=request.image_size, split=request.split)
+    draw, pictures = EMBEDDED[request.name]
+    must_fit(pictures * n, request.image_size)
+    return draw(n, seed=request.seed, image_size=request.image_size, split=request.split)
 
 
 _TINY = (
@@ -61,6 +66,7 @@ _TINY = (
 
 SETS: dict[str, Source] = {
     "embedded": Source(("train", "val", "test"), read=_embedded),
+    "embedded-pairs": Source(("train", "val", "test"), read=_embedded),
     "tiny-imagenet": Source(
         ("train", "val"), ("tiny-imagenet-200",), _TINY, stream=labelled.tiny_imagenet, can_fetch=True
     ),
@@ -142,7 +148,8 @@ def load(
 
     Args:
         name: one of :data:`SETS`:
-            ``embedded`` (tier 1, made on the spot, with masks and parts),
+            ``embedded`` (tier 1, made on the spot, with masks and parts), ``embedded-pairs`` (two of its drawings of an
+            animal side by side: twice as wide),
             ``tiny-imagenet``, ``tiny-imagenet-animals`` (25 of its classes), ``imagenette``, ``cifar10``,
             ``cifar100``, ``stl10``,
             ``pets``, ``caltech101`` and ``horses`` (with masks), ``voc2012`` and ``coco`` (with masks, their classes as
@@ -299,7 +306,7 @@ def coco_boxes(split: str = "val", root: str | os.PathLike | None = None) -> lis
 
 def whereabouts(name: str, root: Path) -> str:
     """``"embedded"``, ``"here"`` or ``"not here"``: whether a set is in the folder ``root``, without reading it."""
-    if name == "embedded":
+    if name in EMBEDDED:
         return "embedded"
     return "here" if any((root / folder).is_dir() for folder in SETS[name].folders) else "not here"
 

@@ -199,6 +199,9 @@ class SelfSupervised(Task):
         small_size: their side in pixels; by default half of the image's, on whole patches.
         hidden, features: sizes of the projector. The papers have 2048 and 256.
         momentum: of the teacher in the first step; :func:`teacher_momentum`. The papers have .996 for a million images.
+        pictures: of one thing, that lie side by side in every image. View after view is cropped from one after the
+            other, so that a network shall say the same of different pictures. What is read at the end, and by
+            neighbours, is the first.
 
     Raises:
         ValueError: a number outside its range, or a recipe with ``compile``.
@@ -216,12 +219,14 @@ class SelfSupervised(Task):
         hidden: int = 256,
         features: int = 64,
         momentum: float = 0.99,
+        pictures: int = 1,
     ) -> None:
         super().__init__()
         if recipe.compile:
             raise ValueError(f"{type(self).__name__} runs the network as it is: train with compile=False")
         for name, value, least in (
             ("small", small, 0), ("hidden", hidden, 1), ("features", features, 2), ("small_size", small_size or 1, 1),
+            ("pictures", pictures, 1),
         ):  # fmt: skip
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
@@ -231,23 +236,29 @@ class SelfSupervised(Task):
             raise ValueError(f"small_area must be 0 < smallest <= largest <= 1; got {small_area}")
         self.recipe = recipe
         self.small, self.small_area, self.small_size = small, tuple(small_area), small_size
-        self.hidden, self.features, self.momentum = hidden, features, momentum
+        self.hidden, self.features, self.momentum, self.pictures = hidden, features, momentum, pictures
         self.step, self.steps, self.patches, self.labelled = 0, 1, 0, False
 
     def settings(self) -> dict[str, Any]:
         """All that the constructor was given."""
-        names = ("small", "small_area", "small_size", "hidden", "features", "momentum")
+        names = ("small", "small_area", "small_size", "hidden", "features", "momentum", "pictures")
         return {k: list(v) if isinstance(v := getattr(self, k), tuple) else v for k in names}
 
     def setup(self, model: nn.Module, train_set: Any, val_set: Any) -> None:
         """The teacher and the heads; whether there are labels to measure with."""
-        config, side = model.config, train_set.shape[-1]
+        config, (height, width) = model.config, train_set.shape[-2:]
         patch = config.patch_size
+        if width % (self.pictures * patch):
+            raise ValueError(
+                f"images {width} pixels wide do not hold {self.pictures} pictures side by side, each of whole "
+                f"patches of {patch} pixels"
+            )
+        side = width // self.pictures
         if self.small_size is None:
             self.small_size = max(patch, round(side / 2 / patch) * patch)
         if self.small_size % patch:
             raise ValueError(f"small_size must be a multiple of the patch, {patch}; got {self.small_size}")
-        self.patches = math.prod(length // patch for length in train_set.shape[-2:])
+        self.patches = (height // patch) * (side // patch)
         self.steps = self.recipe.epochs * (len(train_set) // min(self.recipe.batch_size, len(train_set)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
@@ -266,9 +277,13 @@ class SelfSupervised(Task):
     def draw(self, batch: tuple[Tensor, Tensor], draws: Draws) -> Views:
         """The views of a batch; labels are left aside."""
         return draw_views(
-            batch[0], self.recipe, draws,
+            self._apart(batch[0]), self.recipe, draws,
             small=self.small, small_area=self.small_area, small_size=self.small_size, patches=self.patches,
         )  # fmt: skip
+
+    def _apart(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The pictures that lie side by side."""
+        return images.chunk(self.pictures, dim=-1)
 
     def loss(self, model: nn.Module, drawn: Views) -> Tensor:
         """The task's loss of what teacher and student say of the views."""
@@ -339,7 +354,7 @@ class SelfSupervised(Task):
 
         def read(source: Feed) -> tuple[Tensor, Tensor]:
             parts = [
-                (self.teacher.forward_features(images).values[:, 0].float(), labels)
+                (self.teacher.forward_features(self._apart(images)[0]).values[:, 0].float(), labels)
                 for images, labels in source.batches(torch.arange(len(source.data)).split(size))
             ]
             return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,7 +40,7 @@ class Views(NamedTuple):
 
 
 def draw_views(
-    images: Shaped[Tensor, "b 3 h w"],
+    pictures: Sequence[Shaped[Tensor, "b 3 h w"]],
     recipe: Recipe,
     draws: Draws,
     *,
@@ -47,13 +49,14 @@ def draw_views(
     small_size: int,
     patches: int,
 ) -> Views:
-    """Two large views of every image, and ``small`` small ones.
+    """Two large views of every image (or thing), and ``small`` small ones.
 
     Each is a crop with an area of its own (:func:`~crate_mini.training.augment`; of large views, the recipe's),
     mirrored or not, with other colours (:func:`jitter`). Unlike in DINO, nothing is blurred or solarised.
 
     Args:
-        images: uint8, or float in [0, 1].
+        pictures: uint8, or float in [0, 1]: one batch of images, or several pictures of the same things. The first view
+            is of the first, the next of the next, and round again.
         recipe: whose ``crop_area``, ``flip`` and ``keep_patches`` are used.
         draws: where all of it is drawn from, the same whatever the number of processes.
         small: how many small views.
@@ -61,11 +64,12 @@ def draw_views(
         small_size: their side in pixels.
         patches: of an image, of which the student looks at a share of ``keep_patches``.
     """
+    images, turn = pictures[0], itertools.cycle(pictures)
 
     def view(area: tuple[float, float] | None = None, size: int | None = None) -> Tensor:
-        share = {"rank": draws.rank, "world_size": draws.world_size}
-        crop = augment(images, recipe, draws.generator, crop_area=area, size=size, **share)
-        return jitter(crop, to_device(draws.rand(len(images), 6), images.device))
+        shown, share = next(turn), {"rank": draws.rank, "world_size": draws.world_size}
+        crop = augment(shown, recipe, draws.generator, crop_area=area, size=size, **share)
+        return jitter(crop, to_device(draws.rand(len(shown), 6), shown.device))
 
     large = torch.stack([view() for _ in range(LARGE_VIEWS)])
     little = torch.stack([view(small_area, small_size) for _ in range(small)]) if small else None

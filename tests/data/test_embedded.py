@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import cross_val_score
 
-from crate_mini.data.embedded import CLASSES, PART_NAMES, SPLITS, describe, generate
+from crate_mini.data.embedded import CLASSES, PART_NAMES, SPLITS, crossed, describe, generate, pairs
 from crate_mini.data.imageset import ImageSet
 
 # What a reader would name the species by, and how many pixels of it must be in sight at 64 px.
@@ -24,6 +26,7 @@ DEFINING = {
     "fish": "fin",
 }
 SEEN = 5
+PICTURES = ("images", "masks", "parts")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,36 @@ def part_pixels(s: ImageSet) -> torch.Tensor:
 
 def equal(a: ImageSet, b: ImageSet) -> bool:
     return all(torch.equal(getattr(a, f), getattr(b, f)) for f in ("images", "labels", "masks", "parts"))
+
+
+class TestWhatIsDrawnAnew:
+    def test_every_animal_in_a_scene(self):
+        drawn = crossed(2, seed=3, image_size=32)
+        assert drawn.labels.tolist() == [*range(10)] * 2
+        plain = generate(2, seed=3, image_size=32, split="test")
+        for i, label in enumerate(plain.labels.tolist()):
+            assert torch.equal(drawn.images[10 * i + label], plain.images[i])
+        # where no animal ever is, a scene is one scene, shadow and branches apart: less varies than between scenes
+        x = drawn.images.float().unflatten(0, (2, 10))
+        free = (drawn.masks.unflatten(0, (2, 10)) == 0).all(0).all(0)
+        within = x.var(1).mean(0)[:, free].mean()
+        between = x.mean(1).var(0)[:, free].mean()
+        assert within < 0.5 * between
+
+    def test_pairs(self):
+        drawn, plain = pairs(3, seed=3, image_size=32), generate(3, seed=3, image_size=32)
+        assert drawn.images.shape == (3, 3, 32, 64)
+        assert equal(replace(drawn, **{k: getattr(drawn, k)[..., :32] for k in PICTURES}), plain)
+        left, right = drawn.masks.chunk(2, -1)
+        # grass, branches and the camera differ, the animal does not
+        both, either = (left & right).sum((1, 2)), (left | right).sum((1, 2))
+        assert (both / either > 0.7).all()
+        assert (drawn.images[..., :32] != drawn.images[..., 32:]).float().mean() > 0.9
+
+    @pytest.mark.parametrize("draw", [crossed, pairs])
+    def test_wrong(self, draw):
+        with pytest.raises(ValueError, match="n must be an integer of at least 1"):
+            draw(0)
 
 
 class TestDeterminism:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import small_training
@@ -195,7 +196,7 @@ class TestViews:
         draws = Draws(torch.Generator().manual_seed(3), rank, world)
         images = stripes(8).images[rank::world]
         settings = {"small": 2, "small_area": (0.1, 0.4), "small_size": 8, "patches": 4}
-        return draw_views(images, recipe(keep_patches=keep), draws, **settings)
+        return draw_views([images], recipe(keep_patches=keep), draws, **settings)
 
     def test_shapes_and_range(self):
         views = self.drawn()
@@ -215,6 +216,13 @@ class TestViews:
             torch.testing.assert_close(part.large, whole.large[:, rank::2])
             torch.testing.assert_close(part.small, whole.small[:, rank::2])
             assert torch.equal(part.kept.view(2, 4, 2), whole.kept.view(2, 8, 2)[:, rank::2])
+
+    def test_several_pictures_take_turns(self):
+        dark, light = (torch.full((4, 3, 16, 16), v) for v in (0.0, 1.0))
+        how = {"small": 3, "small_area": (0.2, 0.4), "small_size": 8, "patches": 16}
+        views = draw_views([dark, light], recipe(), Draws(torch.Generator().manual_seed(0)), **how)
+        means = [v.flatten(1).mean(1) for v in (views.large, views.small)]
+        assert [(m > 0.3).tolist() for m in means] == [[False, True], [False, True, False]]
 
     def test_colours(self):
         images = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
@@ -479,3 +487,51 @@ class TestNeighbours:
             neighbour_votes(x[:0], y[:0], x, 3)
         with pytest.raises(ValueError, match="k must be at least 1"):
             neighbour_votes(x, y, x, 3, k=0)
+
+
+class TestPictures:
+    """Several pictures of one thing, side by side in an image."""
+
+    def trained(self, task, *sets):
+        return train(tiny(), *sets, task.recipe, task=task, device="cpu", progress=False)
+
+    def strips(self, n: int, seed: int):
+        one, other = stripes(n, seed), stripes(n, seed + 10)
+        return replace(one, images=torch.cat([one.images, other.images], -1))
+
+    def test_trains_on_pictures_and_reads_the_first(self):
+        task = SimDINO(recipe(epochs=1), pictures=2, **SMALL)
+        found = train(
+            tiny(),
+            self.strips(16, 0),
+            self.strips(8, 1),
+            recipe(epochs=1),
+            task=task,
+            device="cpu",
+            progress=False,
+        )
+        assert task.patches == 4
+        assert set(found.history[-1]) >= {"val_loss", "val_knn"}
+        assert task.settings()["pictures"] == 2
+
+    def test_neighbours_do_not_see_the_second(self):
+        seen = []
+        for other in (10, 20):
+
+            def strips(n, seed, other=other):
+                one = stripes(n, seed)
+                return replace(one, images=torch.cat([one.images, stripes(n, other).images], -1))
+
+            r = recipe(epochs=1, lr=1e-12)  # nothing is learned: what differs is what is looked at
+            task = SimDINO(r, pictures=2, **SMALL)
+            seen.append(
+                train(
+                    tiny(), strips(16, 0), strips(8, 1), r, task=task, device="cpu", progress=False
+                ).history[-1]
+            )
+        assert seen[0]["val_knn"] == seen[1]["val_knn"]
+        assert seen[0]["val_alignment"] != seen[1]["val_alignment"]
+
+    def test_too_narrow(self):
+        with pytest.raises(ValueError, match="24 pixels wide do not hold 2 pictures"):
+            SimDINO(recipe(), pictures=2, **SMALL).setup(tiny(), SimpleNamespace(shape=(4, 3, 16, 24)), None)
