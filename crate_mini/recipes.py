@@ -552,9 +552,9 @@ def _embedded() -> Named:
 
 
 def _views() -> Named:
-    """Without labels, on drawn animals: CRATE and the ViT of as many parameters by both tasks; then another seed."""
+    """On drawn animals, CRATE and the ViT of as many parameters: without labels by both tasks, and with; two seeds."""
     for seed in range(2):
-        for task in ("simdino", "dino"):
+        for task in ("simdino", "dino", "classification"):
             for model in ("crate_nano", "vit_nano"):
                 yield f"{model}_{task}_s{seed}", RunId("views", model, seed, {"task": task})
 

@@ -34,21 +34,39 @@ def test_pixels_that_tell_everything_and_pixels_that_tell_nothing():
 
 def test_networks_that_are_there_and_controls(tmp_path, capsys):
     name = next(iter(get_sweep("views")))
-    save_model(create_model("crate_nano", num_classes=1), tmp_path / name / "model.safetensors")
+    for there in (name, "vit_nano_simdino_pairs_s1"):
+        save_model(create_model("crate_nano", num_classes=1), tmp_path / there / "model.safetensors")
     found = {about["name"]: about for about, _ in score_views.networks(tmp_path)}
-    assert found[name] == {"name": name, "model": "crate_nano", "task": "simdino", "seed": 0}
-    assert found["crate_nano_embedded"]["task"] == "classification"
-    assert found["vit_nano_untrained_s2"]["task"] == "untrained"
-    missing = [n for n in get_sweep("views") if n not in found]
-    assert [f"{n}: not trained yet" for n in missing] == capsys.readouterr().out.splitlines()[: len(missing)]
+    assert found[name] == {"name": name, "model": "crate_nano", "task": "simdino", "seed": 0, "varied": ""}
+    assert found["vit_nano_simdino_pairs_s1"] == {
+        "name": "vit_nano_simdino_pairs_s1", "model": "vit_nano", "task": "simdino", "seed": 1, "varied": "pairs",
+    }  # fmt: skip
+    assert sum(about["task"] == "untrained" for about in found.values()) == 4
+    assert "vit_nano_dino_s1: not trained yet" in capsys.readouterr().out
 
 
-def test_scores_of_a_network():
-    torch.manual_seed(0)
-    model = create_model("crate_nano", dim=16, heads=2, depth=1, num_classes=1).eval()
-    sets = {split: data.load("embedded", split, n=40) for split in ("train", "val", "test")}
-    found = score_views.scores(model, sets)
-    assert 0 <= found["knn"] <= 1
-    assert 0 <= found["probe"] <= 1
-    assert set(found["maps"]) == set(score_views.RULES)
-    assert 0.2 < found["maps"]["auroc"]["mean_of_heads"]["last"][0] < 0.9
+def test_the_varied_ones_are_command_lines_that_train(tmp_path):
+    for name, (_, model, seed, flags) in score_views.varied().items():
+        asked = settings_of_run(training_arguments(["--out", str(tmp_path / name), *flags.split()]))
+        assert (asked["model"], asked["recipe"].seed) == (model, seed), name
+
+
+def test_shares_of_a_network_that_sees_the_scene_only_and_of_one_that_sees_the_animal_only():
+    scene = torch.randn(6, 1, 8, generator=torch.Generator().manual_seed(0)).expand(6, 10, 8)
+    animal = torch.randn(1, 10, 8, generator=torch.Generator().manual_seed(1)).expand(6, 10, 8)
+    assert score_views.shares(scene.flatten(0, 1)) == {"scene": 1, "animal": 0, "rest": 0}
+    assert score_views.shares(animal.flatten(0, 1))["animal"] == 1
+
+
+def test_a_row(monkeypatch):
+    monkeypatch.setenv("CRATE_MINI_DIRTY", "1")
+    drawn = {split: data.load("embedded", split, n=20, image_size=32, seed=3) for split in ("train", "test", "val")}
+    sets = {"train": drawn["train"], "test": drawn["test"], "choice": drawn["val"], "maps": drawn["test"]}
+    model = create_model("vit_nano", num_classes=1, image_size=32)
+    row, beside = score_views.scores(model, sets | {"crossed": crossed(2, seed=3, image_size=32)}, 2)
+    assert {"knn", "probe", "scene", "animal", "rest"} <= set(row)
+    assert row["scene"] + row["animal"] + row["rest"] == pytest.approx(1, abs=1e-5)
+    assert set(row["maps"]) == set(beside["centre"]) == set(score_views.RULES)
+    low, value, high = row["maps"]["auroc"]["fixed"][1], row["maps"]["auroc"]["fixed"][0], row["maps"]["auroc"]["fixed"][2]
+    assert low <= value <= high
+    json.dumps([row, beside], allow_nan=False)
