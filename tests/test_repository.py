@@ -30,7 +30,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 CONDA_NAMES = {"pytorch": "torch"}
 MIB = 2**20
-HIDDEN_LINES = 4555  # of all notebooks together; to fall below 1500
+HIDDEN_LINES = 4673  # of all notebooks together, a new chapter's own among them; to fall below 1500
 OPTIONAL = {"google"}  # Colab's own module, in its set-up cell
 
 
@@ -388,7 +388,8 @@ def test_every_data_set_has_a_reference():
     for names, makers in re.findall(r"^ *\| (`.*?) \| (.*) \|$", table, re.MULTILINE):
         for name in re.findall(r"`([\w-]+)`", names):
             cited[name] = re.findall(r"{cite:t}`(\w+)`", makers)
-    assert set(cited) == set(SETS) - {"embedded", "folder", "masks"}
+    drawn = {name for name in SETS if name.startswith("embedded")}
+    assert set(cited) == set(SETS) - drawn - {"folder", "masks"}
     keys = set(re.findall(r"^@\w+{(\w+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
     assert all(of and set(of) <= keys for of in cited.values())
 
