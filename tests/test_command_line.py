@@ -698,7 +698,7 @@ class TestDoctor:
         for what in ("Python", "torch ", "bfloat16", "compiler", "disk", "browser", "GB free"):
             assert what in told
         assert re.search(r"data folder +.*\(CRATE_MINI_DATA\)", told)
-        assert re.search(r"data sets +embedded, horses$", told, re.MULTILINE)
+        assert re.search(r"data sets +embedded, embedded-pairs, embedded-kinds, horses$", told, re.MULTILINE)
         main(["doctor", "--json"])
         found = json.loads(capsys.readouterr().out)
         assert {f["state"] for f in found} <= set(doctor.SIGNS)
