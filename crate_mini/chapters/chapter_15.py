@@ -229,7 +229,6 @@ def scenes_figure(scenes: int = 2, shown: Sequence[int] = (0, 3, 5, 7, 8), seed:
 # ---- the trainings --------------------------------------------------------------------------------------------------
 
 Row = Mapping[str, Any]
-CHANCE = 0.1  # of naming one of ten animals
 WITHOUT_LABELS = ("simdino", "dino")
 GROUPS: Mapping[tuple[str, str], str] = {
     ("none", ""): "pixels, 16 × 16",
@@ -291,9 +290,9 @@ def answer_facts(rows: Sequence[Row]) -> dict[str, Any]:
     for short, model in (("crate", "crate_nano"), ("vit", "vit_nano")):
         drops = [
             100 * (one["scene"] - other["scene"])
-            for one in of(kinds["single"], "simdino", varied="single", model=model)
-            for other in of(kinds["pairs"], "simdino", varied="pairs", model=model)
-            if one["seed"] == other["seed"]
+            for one in kinds["single"]
+            for other in kinds["pairs"]
+            if one["model"] == other["model"] == model and one["seed"] == other["seed"]
         ]
         named = [100 * row["knn"] for row in of(rows, "classification", model=model)]
         for what, values in ((f"drop_{short}", drops), (f"named_{short}_knn", named)):
@@ -301,7 +300,7 @@ def answer_facts(rows: Sequence[Row]) -> dict[str, Any]:
                 facts |= {f"{what}_least": min(values), f"{what}_most": max(values)}
     facts["drop_least"] = min(facts[k] for k in ("drop_crate_least", "drop_vit_least") if k in facts)
     published = of(rows, "simdino", varied="published")
-    return facts | {f"published_{what}": 100 * published[0][what] for what in ("knn", "scene", "animal")}
+    return facts | {f"published_{what}": 100 * published[0][what] for what in ("knn", "scene")}
 
 
 def map_facts(rows: Sequence[Row], beside: Row) -> dict[str, Any]:
@@ -312,7 +311,6 @@ def map_facts(rows: Sequence[Row], beside: Row) -> dict[str, Any]:
         "free": free,
         "crate": [row for row in named if row["model"] == "crate_nano"],
         "vit": [row for row in named if row["model"] == "vit_nano"],
-        "shared": [r for what in ("pairs", "kinds") for r in of(rows, "simdino", varied=what)],
     }
     facts: dict[str, Any] = {"centre": centre, "disc": 100 * beside["maskcut"]["centre"]["first_iou"][0]}
     for kind, group in sides.items():
