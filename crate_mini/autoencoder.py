@@ -1,13 +1,14 @@
 r"""The other half of a masked autoencoder: a decoder that mirrors CRATE's encoder, after CRATE-MAE (arXiv 2404.02446).
 
-The encoder is a :class:`~crate_mini.model.CRATE` as it is. Patches that are not seen stand as *mask tokens*: one learned
-vector, and the place of each. The released code lets them in before the encoder, and saves nothing by not seeing;
-a masked autoencoder as its inventors have it (arXiv 2111.06377) lets them in behind.
+The encoder is a :class:`~crate_mini.model.CRATE` as it is. Patches that are not seen stand as *mask tokens*: one
+learned vector, and the place of each. The released code lets them in before the encoder, and saves nothing by seeing
+less; a masked autoencoder as its inventors have it (arXiv 2111.06377) lets them in behind.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -121,7 +122,7 @@ class PatchDecoder(nn.Module):
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
         own = replace(config, tied=tied, move=MOVES.get(decoder, config.move))
         kind = Block if decoder == "blocks" else DecoderBlock
-        self.inside, dim = mask_tokens == "encoder", config.dim
+        self.kind, self.tied, self.mask_tokens, dim = decoder, tied, mask_tokens, config.dim
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, dim))
         self.blocks = nn.ModuleList(kind(own) for _ in range(layers or config.depth))
         self.norm = nn.LayerNorm(dim)
@@ -152,7 +153,7 @@ class PatchDecoder(nn.Module):
     ) -> Float[Tensor, "b n d"]:
         """The tokens that enter the decoder's first layer: the encoder's, and mask tokens where there are none."""
         seen, grid = model.embedding(images, kept), model.embedding.grid(images)
-        if self.inside:
+        if self.mask_tokens == "encoder":
             places = model.embedding.positions(*grid)[:, seen.prefix :]
             whole = spread(seen.values, seen.prefix, kept, self.mask_token + places)
             return model.encoder(whole, layout=Layout(seen.prefix, grid))
@@ -161,6 +162,15 @@ class PatchDecoder(nn.Module):
         filler = self.mask_token.expand(1, len(places), -1)
         whole = spread(known, seen.prefix, kept, filler)
         return torch.cat([whole[:, : seen.prefix], whole[:, seen.prefix :] + places], dim=1)
+
+    def settings(self) -> dict[str, Any]:
+        """All that it was made with besides the config."""
+        return {
+            "decoder": self.kind,
+            "layers": len(self.blocks),
+            "tied": self.tied,
+            "mask_tokens": self.mask_tokens,
+        }
 
 
 def spread(

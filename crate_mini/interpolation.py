@@ -40,8 +40,8 @@ def hidden(kept: Kept, patches: int) -> Shaped[Tensor, "b n"]:
     return everywhere.scatter(1, kept, False)
 
 
-def masked_error(guess: Patches, patches: Patches, kept: Kept) -> Float[Tensor, ""]:
-    r"""Mean square of the pixels of the patches that are not seen.
+def masked_errors(guess: Patches, patches: Patches, kept: Kept) -> Float[Tensor, " b"]:
+    r"""Mean square of the pixels of the patches that are not seen, for each image.
 
     .. math:: \frac1{|M|\,m} \sum_{i \in M} \lVert \hat x_i - x_i \rVert^2
 
@@ -50,7 +50,13 @@ def masked_error(guess: Patches, patches: Patches, kept: Kept) -> Float[Tensor, 
         patches: the true ones.
         kept: numbers of those that are seen, and do not count.
     """
-    return (guess - patches).square().mean(-1)[hidden(kept, patches.shape[1])].mean()
+    off = (guess - patches).square().mean(-1)
+    return off[hidden(kept, patches.shape[1])].view(len(off), -1).mean(-1)
+
+
+def masked_error(guess: Patches, patches: Patches, kept: Kept) -> Float[Tensor, ""]:
+    """The mean of :func:`masked_errors`."""
+    return masked_errors(guess, patches, kept).mean()
 
 
 def colours(patches: Patches, channels: int = 3) -> Colours:

@@ -1,4 +1,4 @@
-"""Filling in patches: the decoder's layer by hand, what may be seen, what a sign is worth, guesses without a network."""
+"""Filling in: the decoder's layer by hand, what may be seen, what a sign is worth, guesses without a network."""
 
 from __future__ import annotations
 
@@ -174,8 +174,8 @@ class TestTask:
             MaskedAutoencoding(recipe(keep_patches=0.5))
         with pytest.raises(ValueError, match="compile=False"):
             MaskedAutoencoding(recipe(compile=True))
+        r = recipe()
         with pytest.raises(ValueError, match="leaves nothing to see"):
-            r = recipe()
             train(
                 tiny(num_classes=1),
                 stripes(8),
