@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from crate_mini.embeddings import sincos_positions
 from crate_mini.model import CRATE, Block, CRATEConfig, EncoderConfig
 from crate_mini.operators import ATTENTIONS, Layout, Mask, build
 
@@ -68,26 +69,6 @@ class DecoderBlock(nn.Module):
     def extra_repr(self) -> str:
         """What print(model) shows of this layer."""
         return f"move={self.move:g}"
-
-
-def sincos_positions(rows: int, columns: int, dim: int) -> Float[Tensor, "n d"]:
-    r"""Fixed positions of a grid, row by row (arXiv 2111.06377): half of the numbers tell the column, half the row.
-
-    .. math:: \sin(x \omega_k),\ \cos(x \omega_k), \qquad \omega_k = 10000^{-4k/d}
-
-    Raises:
-        ValueError: ``dim`` is no multiple of 4.
-    """
-    if dim % 4:
-        raise ValueError(f"positions of sines and cosines need a dim that is a multiple of 4, got {dim}")
-    slowness = 10_000.0 ** -(torch.arange(dim // 4) / (dim / 4))
-
-    def along(places: Tensor) -> Tensor:
-        angles = places[:, None] * slowness
-        return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.cat([along(column.flatten()), along(row.flatten())], dim=1)
 
 
 class PatchDecoder(nn.Module):
@@ -158,7 +139,7 @@ class PatchDecoder(nn.Module):
             whole = spread(seen.values, seen.prefix, kept, self.mask_token + places)
             return model.encoder(whole, layout=Layout(seen.prefix, grid))
         known = model.encoder(seen.values, layout=Layout(seen.prefix, None))
-        places = sincos_positions(*grid, known.shape[-1]).to(known)
+        places = 2 * sincos_positions(*grid, known.shape[-1], longest=2.5 * max(grid)).to(known)
         filler = self.mask_token.expand(1, len(places), -1)
         whole = spread(known, seen.prefix, kept, filler)
         return torch.cat([whole[:, : seen.prefix], whole[:, seen.prefix :] + places], dim=1)

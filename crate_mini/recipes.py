@@ -432,8 +432,8 @@ def _ours() -> Iterator[NamedRecipe]:
     )  # fmt: skip
     yield NamedRecipe("views", "crate_nano", "embedded", recipe=views, task="simdino", **sizes)
     masked = Recipe(
-        epochs=6, batch_size=32, lr=2e-3, warmup_epochs=0.5, crop_area=(0.5, 1.0), clip_norm=1.0,
-        precision="float32", evaluate_every=2,
+        epochs=3, batch_size=32, lr=2e-3, warmup_epochs=0.2, crop_area=(0.5, 1.0), clip_norm=1.0,
+        precision="float32",
     )  # fmt: skip
     yield NamedRecipe("masked", "crate_nano", "tiny-imagenet-animals", recipe=masked, task="masked", **sizes)
     tuning = Recipe(epochs=12, batch_size=64, lr=3e-4, warmup_epochs=1.0, crop_area=(0.45, 1.0))

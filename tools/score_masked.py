@@ -50,7 +50,7 @@ ARMS = {
 }
 """Model and settings of the task, by the name of the arm."""
 SEEDS = 2
-DRAWN = {"drawn": ("minus", "data=embedded,epochs=48")}
+DRAWN = {"drawn": ("minus", "data=embedded,epochs=8")}
 """The training on drawn animals whose reconstructions the page shows."""
 SEED = 18  # of the masks
 GRID, PATCH, SEEN = (8, 8), 8, 0.25
@@ -67,12 +67,12 @@ def trainings() -> dict[str, tuple[str, int, str]]:
         return f"--recipe masked/{model}/s{seed}/{changes} {told}"
 
     listed = {
-        f"masked_{arm}_s{seed}": (arm, seed, flags(arm, seed, "depth=2"))
+        f"masked_{arm}_s{seed}": (arm, seed, flags(arm, seed, "embedding=linear,depth=2"))
         for arm in ARMS
         for seed in range(SEEDS)
     }
     return listed | {
-        f"masked_{name}_s0": (arm, 0, flags(arm, 0, f"{changes},depth=2"))
+        f"masked_{name}_s0": (arm, 0, flags(arm, 0, f"{changes},embedding=linear,depth=2"))
         for name, (arm, changes) in DRAWN.items()
     }
 
@@ -135,7 +135,11 @@ def networks(
         yield about, lambda sets, folder=folder: scores(*load(folder), sets)
     for model in ("crate_nano", "vit_nano"):
         for seed in range(SEEDS):
-            fresh = get_recipe("masked", model=model, seed=seed, depth=2).create_model(1).eval()
+            fresh = (
+                get_recipe("masked", model=model, seed=seed, depth=2, embedding="linear")
+                .create_model(1)
+                .eval()
+            )
             about = {"name": f"{model}_untrained_s{seed}", "arm": "untrained", "seed": seed, "model": model}
             yield about, lambda sets, fresh=fresh: knowledge(fresh, sets)
 

@@ -9,7 +9,8 @@ import torch
 from small_training import recipe, run, stripes, tiny
 from torch import nn
 
-from crate_mini.autoencoder import DecoderBlock, PatchDecoder, sincos_positions
+from crate_mini.autoencoder import DecoderBlock, PatchDecoder
+from crate_mini.embeddings import sincos_positions
 from crate_mini.interpolation import (
     LinearGuess,
     blended,
@@ -81,6 +82,18 @@ def test_positions_differ_and_do_not_depend_on_the_grids_other_side():
     assert torch.equal(places.view(3, 4, 16)[:2], sincos_positions(2, 4, 16).view(2, 4, 16))
     with pytest.raises(ValueError, match="a multiple of 4, got 6"):
         sincos_positions(2, 2, 6)
+
+
+def test_a_layer_norm_hides_how_bright_a_patch_is():
+    """What the embedding of classification cannot tell apart, and that of masked autoencoders can."""
+    images = torch.full((2, 3, 16, 16), 0.3) + 0.1 * torch.rand(3, 16, 16)
+    images[1] += 0.4
+    with pytest.raises(ValueError, match="embedding must be one of"):
+        tiny(embedding="bare")
+    flat = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    normed, linear = (tiny(embedding=kind, **flat).eval().tokens(images) for kind in ("normed", "linear"))
+    assert torch.allclose(normed[0], normed[1], atol=0.02)
+    assert (linear[0] - linear[1])[1:].abs().mean() > 0.1
 
 
 @pytest.mark.parametrize("mask_tokens", ["encoder", "decoder"])
