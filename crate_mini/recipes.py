@@ -432,7 +432,7 @@ def _ours() -> Iterator[NamedRecipe]:
     )  # fmt: skip
     yield NamedRecipe("views", "crate_nano", "embedded", recipe=views, task="simdino", **sizes)
     masked = Recipe(
-        epochs=3, batch_size=32, lr=2e-3, warmup_epochs=0.2, crop_area=(0.5, 1.0), clip_norm=1.0,
+        epochs=2, batch_size=32, lr=2e-3, warmup_epochs=0.2, crop_area=(0.5, 1.0), clip_norm=1.0,
         precision="float32",
     )  # fmt: skip
     yield NamedRecipe("masked", "crate_nano", "tiny-imagenet-animals", recipe=masked, task="masked", **sizes)

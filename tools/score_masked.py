@@ -50,7 +50,7 @@ ARMS = {
 }
 """Model and settings of the task, by the name of the arm."""
 SEEDS = 2
-DRAWN = {"drawn": ("minus", "data=embedded,epochs=8")}
+DRAWN = {"drawn": ("minus", "data=embedded,epochs=5")}
 """The training on drawn animals whose reconstructions the page shows."""
 SEED = 18  # of the masks
 GRID, PATCH, SEEN = (8, 8), 8, 0.25
