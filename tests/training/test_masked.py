@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from small_training import recipe, run, stripes, tiny
+from small_training import at_draw, interrupt, recipe, run, state_of, stripes, tiny
 from torch import nn
 
 from crate_mini.autoencoder import DecoderBlock, PatchDecoder
 from crate_mini.embeddings import sincos_positions
+from crate_mini.inspector.network import encode_network
 from crate_mini.interpolation import (
     LinearGuess,
     blended,
@@ -24,7 +25,7 @@ from crate_mini.interpolation import (
     to_patches,
 )
 from crate_mini.model import EncoderConfig
-from crate_mini.training import MaskedAutoencoding, train
+from crate_mini.training import Draws, MaskedAutoencoding, train
 
 
 def fill(shape: tuple[int, ...], a: float, c: float = 1.0) -> torch.Tensor:
@@ -94,6 +95,8 @@ def test_a_layer_norm_hides_how_bright_a_patch_is():
     normed, linear = (tiny(embedding=kind, **flat).eval().tokens(images) for kind in ("normed", "linear"))
     assert torch.allclose(normed[0], normed[1], atol=0.02)
     assert (linear[0] - linear[1])[1:].abs().mean() > 0.1
+    with pytest.raises(ValueError, match="cannot run patches that enter by embedding='linear'"):
+        encode_network(tiny(embedding="linear"))
 
 
 @pytest.mark.parametrize("mask_tokens", ["encoder", "decoder"])
@@ -156,9 +159,18 @@ class TestTask:
         guess = painted(blended(colours(patches), kept, (2, 2)), 64)
         assert measured == pytest.approx(masked_error(guess, patches, kept).item(), rel=1e-5)
 
-    def test_interrupted_in_a_step_and_exactly_gone_on(self, tmp_path):
-        from small_training import at_draw, interrupt, state_of
+    def test_same_draws_whatever_the_number_of_processes(self):
+        r = recipe()
+        task = MaskedAutoencoding(r, masked=0.5)
+        task.patches = 4
+        batch = stripes(8).images, torch.arange(8)
+        whole = task.draw(batch, Draws(torch.Generator().manual_seed(3)))
+        for rank in (0, 1):
+            share = tuple(x[rank::2] for x in batch)
+            mine = task.draw(share, Draws(torch.Generator().manual_seed(3), rank, 2))
+            assert all(torch.equal(a, b[rank::2]) for a, b in zip(mine, whole, strict=True))
 
+    def test_interrupted_in_a_step_and_exactly_gone_on(self, tmp_path):
         r, ends = recipe(), []
         with pytest.raises(KeyboardInterrupt), at_draw(MaskedAutoencoding, 6, interrupt):
             run(tiny(num_classes=1), r, task=MaskedAutoencoding(r), out=tmp_path)
