@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from score_views import pixels
 from torch import Tensor
 
 from crate_mini import data
@@ -29,12 +28,13 @@ from crate_mini.autoencoder import DecoderBlock, PatchDecoder
 from crate_mini.data import ImageSet
 from crate_mini.interpolation import LinearGuess, guesses, masked_errors, to_patches
 from crate_mini.model import CRATE, Block, count_parameters
+from crate_mini.neighbours import neighbour_votes
 from crate_mini.rates import compression_rate
 from crate_mini.recipes import get_recipe
 from crate_mini.results import add_dirty, plain, provenance, read, require_clean, write
 from crate_mini.stats import mean_interval
 from crate_mini.training.augmentation import draw_patches
-from crate_mini.transfer import linear_probe, nearest_neighbours
+from crate_mini.transfer import fit_probe, linear_probe, nearest_neighbours
 from crate_mini.weights import load_model, load_tensors, save_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +54,8 @@ DRAWN = {"drawn": ("minus", "data=embedded,epochs=5")}
 """The training on drawn animals whose reconstructions the page shows."""
 SEED = 18  # of the masks
 GRID, PATCH, SEEN = (8, 8), 8, 0.25
+L2 = 1e-2  # the penalty of every probe
+SIDE = 16  # that images are brought to where their pixels are compared
 KNOWN = 5000  # of the training images, that neighbours are looked for among and probes fitted on
 RATED, EPS_SQ = 64, 0.5  # images whose rates are taken, and at which precision
 BATCH = 50
@@ -109,8 +111,7 @@ def score(runs: Path, dirty: bool) -> None:
     sets["known"] = sets["train"].subset(some)
     known = read("masked/scores") if RESULT.is_file() else {"guesses": without_network(sets), "networks": []}
     if "pixels" not in known:
-        plainly = pixels({"train": sets["known"], "test": sets["val"]})
-        known["pixels"] = {k: plainly[k] for k in ("knn", "probe", "l2")}
+        known["pixels"] = of_pixels(sets["known"], sets["val"])
     rows = {row["name"]: row for row in known["networks"]}
     for about, make in networks(runs):
         if about["name"] in rows:
@@ -253,9 +254,22 @@ class _Step:
 
 def knowledge(model: CRATE, sets: Mapping[str, ImageSet]) -> dict[str, Any]:
     """What the frozen encoder, which now sees all patches, knows of the animals, read off the mean of its patches."""
-    probe = linear_probe(model, sets["known"], sets["val"], pool="mean")[1]
+    probe = linear_probe(model, sets["known"], sets["val"], pool="mean", l2=L2)[1]
     near = nearest_neighbours(model, sets["known"], sets["val"], pool="mean")
-    return {"knn": near["top1"], "probe": probe["top1"], "l2": probe["l2"]}
+    return {"knn": near["top1"], "probe": probe["top1"]}
+
+
+def of_pixels(known: ImageSet, asked: ImageSet) -> dict[str, float]:
+    """What the pixels know by themselves, in small, by the same neighbours and the same probe."""
+    x, y = (
+        F.interpolate(s.images.float() / 255, size=(SIDE, SIDE), mode="area").flatten(1)
+        for s in (known, asked)
+    )
+    mean, classes = x.mean(0), len(known.classes)
+    votes = neighbour_votes(x - mean, known.labels, y - mean, classes)
+    logits = fit_probe(x, known.labels, classes, l2=L2)(y)
+    named = ((found.argmax(1) == asked.labels).double().mean().item() for found in (votes, logits))
+    return dict(zip(("knn", "probe"), named, strict=True))
 
 
 def ship(folder: Path) -> None:
