@@ -278,6 +278,26 @@ def error_rows(found: Row) -> list[dict[str, str]]:
     return [row | {"error": row["error"][1]} for row in rows]
 
 
+def signs_figure(found: Row) -> Figure:
+    """The tied trainings as they are, with attention left out, and with its sign turned."""
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.4))
+    names = {"error": "as trained", "left_out": "attention left out", "turned": "sign turned"}
+    trained = [row for arm in ("tied_minus", "tied_plus") for row in of(found, arm)]
+    for k, (key, label) in enumerate(names.items()):
+        places = [i + 0.27 * (k - 1) for i in range(len(trained))]
+        ax.bar(places, [1000 * row[key][0] for row in trained], 0.25, label=label, color=f"C{(0, 7, 3)[k]}")
+    for name in ("blend by distance", "best linear guess"):
+        if name in found["guesses"]:
+            level = 1000 * found["guesses"][name][0]
+            ax.axhline(level, color="grey", lw=0.8)
+            ax.text(len(trained) - 0.55, level, name, fontsize=7, va="bottom", ha="right")
+    ax.set_xticks(range(len(trained)), [f"{ARMS[row['arm']]}, seed {row['seed']}" for row in trained])
+    ax.set_ylabel("error (thousandths)")
+    ax.legend(fontsize=7, loc="upper left")
+    plt.close(fig)
+    return fig
+
+
 def knowledge_rows(found: Row) -> list[dict[str, str]]:
     """Neighbours and probe: the pixels, untrained encoders, and every arm."""
     pixels = found["pixels"]
