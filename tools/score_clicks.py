@@ -41,16 +41,19 @@ PAIRS = (
     ("crate_mini_animals_s0", "vit_mini_animals_s0"),
 )
 """Trainings of CRATE and of the ViT, two by two of one recipe."""
+NANO = {"crate_nano_embedded": "CRATE", "crate_nano_embedded_s1": "CRATE", "vit_nano_embedded": "ViT"}
+"""Networks that were trained on drawings; scored on these alone."""
 TWINS = ("crate_mini_all_lion_s0", "vit_mini_6_all_lion_s0")  # scored untrained, too
 SEEDS = (0, 1)  # of the untrained ones
 SIZE, VIEW, SEED, LEAST, DRAWS = 128, 64, 19, 0.04, 1
 WEIGHTS = (0.1, 0.2, 0.4, 0.8)
 """Of places, and of tokens, beside colours."""
 BLURS = (0.0, 1.0)
-CHOSEN_ON = {"embedded": ("embedded", "val", 30)}
+CHOSEN_ON = dict.fromkeys(("embedded", "embedded_nano"), ("embedded", "val", 30))
 PHOTOGRAPHS = ("pets", "train", 30)
 SETS = {
     "embedded": ("embedded", "test", 100),
+    "embedded_nano": ("embedded", "test", 100),
     "pets": ("pets", "test", 80),
     "horses": ("horses", "test", 80),
     "voc2012": ("voc2012", "val", None),
@@ -158,9 +161,12 @@ def score(choices: Mapping[str, Mapping[str, Any]], guides: Guides, found: Image
     return rows
 
 
-def networks() -> dict[str, dict[str, Any]]:
-    """Everything that is scored, by name."""
-    found = {
+def networks(name: str) -> dict[str, dict[str, Any]]:
+    """Everything that is scored on a set, by name."""
+    if name == "embedded_nano":
+        return {file: {"kind": kind, "pair": None, "seed": None} for file, kind in NANO.items()}
+    found: dict[str, dict[str, Any]] = {"none": {"kind": "none"}}
+    found |= {
         name: {"kind": kind, "pair": i, "seed": None}
         for i, pair in enumerate(PAIRS)
         for kind, name in zip(("CRATE", "ViT"), pair, strict=True)
@@ -180,13 +186,14 @@ def main() -> None:
     args = parser.parse_args()
     require_clean(args.dirty)
     torch.set_num_threads(1)
-    for choice in dict.fromkeys(CHOSEN_ON.get(name, PHOTOGRAPHS) for name in args.sets):
+    together = [[name] for name in args.sets if name in CHOSEN_ON]
+    together.append([name for name in args.sets if name not in CHOSEN_ON])
+    for names in filter(None, together):
         try:
-            chosen_on = pictures(*choice)
-            names = [name for name in args.sets if CHOSEN_ON.get(name, PHOTOGRAPHS) == choice]
+            chosen_on = pictures(*CHOSEN_ON.get(names[0], PHOTOGRAPHS))
             sets = {name: pictures(*SETS[name]) for name in names}
         except DataError as error:
-            print(f"{', '.join(args.sets)}: left out, {error}")
+            print(f"{', '.join(names)}: left out, {error}")
             continue
         score_sets(chosen_on, sets, args.dirty)
 
@@ -199,7 +206,7 @@ def score_sets(chosen_on: ImageSet, sets: Mapping[str, ImageSet], dirty: bool) -
                  "chosen_on": list(CHOSEN_ON.get(name, PHOTOGRAPHS)[:2]), "chosen_images": len(chosen_on),
                  "goal": clicks.GOAL, "most": clicks.MOST}  # fmt: skip
         written[name] = {"about": about | provenance("cpu"), "rows": {}}
-    for row, about in ({"none": {"kind": "none"}} | networks()).items():
+    for row, about in networks(next(iter(sets))).items():
         file, _, seed = row.partition("/untrained")
         if row == "none":
             guides_of = plain_guides
