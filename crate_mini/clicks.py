@@ -160,7 +160,7 @@ def colour_guide(image: UInt8[Tensor, "3 H W"], *, blur: float = 0.0, place: flo
         blur: standard deviation, in pixels, of the Gaussian that the colours are smoothed with.
         place: how much a distance of one width of the picture counts.
     """
-    lab, (H, W) = _lab(image, blur), image.shape[1:]
+    lab, (H, W) = smoothed_lab(image, blur), image.shape[1:]
     rows, columns = np.mgrid[:H, :W] / W
 
     def answer(y: float, x: float) -> Tensor:
@@ -191,7 +191,8 @@ def growing_guide(image: UInt8[Tensor, "3 H W"], *, blur: float = 0.0) -> Guide:
     return answer
 
 
-def _lab(image: Tensor, blur: float) -> np.ndarray:
+def smoothed_lab(image: UInt8[Tensor, "3 H W"], blur: float) -> np.ndarray:
+    """Colours ``(H, W, 3)`` in CIELAB, a hundredth of them, smoothed with a Gaussian of ``blur`` pixels."""
     lab = rgb2lab(image.permute(1, 2, 0).numpy()) / 100
     return gaussian_filter(lab, (blur, blur, 0)) if blur else lab
 
@@ -342,7 +343,7 @@ def choose(
     option, first, thresholds = best
     chosen = [guides(i)[option] for i in range(len(truths))]
     counts = []
-    for join, threshold in itertools.product(JOINS, thresholds[1::3].tolist()):
+    for join, threshold in itertools.product(JOINS, thresholds[2::5].tolist()):
         played = [
             play_out(guide, truth, threshold, clicking(seed, i, 0), join=join)
             for i, (guide, truth) in enumerate(zip(chosen, truths, strict=True))

@@ -36,10 +36,10 @@ NETWORKS = {
     "crate_mini_animals_s0": "CRATE", "vit_mini_animals_s0": "ViT",
     "crate_nano_embedded": "CRATE", "crate_nano_embedded_s1": "CRATE", "vit_nano_embedded": "ViT",
 }  # fmt: skip
-IMAGES = 200  # whose answers are watched
-DRAWINGS = 200  # on which atoms fire
+IMAGES = 150  # whose answers are watched
+DRAWINGS = 120  # on which atoms fire
 RANDOM = 4  # random subspaces a layer
-HELD = 16  # atoms a layer that are held
+HELD = 12  # atoms a layer that are held
 LOUD = 0.99  # quantile of its own values at which an atom is held
 
 

@@ -44,16 +44,16 @@ PAIRS = (
 NANO = {"crate_nano_embedded": "CRATE", "crate_nano_embedded_s1": "CRATE", "vit_nano_embedded": "ViT"}
 """Networks that were trained on drawings; scored on these alone."""
 TWINS = ("crate_mini_all_lion_s0", "vit_mini_6_all_lion_s0")  # scored untrained, too
-SEEDS = (0, 1)  # of the untrained ones
+SEEDS = (0,)  # of the untrained ones
 SIZE, VIEW, SEED, LEAST, DRAWS = 128, 64, 19, 0.04, 1
-WEIGHTS = (0.1, 0.2, 0.4, 0.8)
+WEIGHTS = (0.2, 0.4, 0.8)
 """Of places, and of tokens, beside colours."""
 BLURS = (0.0, 1.0)
-CHOSEN_ON = dict.fromkeys(("embedded", "embedded_nano"), ("embedded", "val", 30))
-PHOTOGRAPHS = ("pets", "train", 30)
+CHOSEN_ON = dict.fromkeys(("embedded", "embedded_nano"), ("embedded", "val", 24))
+PHOTOGRAPHS = ("pets", "train", 24)
 SETS = {
-    "embedded": ("embedded", "test", 100),
-    "embedded_nano": ("embedded", "test", 100),
+    "embedded": ("embedded", "test", 80),
+    "embedded_nano": ("embedded", "test", 80),
     "pets": ("pets", "test", 80),
     "horses": ("horses", "test", 80),
     "voc2012": ("voc2012", "val", None),
