@@ -292,6 +292,8 @@ def heads_figure(rows: Rows) -> Figure:
         ax.set_xlabel("first to last layer", fontsize=9)
         ax.set_xticks([])
         ax.set_yscale("log")
+        ax.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+        ax.minorticks_off()
         ax.tick_params(labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("probability moved (%)", fontsize=9)
