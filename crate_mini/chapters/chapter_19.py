@@ -99,7 +99,7 @@ def untrained(rows: Rows, kind: str) -> list[Mapping[str, Any]]:
 def values(rows: Sequence[Mapping[str, Any]], guide: str, what: str = "clicks") -> list[float]:
     """One number a training."""
     found = [row[guide][what] for row in rows]
-    return [one[0] if isinstance(one, list) else one for one in found]
+    return [float(one[0] if isinstance(one, list) else one) for one in found]
 
 
 def click_rows(rows: Rows) -> list[dict[str, str]]:
