@@ -342,14 +342,16 @@ def choose(
             best = (option, float(mean.max()), thresholds)
     option, first, thresholds = best
     chosen = [guides(i)[option] for i in range(len(truths))]
-    counts = []
+    fewest = (MOST * len(truths) + 1, 0.0, "")
     for join, threshold in itertools.product(JOINS, thresholds[2::5].tolist()):
-        played = [
-            play_out(guide, truth, threshold, clicking(seed, i, 0), join=join)
-            for i, (guide, truth) in enumerate(zip(chosen, truths, strict=True))
-        ]
-        counts.append((sum(game.number() for game in played) / len(played), threshold, join))
-    clicks, threshold, join = min(counts)
+        total = 0
+        for i, (guide, truth) in enumerate(zip(chosen, truths, strict=True)):
+            total += play_out(guide, truth, threshold, clicking(seed, i, 0), join=join).number()
+            if total + len(truths) - 1 - i > fewest[0]:  # not even one click each would do
+                break
+        fewest = min(fewest, (total, threshold, join)) if i == len(truths) - 1 else fewest
+    total, threshold, join = fewest
+    clicks = total / len(truths)
     return {"option": option, "threshold": threshold, "join": join, "first_iou": first, "clicks": clicks}
 
 

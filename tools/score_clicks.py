@@ -111,10 +111,10 @@ def plain_guides(found: ImageSet) -> dict[str, Callable[[int], Mapping[str, Guid
 
 
 def network_guides(model: CRATE, found: ImageSet) -> dict[str, Callable[[int], Mapping[str, Guide]]]:
-    """By kind, those of one network; a picture is run once for two questions in a row."""
+    """By kind, those of one network; pictures are run anew only where there are many."""
     pixels = views(found)[0]
 
-    @lru_cache(maxsize=1)
+    @lru_cache(maxsize=32)
     def seen(i: int) -> dict[str, dict[str, Guide]]:
         return clicks.network_guides(model, found.images[i])
 
