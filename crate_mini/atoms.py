@@ -87,8 +87,8 @@ def explained(
 ) -> Float[Tensor, " m"]:
     r"""The share of each column's variance that groups explain, or a linear fit to features.
 
-    .. math:: \eta^2 = \frac{\sum_g n_g (\bar x_g - \bar x)^2}{\sum_i (x_i - \bar x)^2} , \qquad
-        R^2 = 1 - \frac{\lVert x - \hat x \rVert^2}{\lVert x - \bar x \rVert^2}
+    .. math:: \mathrm{groups:}\; \frac{\sum_g n_g (\bar x_g - \bar x)^2}{\sum_i (x_i - \bar x)^2} , \qquad
+        \mathrm{fit:}\; 1 - \frac{\lVert x - \hat x \rVert^2}{\lVert x - \bar x \rVert^2}
 
     Columns that do not vary are NaN.
 
