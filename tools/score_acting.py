@@ -10,7 +10,7 @@ CRATE of the drawn animals on drawings with a seed of their own. Where atoms fir
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import json
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor
 from crate_mini import atoms, data
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.results import add_dirty, plain, provenance, require_clean, write
+from crate_mini.results import add_dirty, commit, plain, provenance, require_clean, write
 from crate_mini.segmentation.evaluation import untrained_twin
 from crate_mini.weights import list_pretrained, load_pretrained
 
@@ -37,9 +37,9 @@ NETWORKS = {
     "crate_nano_embedded": "CRATE", "crate_nano_embedded_s1": "CRATE", "vit_nano_embedded": "ViT",
 }  # fmt: skip
 IMAGES = 150  # whose answers are watched
-DRAWINGS = 120  # on which atoms fire
+DRAWINGS = 80  # on which atoms fire
 RANDOM = 4  # random subspaces a layer
-HELD = 12  # atoms a layer that are held
+HELD = 8  # atoms a layer that are held
 LOUD = 0.99  # quantile of its own values at which an atom is held
 
 
@@ -235,17 +235,24 @@ def main() -> None:
     about = {"seed": SEED, "random": RANDOM, "held": HELD, "loud": LOUD, "drawings": DRAWINGS} | provenance(
         "cpu"
     )
-    rows: dict[str, Mapping[str, Any]] = {}
+    path = RESULTS / f"{args.what}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else {}
     score = {"heads": score_heads, "atoms": score_atoms}[args.what]
     for name in args.networks:
         card, model = list_pretrained()[name], load_pretrained(name)
         place = card["data"]["train"]
         print(name, place, flush=True)
-        said = {"kind": NETWORKS[name], "set": place.partition("/")[0], "sha256": card["sha256"]}
+        said = {
+            "kind": NETWORKS[name],
+            "set": place.partition("/")[0],
+            "sha256": card["sha256"],
+            "commit": commit(),
+        }
         rows[name] = said | score(model, own_images(place))
         if args.what == "atoms":
             rows[name] |= {"untrained": firing(untrained_twin(model))}
-        write(RESULTS / f"{args.what}.json", {"about": about, "rows": rows}, allow_dirty=args.dirty)
+        rows = {key: rows[key] for key in NETWORKS if key in rows}
+        write(path, {"about": about, "rows": rows}, allow_dirty=args.dirty)
 
 
 if __name__ == "__main__":

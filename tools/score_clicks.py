@@ -1,17 +1,18 @@
 """How many clicks until the mask is good, for networks and for what needs none: ``results/clicks/*.json``.
 
     python tools/score_clicks.py                    drawn animals, and every set of photographs that is at hand
-    python tools/score_clicks.py --sets embedded    one of them
+    python tools/score_clicks.py --sets embedded --networks none vit_mini_animals      a part of it
 
 The rule is that of crate_mini.clicks. Layer, head and threshold are chosen on other images than those that are scored:
 for drawings on the val split, for photographs on the training split of the pets. Drawings have a seed of their own, at
 which nobody looked. Networks are all shipped pairs of CRATE and the ViT of as many parameters, and untrained ones of
-their shapes. They see 128 pixels a side; colours are taken and masks are compared at 64.
+their shapes. They see 128 pixels a side; colours are taken and masks are compared at 64. Other rows of a file stay.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -28,7 +29,7 @@ from crate_mini.clicks import Guide
 from crate_mini.data import DataError, ImageSet
 from crate_mini.data.imageset import IGNORE
 from crate_mini.model import CRATE
-from crate_mini.results import add_dirty, plain, provenance, require_clean, write
+from crate_mini.results import add_dirty, commit, plain, provenance, require_clean, write
 from crate_mini.segmentation.evaluation import untrained_twin
 from crate_mini.stats import mean_interval
 from crate_mini.weights import list_pretrained, load_pretrained
@@ -182,6 +183,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="what is scored")
+    parser.add_argument("--networks", nargs="+", help="rows to score, by name; all if nothing is said")
     add_dirty(parser)
     args = parser.parse_args()
     require_clean(args.dirty)
@@ -195,18 +197,26 @@ def main() -> None:
         except DataError as error:
             print(f"{', '.join(names)}: left out, {error}")
             continue
-        score_sets(chosen_on, sets, args.dirty)
+        score_sets(chosen_on, sets, args.networks, args.dirty)
 
 
-def score_sets(chosen_on: ImageSet, sets: Mapping[str, ImageSet], dirty: bool) -> None:
+def score_sets(
+    chosen_on: ImageSet, sets: Mapping[str, ImageSet], only: list[str] | None, dirty: bool
+) -> None:
     """One file for each set; everything is chosen once."""
     written: dict[str, dict[str, Any]] = {}
     for name, found in sets.items():
         about = {"images": len(found), "draws": DRAWS, "size": SIZE, "view": VIEW, "seed": SEED, "least": LEAST,
                  "chosen_on": list(CHOSEN_ON.get(name, PHOTOGRAPHS)[:2]), "chosen_images": len(chosen_on),
                  "goal": clicks.GOAL, "most": clicks.MOST}  # fmt: skip
-        written[name] = {"about": about | provenance("cpu"), "rows": {}}
-    for row, about in networks(next(iter(sets))).items():
+        path = RESULTS / f"{name}.json"
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else {}
+        written[name] = {"about": about | provenance("cpu"), "rows": rows}
+    order = networks(next(iter(sets)))
+    for row, about in order.items():
+        if only and row not in only:
+            continue
+        about |= {"commit": commit()}
         file, _, seed = row.partition("/untrained")
         if row == "none":
             guides_of = plain_guides
@@ -219,7 +229,8 @@ def score_sets(chosen_on: ImageSet, sets: Mapping[str, ImageSet], dirty: bool) -
         choices = chosen(guides_of(chosen_on), chosen_on)
         for name, found in sets.items():
             print(row, name, flush=True)
-            written[name]["rows"][row] = about | score(choices, guides_of(found), found)
+            rows = written[name]["rows"] | {row: about | score(choices, guides_of(found), found)}
+            written[name]["rows"] = {key: rows[key] for key in order if key in rows}
             write(RESULTS / f"{name}.json", written[name], allow_dirty=dirty)
 
 
