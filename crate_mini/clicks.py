@@ -42,7 +42,7 @@ Guide = Callable[[float, float], Float[Tensor, "h w"]]
 # ---- the rule -------------------------------------------------------------------------------------------------------
 
 
-def joined(answers: Float[Tensor, "c H W"], join: str = "max") -> Float[Tensor, "H W"]:
+def joined(answers: Sequence[np.ndarray], join: str = "max") -> Float[np.ndarray, "H W"]:
     """Several answers as one map: :math:`J` of the rule.
 
     Raises:
@@ -50,13 +50,13 @@ def joined(answers: Float[Tensor, "c H W"], join: str = "max") -> Float[Tensor, 
     """
     if join not in JOINS:
         raise ValueError(f"join must be one of {JOINS}, got {join!r}")
-    return answers.amax(0) if join == "max" else answers.mean(0)
+    return np.max(answers, 0) if join == "max" else np.mean(answers, 0)
 
 
 def clicked_mask(
-    positive: Float[Tensor, "p H W"], negative: Float[Tensor, "n H W"], threshold: float, join: str = "max"
-) -> Bool[Tensor, "H W"]:
-    """The mask of some clicks, by their answers.
+    positive: Sequence[np.ndarray], negative: Sequence[np.ndarray], threshold: float, join: str = "max"
+) -> Bool[np.ndarray, "H W"]:
+    """The mask of some clicks, by their answers, ``(H, W)`` each.
 
     Raises:
         ValueError: no positive click, or an unknown ``join``.
@@ -120,26 +120,26 @@ def play_out(
     Raises:
         ValueError: no object.
     """
-    H, W = truth.shape
-    thing, counted = truth == 1, truth <= 1
+    (H, W), seen = truth.shape, truth.numpy()
+    thing, counted = seen == 1, seen <= 1
     if not thing.any():
         raise ValueError("there is no object to click at: no pixel of the truth is 1")
     wanted, sign = thing, True
-    answers = {sign: torch.empty(0, H, W) for sign in (True, False)}
+    answers: dict[bool, list[np.ndarray]] = {True: [], False: []}
     clicks: list[tuple[int, int, bool]] = []
     ious: list[float] = []
     while len(clicks) < most:
-        places = wanted.flatten().nonzero()[:, 0]
+        places = np.flatnonzero(wanted)
         y, x = divmod(int(places[int(rng.random() * len(places))]), W)
         clicks.append((y, x, sign))
-        answer = at_size(guide((y + 0.5) / H, (x + 0.5) / W), (H, W))
-        answers[sign] = torch.cat([answers[sign], answer[None]])
+        answers[sign].append(at_size(guide((y + 0.5) / H, (x + 0.5) / W), (H, W)).numpy())
         mask = clicked_mask(answers[True], answers[False], threshold, join) & counted
         missed, wrong = thing & ~mask, mask & ~thing
-        ious.append(float((mask & thing).sum() / (mask | thing).sum()))
-        if ious[-1] >= goal or not (missed | wrong).any():
+        both, miss, extra = (int(np.count_nonzero(part)) for part in (mask & thing, missed, wrong))
+        ious.append(both / (both + miss + extra))
+        if ious[-1] >= goal or not miss + extra:
             break
-        sign = bool(missed.sum() >= wrong.sum())
+        sign = miss >= extra
         wanted = missed if sign else wrong
     return Game(tuple(clicks), tuple(ious))
 
@@ -161,14 +161,12 @@ def colour_guide(image: UInt8[Tensor, "3 H W"], *, blur: float = 0.0, place: flo
         place: how much a distance of one width of the picture counts.
     """
     lab, (H, W) = smoothed_lab(image, blur), image.shape[1:]
-    rows, columns = np.mgrid[:H, :W] / W
+    # all that is compared, one plane a coordinate
+    planes = np.concatenate([np.moveaxis(lab, -1, 0), place * np.mgrid[:H, :W] / W]).astype(np.float32)
 
     def answer(y: float, x: float) -> Tensor:
-        i, j = int(y * H), int(x * W)
-        square = np.square(lab - lab[i, j]).sum(-1)
-        if place:
-            square = square + place**2 * ((rows - rows[i, j]) ** 2 + (columns - columns[i, j]) ** 2)
-        return torch.from_numpy(-np.sqrt(square)).float()
+        here = planes[:, int(y * H), int(x * W)]
+        return torch.from_numpy(-np.sqrt(np.square(planes - here[:, None, None]).sum(0)))
 
     return answer
 

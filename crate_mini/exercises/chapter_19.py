@@ -18,7 +18,7 @@ def check_mask(answer):
             torch.randn(n, 12, 12, dtype=torch.float64),
         )
         inside = positive.amax(0)
-        expected = clicked_mask(positive, negative, tau)
+        expected = torch.from_numpy(clicked_mask(positive.numpy(), negative.numpy(), tau))
         try:
             got = answer(positive, negative, tau)
         except (RuntimeError, IndexError) as error:
