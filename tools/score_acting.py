@@ -37,7 +37,7 @@ NETWORKS = {
     "crate_nano_embedded": "CRATE", "crate_nano_embedded_s1": "CRATE", "vit_nano_embedded": "ViT",
 }  # fmt: skip
 IMAGES = 150  # whose answers are watched
-DRAWINGS = 80  # on which atoms fire
+DRAWINGS = 60  # on which atoms fire
 RANDOM = 4  # random subspaces a layer
 HELD = 8  # atoms a layer that are held
 LOUD = 0.99  # quantile of its own values at which an atom is held

@@ -50,15 +50,15 @@ SIZE, VIEW, SEED, LEAST, DRAWS = 128, 64, 19, 0.04, 1
 WEIGHTS = (0.2, 0.4, 0.8)
 """Of places, and of tokens, beside colours."""
 BLURS = (0.0, 1.0)
-CHOSEN_ON = dict.fromkeys(("embedded", "embedded_nano"), ("embedded", "val", 24))
-PHOTOGRAPHS = ("pets", "train", 24)
+CHOSEN_ON = dict.fromkeys(("embedded", "embedded_nano"), ("embedded", "val", 16))
+PHOTOGRAPHS = ("pets", "train", 16)
 SETS = {
-    "embedded": ("embedded", "test", 80),
-    "embedded_nano": ("embedded", "test", 80),
-    "pets": ("pets", "test", 80),
-    "horses": ("horses", "test", 80),
-    "voc2012": ("voc2012", "val", None),
-    "coco": ("coco", "val", 80),
+    "embedded": ("embedded", "test", 48),
+    "embedded_nano": ("embedded", "test", 48),
+    "pets": ("pets", "test", 48),
+    "horses": ("horses", "test", 48),
+    "voc2012": ("voc2012", "val", 60),
+    "coco": ("coco", "val", 48),
 }
 
 
