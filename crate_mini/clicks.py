@@ -42,7 +42,7 @@ Guide = Callable[[float, float], Float[Tensor, "h w"]]
 # ---- the rule -------------------------------------------------------------------------------------------------------
 
 
-def joined(answers: Sequence[np.ndarray], join: str = "max") -> Float[np.ndarray, "H W"]:
+def joined(answers: Sequence[np.ndarray] | np.ndarray, join: str = "max") -> Float[np.ndarray, "H W"]:
     """Several answers as one map: :math:`J` of the rule.
 
     Raises:
@@ -54,7 +54,10 @@ def joined(answers: Sequence[np.ndarray], join: str = "max") -> Float[np.ndarray
 
 
 def clicked_mask(
-    positive: Sequence[np.ndarray], negative: Sequence[np.ndarray], threshold: float, join: str = "max"
+    positive: Sequence[np.ndarray] | np.ndarray,
+    negative: Sequence[np.ndarray] | np.ndarray,
+    threshold: float,
+    join: str = "max",
 ) -> Bool[np.ndarray, "H W"]:
     """The mask of some clicks, by their answers, ``(H, W)`` each.
 

@@ -33,7 +33,7 @@ def tiny(family: str) -> CRATE:
 
 def test_the_rule_pixel_by_pixel():
     torch.manual_seed(0)
-    positive, negative = torch.randn(3, 4, 5), torch.randn(2, 4, 5)
+    positive, negative = torch.randn(3, 4, 5).numpy(), torch.randn(2, 4, 5).numpy()
     for join in clicks.JOINS:
         mask = clicks.clicked_mask(positive, negative, 0.3, join)
         of = max if join == "max" else lambda values: sum(values) / len(values)

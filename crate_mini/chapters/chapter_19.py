@@ -2,6 +2,7 @@ r"""Chapter 19, acting on the model: what stands in the page, its figures, and t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,8 +83,12 @@ def chosen(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def clicks() -> dict[str, dict[str, Any]]:
-    """What was counted, by set."""
-    return {name: read(f"clicks/{name}") for name in SETS}
+    """What was counted, by set; sets that nobody has counted on yet are left out."""
+    found = {}
+    for name in SETS:
+        with contextlib.suppress(FileNotFoundError):
+            found[name] = read(f"clicks/{name}")
+    return found
 
 
 def trained(rows: Rows, kind: str) -> list[Mapping[str, Any]]:
@@ -185,8 +190,10 @@ def clicks_figure(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Mean clicks of every guide, a panel a set, a dot a training."""
     lines = [("none", guide, name) for guide, name in PLAIN.items() if guide != "known patches"]
     lines += [("network", guide, name) for guide, name in NETWORK.items()]
-    fig, axes = plt.subplots(1, len(found), figsize=(figures.WIDTH, 2.9), sharey=True, layout="constrained")
-    for ax, (key, of) in zip(axes, found.items(), strict=True):
+    fig, axes = plt.subplots(
+        1, len(found), figsize=(figures.WIDTH, 2.9), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, (key, of) in zip(axes[0], found.items(), strict=True):
         for y, (kind, guide, _) in enumerate(lines):
             if kind == "none":
                 ax.plot(values([of["rows"]["none"]], guide), [y], "D", color="0.45", ms=5)
@@ -201,12 +208,12 @@ def clicks_figure(found: Mapping[str, Mapping[str, Any]]) -> Figure:
                     ax.plot(x, [y + 0.3 * k - 0.15] * len(x), marker, fillstyle=fill, **style)
         ax.set_title(SETS[key], fontsize=9)
         ax.set_xlim(0, 21)
-        ax.set_xticks([1, 10, 20])
+        ax.set_xticks([1, 5, 10, 15, 20])
         ax.tick_params(labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="x", lw=0.4)
-    axes[0].set_yticks(range(len(lines)), [name for _, _, name in lines], fontsize=8)
-    axes[0].invert_yaxis()
+    axes[0, 0].set_yticks(range(len(lines)), [name for _, _, name in lines], fontsize=8)
+    axes[0, 0].invert_yaxis()
     fig.supxlabel("clicks to an IoU of 0.7, mean (20: given up)", fontsize=9)
     handles = [
         plt.Line2D([], [], ls="", marker=m, fillstyle=f, color=c, label=label, ms=5)
@@ -260,6 +267,8 @@ def head_facts(rows: Rows) -> dict[str, Any]:
         end: [facts[f"{kind.lower()}_{what}_{end}"] for kind in KINDS for what in ("muted",)]
         for end in ("least", "most")
     }
+    by_times = [times(row) for row in rows.values()]
+    facts |= {"least_times": min(by_times), "most_times": max(by_times)}
     return facts | {"muted_least": min(both["least"]), "muted_most": max(both["most"])}
 
 
@@ -324,7 +333,7 @@ def atom_facts(rows: Rows) -> dict[str, Any]:
         own = [row for row in rows.values() if row["kind"] == kind]
         facts[f"n_{kind.lower()}"] = len(own)
         for what in ("units", "directions"):
-            for key in ("part", "place", "colour", "agreement"):
+            for key in ("part", "place", "colour"):
                 name = f"{kind.lower()}_{what}_{key}"
                 facts |= _ends(name, [100 * mean_of(row["firing"][what], key) for row in own])
                 if what == "units":
@@ -353,12 +362,7 @@ def atom_facts(rows: Rows) -> dict[str, Any]:
 
 def firing_rows(rows: Rows) -> list[dict[str, str]]:
     """A table: what explains where units fire, in per cent, least and most over trainings."""
-    heads_of = {
-        "part": "part (%)",
-        "place": "place (%)",
-        "colour": "colour (%)",
-        "agreement": "same part, of 20 (%)",
-    }
+    heads_of = {"place": "place (%)", "colour": "colour (%)", "part": "part (%)"}
     found = []
     for kind in KINDS:
         own = [row for row in rows.values() if row["kind"] == kind]

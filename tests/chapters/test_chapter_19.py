@@ -98,7 +98,7 @@ def test_atoms(held):
     assert facts["crate_units_last_most"] == pytest.approx(0.2)
     assert facts["crate_units_before_most"] == pytest.approx(0.1)
     assert chapter.firing_rows(held)[0] == {
-        "of": "CRATE: atoms", "part (%)": "15", "place (%)": "45", "colour (%)": "30", "same part, of 20 (%)": "60",
+        "of": "CRATE: atoms", "place (%)": "45", "colour (%)": "30", "part (%)": "15",
     }  # fmt: skip
     assert chapter.holding_rows(held)[2]["r, all layers"] == ""
     assert isinstance(chapter.firing_figure(held), Figure)

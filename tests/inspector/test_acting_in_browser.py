@@ -88,16 +88,15 @@ def expected_ious(networks, pictures, kind: str) -> list[float]:
     image, mask = pictures[0][0], pictures[1][0]
     small = F.avg_pool2d(image[None].float(), SIDE // VIEW)[0].round().byte()
     truth = mask[SIDE // VIEW // 2 :: SIDE // VIEW, SIDE // VIEW // 2 :: SIDE // VIEW]
-    found = []
+    truth, found = truth.numpy(), []
     every = [
         (clicks.network_guides(m, image)[kind][GUIDES[kind]["option"]], GUIDES[kind])
         for m in networks.values()
     ]
     for guide, rule in [*every, (clicks.growing_guide(small, blur=1.0), GROWING)]:
-        answers = {True: torch.empty(0, VIEW, VIEW), False: torch.empty(0, VIEW, VIEW)}
+        answers = {True: [], False: []}
         for y, x, positive in PLACES:
-            answer = clicks.at_size(guide(y, x), (VIEW, VIEW))
-            answers[positive] = torch.cat([answers[positive], answer[None]])
+            answers[positive].append(clicks.at_size(guide(y, x), (VIEW, VIEW)).numpy())
         made = clicks.clicked_mask(answers[True], answers[False], rule["threshold"], rule["join"]) & (
             truth <= 1
         )
