@@ -102,3 +102,29 @@ def test_atoms(held):
     }  # fmt: skip
     assert chapter.holding_rows(held)[2]["r, all layers"] == ""
     assert isinstance(chapter.firing_figure(held), Figure)
+
+
+def test_the_headlines_hold_in_every_training():
+    """Of the measured numbers: which way each comparison of the text goes, for all trainings that stand in it."""
+    counted, muted, held = chapter.clicks(), chapter.heads(), chapter.atoms()
+    rows = counted["embedded"]["rows"]
+    assert len(chapter.trained(rows, "CRATE")) == len(chapter.trained(rows, "ViT")) >= 2
+    best = min(chapter.values([rows["none"]], guide)[0] for guide in ("growing", "colour and place"))
+    for guide in chapter.NETWORK:
+        crate, vit = (chapter.values(chapter.trained(rows, kind), guide) for kind in chapter.KINDS)
+        assert min(crate + vit) > best
+        assert guide == "embedding" or all(a < b for a, b in zip(crate, vit, strict=True))
+    facts = chapter.head_facts(muted)
+    assert 1 < facts["least_times"] < facts["most_times"] < 1.5
+    by_set = [name for name, row in muted.items() if row["set"] != "embedded"]
+    for crate, vit in zip(by_set[::2], by_set[1::2], strict=True):
+        loudest = [float(max(x.max() for x in chapter.of_layers(muted[name], "muted"))) for name in (crate, vit)]
+        assert loudest[0] > loudest[1]
+        assert chapter.above(muted[crate]) < chapter.above(muted[vit])
+    for row in held.values():
+        firing, holding = row["firing"], row["holding"]
+        place, part = (chapter.mean_of(firing["units"], key) for key in ("place", "part"))
+        assert place > 3 * part
+        assert chapter.mean_of(firing["directions"], "part") > part
+        assert holding["directions"][-1]["correlation"] > holding["units"][-1]["correlation"]
+    assert {row["kind"] for row in held.values()} == set(chapter.KINDS)
