@@ -15,7 +15,7 @@ from crate_mini.atoms import random_directions
 from crate_mini.data import ImageSet
 from crate_mini.inspector.acting import Acting
 from crate_mini.results import read
-from crate_mini.stats import t_interval
+from crate_mini.stats import mean_interval, t_interval
 from crate_mini.weights import load_pretrained
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -179,7 +179,21 @@ def click_facts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                     strict=True,
                 )
             )
+    rows = found["embedded"]["rows"]
+    more = [
+        beyond(row[guide], rows["none"]["colour and place"])
+        for kind in KINDS
+        for row in trained(rows, kind)
+        for guide in ("attention", "tokens")
+    ]
+    facts |= dict(zip(("closest", "closest_low", "closest_high"), min(more), strict=True))
+    facts["closest_of_lows"] = min(low for _, low, _ in more)
     return {key.replace(" ", "_"): value for key, value in facts.items()}
+
+
+def beyond(guide: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Clicks that a guide needs beyond another, on the same pictures: mean, and its interval over pictures."""
+    return mean_interval(torch.tensor(guide["numbers"]).double() - torch.tensor(other["numbers"]).double())
 
 
 def _ends(key: str, numbers: Sequence[float]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from crate_mini.chapters import chapter_19 as chapter
 def guide(clicks: float, first: float = 0.4, reached: float = 0.5) -> dict:
     return {
         "option": "blur 1", "join": "max", "threshold": -0.1, "reached": reached,
-        "clicks": [clicks, clicks - 1, clicks + 1], "first_iou": [first, first - 0.1, first + 0.1],
+        "numbers": [int(clicks) - 1, int(clicks) + 1], "clicks": [clicks, clicks - 1, clicks + 1], "first_iou": [first, first - 0.1, first + 0.1],
     }  # fmt: skip
 
 
@@ -67,6 +67,7 @@ def test_facts_of_clicks(counted):
     assert facts["coco_tokens_gap"] == pytest.approx(-2.5)
     assert facts["coco_tokens_low"] < -3
     assert facts["n_photographs"] == 28
+    assert (facts["closest"], facts["closest_low"]) == (5, 5)  # on either picture
 
 
 def test_tables_and_figures_of_clicks(counted):
@@ -114,11 +115,14 @@ def test_the_headlines_hold_in_every_training():
         crate, vit = (chapter.values(chapter.trained(rows, kind), guide) for kind in chapter.KINDS)
         assert min(crate + vit) > best
         assert guide == "embedding" or all(a < b for a, b in zip(crate, vit, strict=True))
+    assert chapter.click_facts(counted)["closest_of_lows"] > 0
     facts = chapter.head_facts(muted)
     assert 1 < facts["least_times"] < facts["most_times"] < 1.5
     by_set = [name for name, row in muted.items() if row["set"] != "embedded"]
     for crate, vit in zip(by_set[::2], by_set[1::2], strict=True):
-        loudest = [float(max(x.max() for x in chapter.of_layers(muted[name], "muted"))) for name in (crate, vit)]
+        loudest = [
+            float(max(x.max() for x in chapter.of_layers(muted[name], "muted"))) for name in (crate, vit)
+        ]
         assert loudest[0] > loudest[1]
         assert chapter.above(muted[crate]) < chapter.above(muted[vit])
     for row in held.values():
