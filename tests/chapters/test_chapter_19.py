@@ -9,10 +9,9 @@ from crate_mini.chapters import chapter_19 as chapter
 
 
 def guide(clicks: float, first: float = 0.4, reached: float = 0.5) -> dict:
-    return {
-        "option": "blur 1", "join": "max", "threshold": -0.1, "reached": reached,
-        "numbers": [int(clicks) - 1, int(clicks) + 1], "clicks": [clicks, clicks - 1, clicks + 1], "first_iou": [first, first - 0.1, first + 0.1],
-    }  # fmt: skip
+    ends = {"clicks": [clicks, clicks - 1, clicks + 1], "first_iou": [first, first - 0.1, first + 0.1]}
+    how = {"option": "blur 1", "join": "max", "threshold": -0.1, "reached": reached}
+    return how | ends | {"numbers": [int(clicks) - 1, int(clicks) + 1]}
 
 
 def network(kind: str, clicks: float, pair: int | None = 0, seed: int | None = None) -> dict:
