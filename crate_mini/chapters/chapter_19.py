@@ -322,7 +322,9 @@ def heads_figure(rows: Rows) -> Figure:
     axes[0].set_ylabel("probability moved (%)", fontsize=9)
     axes[0].scatter([], [], color=figures.COLOURS["crate"], marker=".", label="a head muted")
     axes[0].scatter([], [], color="0.62", marker="_", label="a random part of the layer")
-    axes[0].legend(frameon=False, fontsize=8)
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), ncols=2, frameon=False, fontsize=8, loc="outside upper center"
+    )
     plt.close(fig)
     return fig
 

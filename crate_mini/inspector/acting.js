@@ -139,7 +139,7 @@ const ACTS = [["click", "Click an object"], ["head", "Mute a head"], ["atom", "H
 const ASK = {
   click: "Click inside the animal, then inside what is missed, and outside where too much is taken.",
   head: "Move the weight: 0 mutes the head, 1 leaves it as it is.",
-  atom: "Click a patch, choose one of its atoms, and hold it.",
+  atom: "Click a patch, choose one of its atoms, and hold it: at 1 as loud as it ever is on these pictures.",
 };
 
 class Acting {
@@ -605,7 +605,7 @@ class Acting {
     show(this.atomLayerSlider.output, String(layer));
     this.valueSlider.range.value = value === null ? -1 : 10 * value;
     this.valueSlider.range.disabled = unit === null;
-    show(this.valueSlider.output, value === null ? "free" : `${value.toFixed(1)} × its most`);
+    show(this.valueSlider.output, value === null ? "free" : `× ${value.toFixed(1)}`);
     this.list.replaceChildren();
     this.gallery.replaceChildren();
     this.drawMap("one", "as it is", before, network);
