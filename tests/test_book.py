@@ -288,7 +288,6 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/07_layers",
     "notebooks/14_operators",
     "notebooks/15_rate_as_loss",
-    "notebooks/19_acting",
 ]
 
 
