@@ -14,6 +14,7 @@ from crate_mini.training.rng import Draws
 from crate_mini.training.run import Run
 from crate_mini.training.selfsupervised import DINO, TASKS, SelfSupervised, SimDINO
 from crate_mini.training.tasks import Classification, Task, evaluate
+from crate_mini.training.writing import NextToken, Repetition, Repetitions
 
 __all__ = [
     "DINO",
@@ -24,7 +25,10 @@ __all__ = [
     "Classification",
     "Draws",
     "Lion",
+    "NextToken",
     "Recipe",
+    "Repetition",
+    "Repetitions",
     "Run",
     "SelfSupervised",
     "SimDINO",
