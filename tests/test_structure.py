@@ -30,7 +30,7 @@ FLOORS = {
     "training": "training recipes",
     "running a model": "recorder passes",
     "measuring": "attention_maps token_pca segmentation average_precision layerwise maskcut heads reading"
-    " calibration transfer export",
+    " calibration transfer export text_reading",
     "drawing": "figures logbook",
     "what people use": "cli chapters inspector playground exercises",
     "the door": "__main__",

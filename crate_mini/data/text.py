@@ -79,6 +79,7 @@ def read_text(
     shakespeare = data_root(root) / SHAKESPEARE / "input.txt"
     if source is None:
         source = SHAKESPEARE if shakespeare.is_file() else EMBEDDED
+    source = os.fspath(source)
     if source == EMBEDDED:
         return embedded_text(), EMBEDDED, "embedded"
     path = shakespeare if source == SHAKESPEARE else Path(source)

@@ -110,78 +110,86 @@ class NextToken(Task):
 
 @dataclass(frozen=True, eq=False)
 class Repetitions:
-    """A set without end, of which so many are looked at in an epoch: random symbols, then the same ones again.
+    """A set without end, of which so many are looked at in an epoch: different symbols, then the same ones again.
+
+    How many symbols come before they repeat is drawn for every sequence. With one period for all, the place alone would
+    say where to look, and no symbol need be compared with another.
 
     Attributes:
         count: sequences in an epoch.
         symbols: how many different ones there are.
-        half: how many are drawn for each sequence.
+        shortest, longest: the fewest and the most symbols before the repetition.
+        length: of a sequence.
         name: for result files.
     """
 
     count: int
     symbols: int = 64
-    half: int = 24
+    shortest: int = 8
+    longest: int = 24
+    length: int = 48
     name: str = "repetitions"
 
     def __len__(self) -> int:
         return self.count
 
-    def draw(self, uniform: Float[Tensor, "b half"]) -> Int[Tensor, "b twice"]:
-        """Sequences, from uniform numbers in [0, 1)."""
-        return (uniform * self.symbols).long().repeat(1, 2)
+    def draw(self, uniform: Float[Tensor, "b m"]) -> tuple[Int[Tensor, "b n"], Int[Tensor, "b 1"]]:
+        """Sequences and their periods, from ``symbols + 1`` uniform numbers in [0, 1) for each."""
+        period = self.shortest + (uniform[:, :1] * (self.longest - self.shortest + 1)).long()
+        return uniform[:, 1:].argsort(1).gather(1, torch.arange(self.length) % period), period
 
 
 class Repetition(Task):
-    """Symbols at random, then the same again: of the second half all but the first can be known, by whoever looks back.
+    """What comes next where symbols repeat: it can be known, by whoever looks for the same symbol before.
 
-    The loss is of these alone. Without a look at what came after the same symbol before, it is the logarithm of the
-    number of symbols. A control is the set whose second half is drawn anew (``repeated=False``).
+    The loss is of the symbols that can be known: all of the repetition but its first. ``new`` is the loss of those that
+    cannot, which is a control: none can get below the mean logarithm of how many symbols are left.
 
     Args:
         recipe: how long, and how fast.
-        repeated: whether the second half is the first again.
     """
 
-    metrics = ("loss", "top1")
+    metrics = ("loss", "top1", "new")
 
-    def __init__(self, recipe: Recipe, *, repeated: bool = True) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.repeated = repeated
-
-    def settings(self) -> dict[str, Any]:
-        """Whether there is anything to find."""
-        return {"repeated": self.repeated}
 
     def fingerprint(self, data: Repetitions) -> dict[str, Any]:
-        """How many, of what."""
-        return {"name": data.name, "shape": [data.count, data.symbols, data.half]}
+        """All that it is."""
+        return vars(data)
 
     def feed(self, data: Repetitions, device: torch.device) -> _Numbers:
         """Nothing but numbers: every sequence is drawn."""
         return _Numbers(data, device)
 
-    def draw(self, batch: tuple[Tensor, Repetitions], draws: Draws) -> Int[Tensor, "b twice"]:
-        """Sequences."""
+    def draw(
+        self, batch: tuple[Tensor, Repetitions], draws: Draws
+    ) -> tuple[Int[Tensor, "b n"], Int[Tensor, "b 1"]]:
+        """Sequences and their periods."""
         numbers, data = batch
-        return self._sequences(data, draws.rand(len(numbers), 2, data.half))
+        return data.draw(draws.rand(len(numbers), data.symbols + 1))
 
-    def _sequences(self, data: Repetitions, uniform: Float[Tensor, "b 2 half"]) -> Int[Tensor, "b twice"]:
-        first, second = (data.draw(u) for u in uniform.unbind(1))
-        return first if self.repeated else torch.cat([first[:, : data.half], second[:, : data.half]], 1)
+    def loss(
+        self, model: nn.Module, drawn: tuple[Int[Tensor, "b n"], Int[Tensor, "b 1"]]
+    ) -> Float[Tensor, ""]:
+        """Of what can be known."""
+        losses, _, known = self._guesses(model, *drawn)
+        return losses[known].mean()
 
-    def loss(self, model: nn.Module, drawn: Int[Tensor, "b twice"]) -> Float[Tensor, ""]:
-        """Of the second half, but for its first."""
-        logits, right = self._guesses(model, drawn)
-        return F.cross_entropy(logits.flatten(0, 1), right.flatten())
-
-    def _guesses(self, model: nn.Module, drawn: Int[Tensor, "b twice"]) -> tuple[Tensor, Tensor]:
-        drawn, half = drawn.to(next(model.parameters()).device), drawn.shape[1] // 2
-        return model(drawn[:, :-1])[:, half:], drawn[:, half + 1 :]
+    def _guesses(self, model: nn.Module, drawn: Tensor, period: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses, whether the likeliest was right, and which can be known."""
+        drawn, period = (t.to(next(model.parameters()).device) for t in (drawn, period))
+        logits, right = model(drawn[:, :-1]).float(), drawn[:, 1:]
+        known = torch.arange(1, drawn.shape[1], device=drawn.device) > period
+        return F.cross_entropy(logits.mT, right, reduction="none"), logits.argmax(-1) == right, known
 
     def evaluate(self, model: nn.Module, feed: _Numbers) -> dict[str, float]:
-        """Loss and share of right guesses, of as many sequences as the held-out set has, always the same."""
-        uniform = torch.rand(len(feed.data), 2, feed.data.half, generator=torch.Generator().manual_seed(16))
-        logits, right = self._guesses(model, self._sequences(feed.data, uniform))
-        loss = F.cross_entropy(logits.float().flatten(0, 1), right.flatten())
-        return {"loss": loss.item(), "top1": (logits.argmax(-1) == right).float().mean().item()}
+        """Of as many sequences as the held-out set has, always the same."""
+        draw = torch.Generator().manual_seed(16)
+        drawn = feed.data.draw(torch.rand(len(feed.data), feed.data.symbols + 1, generator=draw))
+        losses, hits, known = self._guesses(model, *drawn)
+        return {
+            "loss": losses[known].mean().item(),
+            "top1": hits[known].float().mean().item(),
+            "new": losses[~known].mean().item(),
+        }
