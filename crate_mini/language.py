@@ -123,9 +123,9 @@ def write(
     start: Int[Tensor, "b m"],
     count: int,
     *,
-    temperature: float = 1.0,
+    temperature: float | int = 1.0,
     generator: torch.Generator | None = None,
-) -> Int[Tensor, "b m+count"]:
+) -> Int[Tensor, "b longer"]:
     r"""Go on writing: each character is drawn from what the model says of the last ``config.length``.
 
     Args:
