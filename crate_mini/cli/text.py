@@ -25,8 +25,8 @@ def add(kinds: argparse._SubParsersAction) -> None:
     p = kinds.add_parser(
         "text",
         help="nats a character of a text, beside n-grams and bz2",
-        description="How surprised a network of the task next-token is by the last tenth of a text; n-grams and bz2 have "
-        "read the nine tenths before. With --write, what it writes.",
+        description="How surprised a network of the task next-token is by the last tenth of a text; n-grams and bz2 "
+        "have read the nine tenths before. With --write, what it writes.",
     )
     p.add_argument(
         "--weights", required=True, type=Path, help="the folder of crate-mini train, or its .safetensors"
