@@ -132,10 +132,12 @@ def of_units(model: LanguageModel, others: Text) -> dict[str, Any]:
     said = {name: holds[half:] for name, holds in predicates(text).items()}
     own = [unit_scores(u, said) for u in found]
     other = [unit_scores(rotated(u, seed=16), said)["score"] for u in found]
+    high = [u.quantile(0.99, dim=0) for u in found]
     best = [
         {"layer": layer, "unit": u, "predicate": s["predicate"][u], "score": plain(s["score"][u], 4)}
+        | {"value": plain(high[layer][u], 4), "up": bool(s["up"][u])}
         for layer, s in enumerate(own)
-        for u in s["score"].topk(2).indices.tolist()
+        for u in s["score"].topk(4).indices.tolist()
     ]
     result = {
         "units": summary(torch.cat([s["score"] for s in own]), torch.cat([s["dead"] for s in own])),
@@ -186,6 +188,7 @@ def holding(
         return round(sum(c.isupper() for c in letters) / max(1, len(letters)), 4)
 
     return {
+        "predicate": HELD,
         "layer": layer,
         "unit": unit,
         "value": plain(values[unit], 4),
