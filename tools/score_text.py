@@ -1,6 +1,6 @@
 """Language models and what stands beside them: ``results/text/scores.json``.
 
-    crate-mini train --task next-token --text tiny-shakespeare --epochs 4 ... --out runs/crate_s0
+    crate-mini train --task next-token --epochs 2 ... --out runs/crate_s0
     python tools/score_text.py --runs runs      all that are there, and as many before training
 
 On the last tenth of tiny Shakespeare, which nobody learned from: nats a character; what units of feeds stand for, on

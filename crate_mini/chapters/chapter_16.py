@@ -157,8 +157,7 @@ INDUCTION = (
     "MSSA with a query, ISTA",
     "CRATE",
 )
-"""Kinds of ``results/text/induction.json``, in the order of the table; the easier task apart."""
-EASIER = "CRATE, one period"
+"""Kinds of ``results/text/induction.json``, in the order of the table."""
 
 
 def induction() -> dict[str, Any]:
@@ -179,7 +178,7 @@ def most_before(row: Row) -> float:
 def induction_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
     """A number for each training."""
     rows = []
-    for kind in (*INDUCTION, EASIER):
+    for kind in INDUCTION:
         group = of_kind(found, kind)
         if group:
             rows.append(
@@ -201,8 +200,8 @@ def induction_facts(found: Mapping[str, Any]) -> dict[str, Any]:
     }
     short = dict(
         zip(
-            (*INDUCTION, EASIER),
-            ("gpt", "query_mlp", "mssa_mlp", "query_ista", "crate", "easier"),
+            INDUCTION,
+            ("gpt", "query_mlp", "mssa_mlp", "query_ista", "crate"),
             strict=True,
         )
     )

@@ -44,7 +44,7 @@ _crate_mini() {
         ' layerwise --normalise') words='none token head' ;;
         *) case "$path" in
                 '') words='train evaluate layerwise inspect export data import doctor completion -h --help --version' ;;
-                ' train') words='-h --help --recipe --sweep --list --model --start --task --task-set --data --root --text --image-size --download --stream --workers --epochs --batch-size --lr --warmup-epochs --keep-patches --precision --compile --no-compile --seed --patch-size --set --out --device --save-at --tensorboard --rehearse' ;;
+                ' train') words='-h --help --recipe --sweep --list --model --start --task --task-set --data --root --image-size --download --stream --workers --epochs --batch-size --lr --warmup-epochs --keep-patches --precision --compile --no-compile --seed --patch-size --set --out --device --save-at --tensorboard --rehearse' ;;
                 ' evaluate') words='accuracy segmentation maskcut heads reading transfer text -h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
                 ' evaluate accuracy') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
                 ' evaluate segmentation') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --rule --share --layer --heads --resolution --objects --shifts --smooth --choose-on --choice-from --no-control --leave-out --batch-size' ;;
@@ -52,7 +52,7 @@ _crate_mini() {
                 ' evaluate heads') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --by --random --batch-size' ;;
                 ' evaluate reading') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --batch-size' ;;
                 ' evaluate transfer') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --n-train --method --pool --l2 --recipe --epochs --folder' ;;
-                ' evaluate text') words='-h --help --weights --text --root --write --temperature --seed --out --json --dirty' ;;
+                ' evaluate text') words='-h --help --weights --root --write --temperature --seed --out --json --dirty' ;;
                 ' layerwise') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --eps-sq --normalise --lam --near-zero --batch-size' ;;
                 ' inspect') words='-h --help --weights --compare --size --out --open' ;;
                 ' export') words='-h --help --weights --out --logits-only' ;;

@@ -32,11 +32,9 @@ def add(kinds: argparse._SubParsersAction) -> None:
         "--weights", required=True, type=Path, help="the folder of crate-mini train, or its .safetensors"
     )
     p.add_argument(
-        "--text", type=file_or_folder, metavar="FILE", help="any in UTF-8, or tiny-shakespeare, or embedded"
-    )
-    p.add_argument(
-        "--root", type=file_or_folder, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA"
-    )
+        "--root", type=file_or_folder, metavar="FILE",
+        help="a text in UTF-8, or the folder of the sets; by default CRATE_MINI_DATA, with tiny Shakespeare in it",
+    )  # fmt: skip
     p.add_argument("--write", type=COUNT, metavar="N", help="let it write so many characters, too")
     p.add_argument("--temperature", type=TEMPERATURE, metavar="X", default=0.8, help="of what it writes")
     p.add_argument("--seed", type=SEED, metavar="N", default=0, help="of what it writes")
@@ -48,7 +46,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
 
 def _text(a: argparse.Namespace) -> None:
     model = load_language_model(a.weights)
-    text, name, _ = read_text(a.text, a.root)
+    text, name, _ = read_text(root=a.root)
     result = provenance(weights=str(a.weights), text=name) | measure(model, text)
     if a.write:
         begin, _ = encode(model.config.alphabet[:1], model.config.alphabet)

@@ -22,8 +22,8 @@ from crate_mini.cli.common import (
     whole,
 )
 from crate_mini.cli.said import UsageError, file_or_folder
-from crate_mini.data.text import open_text
-from crate_mini.language import SIZES, LanguageModel, create_language_model
+from crate_mini.data.text import EMBEDDED, open_text
+from crate_mini.language import SIZES, create_language_model
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
@@ -118,13 +118,11 @@ def fill(p: argparse.ArgumentParser) -> None:
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", choices=data.SETS, metavar="SET", help="which; crate-mini data lists them")
     group.add_argument(
-        "--root", type=file_or_folder, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA"
+        "--root",
+        type=file_or_folder,
+        metavar="FOLDER",
+        help="of the sets; by default CRATE_MINI_DATA; or a text",
     )
-    group.add_argument(
-        "--text", type=file_or_folder, metavar="FILE",
-        help="for the task next-token, of the models crate_text and gpt_text: any text in UTF-8, or tiny-shakespeare, "
-        "or embedded; by default the former of the two that is here",
-    )  # fmt: skip
     group.add_argument("--image-size", type=PIXELS, metavar="N", help="pixels")
     group.add_argument("--download", action="store_true", help="fetch the set if it is not there")
     group.add_argument(
@@ -229,8 +227,8 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
             f"training starts from the weights {settings['start']}, which say what model it is: leave out --model, "
             "--patch-size and what --set says of the model, or --start"
         )
-    if (settings["task"] == TEXT) != (settings["model"] in SIZES) or (a.text and settings["task"] != TEXT):
-        raise ValueError(f"--text and the models {', '.join(SIZES)} go with --task {TEXT}, and no others do")
+    if (settings["task"] == TEXT) != (settings["model"] in SIZES):
+        raise ValueError(f"the models {', '.join(SIZES)} go with --task {TEXT}, and no others do")
     if settings["data"] not in data.SETS:
         raise ValueError(f"unknown data set {settings['data']!r}; known are {', '.join(data.SETS)}")
     settings = settings | {k: v for k, v in vars(a).items() if k not in settings}
@@ -273,8 +271,8 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
 def _sets(a: argparse.Namespace, progress: bool, task: Task) -> tuple[Any, Any]:
     """What is learned from, and what is held out."""
     if isinstance(task, NextToken):
-        source, n = ("embedded", 5000) if a.rehearse else (a.text, None)
-        return open_text(source, window=task.length, root=a.root, n=n)
+        rehearsed = {"source": EMBEDDED, "n": 5000} if a.rehearse else {}
+        return open_text(window=task.length, root=a.root, **rehearsed)
     source = {"image_size": a.image_size, "root": a.root, "download": a.download, "progress": progress}
     source |= {"n": 64} if a.rehearse else {}
     look = partial(data.open_stream, workers=a.workers) if a.stream else data.load
@@ -282,12 +280,8 @@ def _sets(a: argparse.Namespace, progress: bool, task: Task) -> tuple[Any, Any]:
     return tuple(look(a.data, split, **source) for split in ("train", held_out))
 
 
-def _model(a: argparse.Namespace, train_set: Any, task: Task) -> CRATE | LanguageModel:
+def _model(a: argparse.Namespace, num_classes: int) -> CRATE:
     """Where training starts: fresh weights, or given ones with a fresh classifier."""
-    if isinstance(task, NextToken):
-        torch.manual_seed(a.seed)
-        return create_language_model(a.model, train_set.alphabet, task.length, **a.settings)
-    num_classes = max(1, len(train_set.classes) if task.classifies else 1)
     if a.start:
         return adapt(weights_named(a.start), num_classes=num_classes, image_size=a.image_size, seed=a.seed)
     torch.manual_seed(a.seed)
@@ -326,8 +320,12 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     task = _task(a, recipe)
     with distributed.first_rank_first():
         train_set, val_set = _sets(a, first, task)
-    model = _model(a, train_set, task)
-    size, kind = count_parameters(model), "windows" if isinstance(task, NextToken) else "images"
+    if isinstance(task, NextToken):
+        torch.manual_seed(a.seed)
+        model, kind = create_language_model(a.model, train_set.alphabet, task.length, **a.settings), "windows"
+    else:
+        model, kind = _model(a, max(1, len(train_set.classes) if task.classifies else 1)), "images"
+    size = count_parameters(model)
     card = provenance(  # taken before training: the commit that was run, not the one of the day it ended
         device,
         model=a.model,

@@ -71,11 +71,13 @@ def read_text(
     Args:
         source: a file in UTF-8; ``"tiny-shakespeare"``; ``"embedded"``; or None for the former of the two that is
             here.
-        root: the folder of the data sets; ``CRATE_MINI_DATA`` if None.
+        root: the folder of the data sets, or, without a source, the file itself; ``CRATE_MINI_DATA`` if None.
 
     Raises:
         DataError: no such file, one that is not UTF-8, or tiny Shakespeare was asked for and is not here.
     """
+    if source is None and root is not None and not Path(root).is_dir():
+        source = root
     shakespeare = data_root(root) / SHAKESPEARE / "input.txt"
     if source is None:
         source = SHAKESPEARE if shakespeare.is_file() else EMBEDDED
