@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,10 @@ from crate_mini.text_reading import (
 from crate_mini.weights import load_language_model
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "text" / "scores.json"
-CHARACTERS = 16_000  # that units are scored on, half and half
+CHARACTERS = 6_000  # that units are scored on, half and half
 HELD = "in a speaker's name"  # the predicate of the unit that is held
-OTHERS = 8  # units at random that are held in its place
-STREAMS, WRITTEN = 16, 64  # texts side by side, and characters of each
+OTHERS = 6  # units at random that are held in its place
+STREAMS, WRITTEN = 8, 64  # texts side by side, and characters of each
 
 
 def main() -> None:
@@ -50,6 +50,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trainings are")
+    parser.add_argument("--some", type=int, default=10**6, help="stop after so many networks")
     add_dirty(parser)
     a = parser.parse_args()
     require_clean(a.dirty)
@@ -59,20 +60,31 @@ def main() -> None:
     done = {(row["name"], row["seed"]) for row in found["networks"]}
     if "beside" not in found:
         found["beside"] = beside(learned, others)
-    for run in sorted(a.runs.glob("*/model.json")):
-        card = json.loads(run.read_text(encoding="utf-8"))
-        name, seed = card["model"] + ("_alone" if card["config"]["move"] == 0 else ""), card["recipe"]["seed"]
-        if (name, seed) not in done:
-            model = load_language_model(run.parent)
-            row = {"name": name, "seed": seed, "minutes": card["minutes"], "training": card["command"]}
-            found["networks"].append(row | {"trained_at": card["commit"]} | score(model, others))
-            print(name, seed, found["networks"][-1]["loss"], flush=True)
-        untrained = f"{card['model']}_untrained"
-        if (untrained, seed) not in done and name == card["model"]:
+    for name, seed, card, folder in networks(a.runs):
+        if (name, seed) in done or not a.some:
+            continue
+        a.some -= 1
+        row = {"name": name, "seed": seed}
+        if folder is None:
             torch.manual_seed(seed)
-            model = create_language_model(name, others.alphabet, card["config"]["length"]).eval()
-            found["networks"].append({"name": untrained, "seed": seed} | score(model, others))
+            model = create_language_model(card["model"], others.alphabet, card["config"]["length"]).eval()
+        else:
+            model = load_language_model(folder)
+            row |= {"minutes": card["minutes"], "training": card["command"], "trained_at": card["commit"]}
+        alone = card["config"]["move"] == 0
+        found["networks"].append(row | score(model, others, alone=alone) | provenance())
+        print(name, seed, found["networks"][-1]["loss"], flush=True)
         write_result(RESULT, found | provenance(), allow_dirty=a.dirty)
+
+
+def networks(runs: Path) -> Iterator[tuple[str, int, Mapping[str, Any], Path | None]]:
+    """Name, seed, card and folder of every training that is there; and the same networks before it, with no folder."""
+    for path in sorted(runs.glob("*/model.json")):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        seed, alone = card["recipe"]["seed"], card["config"]["move"] == 0
+        yield card["model"] + ("_alone" if alone else ""), seed, card, path.parent
+        if not alone:
+            yield f"{card['model']}_untrained", seed, card, None
 
 
 def beside(learned: Text, others: Text) -> dict[str, Any]:
@@ -88,29 +100,26 @@ def beside(learned: Text, others: Text) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def score(model: LanguageModel, others: Text) -> dict[str, Any]:
-    """All that is measured of one network."""
+def score(model: LanguageModel, others: Text, *, alone: bool = False) -> dict[str, Any]:
+    """All that is measured of one network; of one without attention its loss."""
     length, config = model.config.length, model.config
     counts = [
         sum(sum(o.multiply_adds(length).values()) for o in (block.attention, block.feed))
         for block in model.encoder.blocks
     ]
     head = len(config.alphabet) * config.dim
-    return {
+    told = {
         "parameters": count_parameters(model),
         "multiply_adds": round(sum(counts) / length) + head,
         "loss": plain(text_losses(model, others.numbers).mean(), 5),
-        "attention": attention(model, others),
-        **of_units(model, others),
     }
+    return told if alone else told | {"attention": attention(model, others), **of_units(model, others)}
 
 
 def attention(model: LanguageModel, others: Text) -> dict[str, Any]:
     """Who looks at whom; and how often a token prefers another, also one whose key is no longer than its own."""
     n = model.config.length
     numbers = others.numbers[: 32 * n].view(32, n)
-    if model.encoder.blocks[0].move == 0:
-        return {}
     all_looks, keys = looks(model, numbers), lengths(model, numbers)
     longer = [k[..., None, :] > k[..., :, None] * (1 + 1e-5) for k in keys]
     more = [A / A.diagonal(0, -2, -1)[..., None] > 1 + 1e-4 for A in all_looks]
@@ -152,7 +161,8 @@ def of_units(model: LanguageModel, others: Text) -> dict[str, Any]:
         for u, name in enumerate(s["predicate"])
         if name == HELD and s["up"][u]
     ]
-    return result | ({"held": holding(model, others, found, *max(chosen)[1:])} if chosen else {})
+    held_one = {"held": holding(model, others, found, *max(chosen)[1:])} if chosen else {}
+    return result | held_one
 
 
 def summary(scores: Tensor, dead: Tensor | None = None) -> dict[str, Any]:
