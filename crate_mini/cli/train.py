@@ -23,6 +23,7 @@ from crate_mini.cli.common import (
 )
 from crate_mini.cli.said import UsageError, file_or_folder
 from crate_mini.data.text import EMBEDDED, open_text
+from crate_mini.errors import unknown_name
 from crate_mini.language import SIZES, create_language_model
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
@@ -58,6 +59,7 @@ OFTEN = {
 
 def fill(p: argparse.ArgumentParser) -> None:
     """Give the command its options."""
+    p.settable = SETTINGS
     p.usage = "crate-mini train [--recipe RECIPE] [OPTIONS] --out FOLDER"
     p.description = (
         "Train a model; the same line again goes on after a stop. Without a recipe: crate_mini on the embedded set at "
@@ -230,7 +232,7 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
     if (settings["task"] == TEXT) != (settings["model"] in SIZES):
         raise ValueError(f"the models {', '.join(SIZES)} go with --task {TEXT}, and no others do")
     if settings["data"] not in data.SETS:
-        raise ValueError(f"unknown data set {settings['data']!r}; known are {', '.join(data.SETS)}")
+        raise ValueError(unknown_name("data set", settings["data"], data.SETS))
     settings = settings | {k: v for k, v in vars(a).items() if k not in settings}
     if a.save_at is not None:
         settings["save_at"] = a.save_at
