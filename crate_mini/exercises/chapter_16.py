@@ -47,7 +47,7 @@ def check_causal(answer):
 @checker
 def check_interpolated(answer):
     """`answer(counts, shorter)`: from counts (V,) after a context and the shorter context's guess (V,), a guess."""
-    for counts in ([3.0, 0.0, 1.0, 0.0], [0.0, 5.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]):
+    for counts in ([3.0, 0.0, 1.0, 0.0], [2.0, 5.0, 0.0, 1.0]):
         n = torch.tensor(counts, dtype=torch.float64)
         shorter = torch.rand(4, dtype=torch.float64).softmax(0)
         t = (n > 0).sum()
@@ -109,7 +109,6 @@ def check_unit(answer):
                 1 - expected,
                 "low where it holds tells as much as high: turn the score round if the first half says so",
             ),
-            (second.max(), "find on one half, score on the other; and low tells as much as high"),
         )
         expect_close(
             answer(x, holds), expected, "for a unit that is low where it holds" if turn < 0 else "for a unit"
