@@ -38,7 +38,7 @@ from crate_mini.text_reading import (
 from crate_mini.weights import load_language_model
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "text" / "scores.json"
-CHARACTERS = 6_000  # that units are scored on, half and half
+CHARACTERS = 6_400  # that units are scored on, half and half; whole half-windows
 HELD = "in a speaker's name"  # the predicate of the unit that is held
 OTHERS = 6  # units at random that are held in its place
 STREAMS, WRITTEN = 8, 64  # texts side by side, and characters of each
