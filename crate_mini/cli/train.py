@@ -81,7 +81,7 @@ def fill(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument("--model", help="such as crate_mini or vit_tiny_8")
     what.add_argument("--start", metavar="WEIGHTS", help="a name or file to fine-tune; it says which model")
-    what.add_argument("--task", choices=TASKS, metavar="TASK", help=f"one of {', '.join(TASKS)}")
+    what.add_argument("--task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
     what.add_argument(
         "--task-set", action="append", default=[], metavar="X=Y", help="a setting of it: features=256"
     )
