@@ -48,11 +48,9 @@ RANGE = 60.0
 def spectrogram(waves: Float[Tensor, "*batch n"]) -> Complex[Tensor, "*batch f t"]:
     """Short-time Fourier transform with a Hann window; of a clip, as many frames as a picture has columns."""
     window = torch.hann_window(WINDOW, dtype=waves.dtype)
-    flat = torch.stft(
-        waves.flatten(0, -2) if waves.ndim > 1 else waves[None],
-        POINTS, HOP, WINDOW, window, pad_mode="constant", return_complex=True,
-    )  # fmt: skip
-    return flat.unflatten(0, waves.shape[:-1]) if waves.ndim > 1 else flat[0]
+    flat = waves.reshape(-1, waves.shape[-1])
+    found = torch.stft(flat, POINTS, HOP, WINDOW, window, pad_mode="constant", return_complex=True)
+    return found.reshape(*waves.shape[:-1], *found.shape[1:])
 
 
 def resynthesise(
@@ -68,15 +66,8 @@ def resynthesise(
     by_frequency = torch.einsum("bf,...bt->...ft", bank / bank.sum(0).clamp(min=1e-9), gains.to(waves.dtype))
     masked = spectrogram(waves) * by_frequency
     window = torch.hann_window(WINDOW, dtype=waves.dtype)
-    flat = torch.istft(
-        masked.flatten(0, -3) if masked.ndim > 2 else masked[None],
-        POINTS,
-        HOP,
-        WINDOW,
-        window,
-        length=waves.shape[-1],
-    )
-    return flat.unflatten(0, waves.shape[:-1]) if waves.ndim > 1 else flat[0]
+    flat = masked.reshape(-1, *masked.shape[-2:])
+    return torch.istft(flat, POINTS, HOP, WINDOW, window, length=waves.shape[-1]).reshape(waves.shape)
 
 
 @cache
@@ -96,7 +87,9 @@ def mel_bank() -> Float[Tensor, "bands f"]:
 
 def cell_power(waves: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch bands t"]:
     """Power in every cell, high bands first: the rows of a picture."""
-    return torch.einsum("bf,...ft->...bt", mel_bank().flip(0).to(waves.dtype), spectrogram(waves).abs().square())
+    return torch.einsum(
+        "bf,...ft->...bt", mel_bank().flip(0).to(waves.dtype), spectrogram(waves).abs().square()
+    )
 
 
 def pictures(power: Float[Tensor, "*batch bands t"]) -> UInt8[Tensor, "*batch 3 bands t"]:
@@ -172,7 +165,11 @@ class Recordings:
             raise ValueError(
                 f"no recording of {self.name!r} is wanted; its speakers are {', '.join(sorted({*self.speakers}))}"
             )
-        lists = {k: tuple(v[i] for i in rows) for k in ("waves", "speakers", "takes", "files") if (v := getattr(self, k))}
+        lists = {
+            k: tuple(v[i] for i in rows)
+            for k in ("waves", "speakers", "takes", "files")
+            if (v := getattr(self, k))
+        }
         return replace(self, labels=self.labels[rows], **lists)
 
     def leave_out(self, speaker: str, held: int = 5) -> tuple[Recordings, Recordings, Recordings]:
@@ -232,7 +229,9 @@ def open_wave(path: str | os.PathLike) -> Float[Tensor, " n"]:
         channel = resample_poly(channel, RATE // step, rate // step)
     wave = torch.from_numpy(np.ascontiguousarray(channel, np.float32))
     if len(wave) < WINDOW or not wave.abs().max() > 1e-4:
-        raise DataError(f"{path} holds nothing to hear: {len(wave) / RATE:.2f} s, loudest sample {wave.abs().max():.5f}")
+        raise DataError(
+            f"{path} holds nothing to hear: {len(wave) / RATE:.2f} s, loudest sample {wave.abs().max():.5f}"
+        )
     return spoken(wave)
 
 
@@ -303,12 +302,12 @@ VOWELS = {
 WORDS = ("ai", "ia", "au", "ua", "eo", "oe", "sa", "as", "si", "us")
 """The made words: two sounds each, of which ``s`` is a hiss."""
 VOICES = {
-    "bass": (95, 0.92, 1.1),
-    "baritone": (125, 0.97, 0.95),
-    "tenor": (155, 1.0, 1.0),
-    "alto": (190, 1.08, 0.9),
-    "mezzo": (220, 1.12, 1.05),
-    "soprano": (260, 1.18, 0.95),
+    "bass": (95.0, 0.92, 1.1),
+    "baritone": (125.0, 0.97, 0.95),
+    "tenor": (155.0, 1.0, 1.0),
+    "alto": (190.0, 1.08, 0.9),
+    "mezzo": (220.0, 1.12, 1.05),
+    "soprano": (260.0, 1.18, 0.95),
 }
 """The made voices: pitch in hertz, length of formants as against the table, and how slowly they speak."""
 
@@ -339,7 +338,11 @@ def made_words(takes: int = 12, seed: int = 0) -> Recordings:
 def _say(word: str, voice: tuple[float, float, float], dice: np.random.Generator) -> Tensor:
     """One take of a word by a voice."""
     pitch, formants, slow = voice
-    pitch, formants, slow = pitch * dice.normal(1, 0.05), formants * dice.normal(1, 0.025), slow * dice.normal(1, 0.1)
+    pitch, formants, slow = (
+        pitch * dice.normal(1, 0.05),
+        formants * dice.normal(1, 0.025),
+        slow * dice.normal(1, 0.1),
+    )
     lengths = [int(RATE * slow * dice.uniform(0.14, 0.26)) for _ in word]
     n = sum(lengths)
     # how far the second sound has come, gliding over some 60 ms
@@ -365,7 +368,8 @@ def _envelope(sound: str, formants: float, pitch: np.ndarray) -> Callable[[int],
         return lambda h: 0.0
     centres = [formants * f for f in VOWELS[sound]]
     return lambda h: sum(
-        gain / (1 + ((h * pitch - f) / (60 + 0.06 * f)) ** 2) for f, gain in zip(centres, (1, 0.5, 0.25), strict=True)
+        gain / (1 + ((h * pitch - f) / (60 + 0.06 * f)) ** 2)
+        for f, gain in zip(centres, (1, 0.5, 0.25), strict=True)
     )
 
 
@@ -416,13 +420,15 @@ class Clips:
             found.append(pictures(cell_power(speech + noise))[:, :1])
             masks.append(ideal_mask(cell_power(speech), cell_power(noise)).to(torch.uint8))
         grey = torch.cat(found).expand(-1, 3, -1, -1).contiguous()
-        return ImageSet(grey, self.labels, self.classes, masks=torch.cat(masks), name=self.name, tier=self.tier)
+        return ImageSet(
+            grey, self.labels, self.classes, masks=torch.cat(masks), name=self.name, tier=self.tier
+        )
 
 
 def hide(
     recordings: Recordings,
     noises: Sequence[str] = ("white",),
-    snr: tuple[float, float] = (0.0, 0.0),
+    snr: tuple[float | int, float | int] = (0, 0),
     *,
     copies: int = 1,
     babble: Recordings | None = None,
