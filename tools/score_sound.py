@@ -1,7 +1,8 @@
 """Spoken digits in noise, a speaker left out: ``results/sound/scores.json``.
 
     CRATE_MINI_DATA=... python tools/score_sound.py --runs runs              trains what is missing, and scores it
-    CRATE_MINI_DATA=... python tools/score_sound.py --runs runs --first 4    the first four trainings of the plan
+    CRATE_MINI_DATA=... python tools/score_sound.py --runs runs --first 4    the first four pairs of the plan
+    python tools/score_sound.py --runs runs --play      the same with made words, and ``results/sound/play.json``
 
 Every training learns from five speakers of the Free Spoken Digit Dataset, in silence, in white noise and in babble, by
 the digit alone. It is tested on the sixth. How often is the digit named; and how well does the class token's map rank
@@ -22,8 +23,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crate_mini.attention_maps import cls_attention_maps
+from crate_mini.chapters.chapter_17 import expand, mixed, mu_law
 from crate_mini.data import ImageSet
-from crate_mini.data.sound import LENGTH, NOISES, Recordings, cell_power, hide, pictures, spoken_digits
+from crate_mini.data.sound import (
+    LENGTH,
+    NOISES,
+    VOICES,
+    WORDS,
+    Recordings,
+    cell_power,
+    hide,
+    made_words,
+    pictures,
+    spoken_digits,
+)
 from crate_mini.model import CRATE
 from crate_mini.registry import create_model
 from crate_mini.results import add_dirty, plain, provenance, read, require_clean, write
@@ -36,6 +50,7 @@ from crate_mini.weights import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "sound" / "scores.json"
+PLAY = ROOT / "results" / "sound" / "play.json"
 MODELS = ("crate_nano", "vit_nano")
 SPEAKERS = (
     "jackson",
@@ -49,6 +64,8 @@ LEARNED = (0.0, 10.0)  # decibels of the training
 TESTED = (0.0, 5.0, 10.0)
 MAPPED = 5.0  # decibels at which maps are scored
 COPIES = 6
+VOICE, TAKES = "alto", 30  # who is left out of the made words, and how many takes there are
+SNRS = [-10.0 + 2.5 * i for i in range(11)]
 RULES = ("auroc", "best_iou")
 GRID = (8, 8)
 
@@ -73,9 +90,16 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trainings are, or will be")
     parser.add_argument("--first", type=int, help="so many pairs of trainings of the plan; all if not given")
+    parser.add_argument(
+        "--play", action="store_true", help="made words, and what the playground shows of them"
+    )
     add_dirty(parser)
     a = parser.parse_args()
     require_clean(a.dirty)
+    if a.play:
+        content = provenance("cpu", **playground(a.runs))
+        write(PLAY, content, allow_dirty=a.dirty)
+        return
     known = read("sound/scores") if RESULT.is_file() else {"networks": [], "beside": []}
     rows = {row["name"]: row for row in known["networks"]}
     beside = {row["speaker"]: row for row in known["beside"]}
@@ -153,6 +177,64 @@ def network_scores(model: CRATE, speaker: str) -> dict[str, Any]:
             for rule in RULES
         }
     return {"top1": top1, "maps": maps}
+
+
+def playground(runs: Path) -> dict[str, Any]:
+    """Networks that learned made words, and their maps of one word of the voice that was left out.
+
+    The word is the one on which the chosen head of CRATE is nearest to its median, over both noises.
+    """
+    found = list(networks(runs, VOICE, 0))
+    rows = [about | network_scores(model, VOICE) for about, model in found]
+    scored = {noise: mapped(VOICE, noise) for noise in NOISES[1:]}
+    crate, row = next(
+        (m, r) for (_, m), r in zip(found, rows, strict=True) if r["trained"] and r["model"] == MODELS[0]
+    )
+    place = row["maps"]["babble"]["auroc"]
+    values = []
+    for data in scored.values():
+        objects, background = count_patches(data.masks, GRID)
+        drawn = cls_attention_maps(crate, data.images, [place["layer"]])[:, 0, place["head"]].flatten(1)
+        values.append(score_maps(drawn, objects, background)["auroc"])
+    distance = sum((v - v.median()).abs() for v in values)
+    word = 2 * int(distance.argmin())  # every other clip was scored
+    five, _, sixth = parts(VOICE)
+    speech = hide(sixth, ["white"], (MAPPED, MAPPED), seed=5).speech[word]
+    noises = {
+        noise: hide(sixth, [noise], (MAPPED, MAPPED), babble=five, seed=5).noise[word] for noise in NOISES[1:]
+    }
+    coded = {name: mu_law(wave / wave.abs().max()) for name, wave in {"word": speech, **noises}.items()}
+    maps: dict[str, dict[str, Any]] = {}
+    said = {}
+    for noise in noises:
+        clips = [mixed(expand(coded["word"]), expand(coded[noise]), snr) for snr in SNRS]
+        seen = pictures(cell_power(torch.stack([a + b for a, b in clips]))).contiguous()
+        maps[noise] = {
+            name: plain(shown.mul(1e4).round(), 5) for name, shown in maps_of(found, place, seen).items()
+        }
+        said[noise] = [WORDS[i] for i in crate(seen.float() / 255).argmax(1).tolist()]
+    return {
+        "word": WORDS[int(sixth.labels[word])], "said": said, "snrs": SNRS, "speech": coded["word"],
+        "noises": {noise: coded[noise] for noise in noises}, "maps": maps,
+        "networks": rows, "beside": without_network(VOICE),
+    }  # fmt: skip
+
+
+def maps_of(
+    found: list[tuple[dict[str, Any], CRATE]], place: Mapping[str, int], seen: Tensor
+) -> dict[str, Tensor]:
+    """Maps of these pictures ``(n, 64)``, by the name that the playground gives them."""
+    maps = {}
+    for about, model in found:
+        name = ("CRATE" if about["model"] == MODELS[0] else "ViT") + (
+            "" if about["trained"] else ", untrained"
+        )
+        drawn = cls_attention_maps(model, seen)
+        if about["trained"] and about["model"] == MODELS[0]:
+            maps["CRATE, chosen head"] = drawn[:, place["layer"], place["head"]].flatten(1)
+        if about["trained"] or about["model"] == MODELS[0]:
+            maps[name] = drawn[:, -1].mean(1).flatten(1)
+    return maps
 
 
 # ---- what never saw a network ---------------------------------------------------------------------------------------
@@ -257,8 +339,8 @@ def recordings() -> Recordings:
 
 @cache
 def parts(speaker: str) -> tuple[Recordings, Recordings, Recordings]:
-    """To learn from, to choose on, to be tested on."""
-    return recordings().leave_out(speaker)
+    """To learn from, to choose on, to be tested on; made words for the voice that made them."""
+    return (made_words(TAKES) if speaker in VOICES else recordings()).leave_out(speaker)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,130 @@
+r"""Chapter 17, sound: its figures, its tables, what its playground plays, and the numbers of its sentences."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from crate_mini import figures
+from crate_mini.data import sound
+from crate_mini.errors import DataError
+from crate_mini.results import read
+
+Row = Mapping[str, Any]
+MODELS: Mapping[str, str] = {"crate_nano": "CRATE", "vit_nano": "ViT"}
+NOISES: Mapping[str, str] = {"white": "white noise", "babble": "babble"}
+BLIND: Mapping[str, str] = {
+    "mean mask": "where digits lie on average",
+    "loudness": "loudness",
+    "over its band": "loudness above the band's mean",
+    "mean mask, by loudness": "loudness times the average place",
+}
+"""Maps that anybody can draw: name in the results, and in the page."""
+
+# ---- what is heard --------------------------------------------------------------------------------------------------
+
+
+def recordings() -> tuple[sound.Recordings, str]:
+    """The spoken digits, where they are; else words that nobody said. And a sentence that says which."""
+    try:
+        found = sound.spoken_digits()
+        return found, (
+            f"This page was made with the Free Spoken Digit Dataset: {len(found):,} recordings of "
+            f"{len({*found.speakers})} speakers, ten digits, CC BY-SA 4.0."
+        )
+    except DataError:
+        found = sound.made_words()
+        return found, (
+            f"The spoken digits are not on this machine, so the live cells of this page use {len(found):,} made words "
+            f"in their place: ten words that nobody said, in {len({*found.speakers})} made voices. The measured "
+            "numbers are those of the digits."
+        )
+
+
+def mu_law(wave: Float[Tensor, " n"]) -> str:
+    r"""Samples in [-1, 1] as text: eight bits each, :math:`\mathrm{sign}(x) \ln(1 + 255|x|) / \ln 256`, in base64."""
+    codes = wave.sign() * torch.log1p(255 * wave.abs()) / np.log(256)
+    return base64.b64encode((128 + 127 * codes).round().to(torch.uint8).numpy().tobytes()).decode()
+
+
+def expand(text: str) -> Float[Tensor, " n"]:
+    """The inverse of :func:`mu_law`, but for rounding."""
+    codes = (torch.tensor(list(base64.b64decode(text)), dtype=torch.float64) - 128) / 127
+    return codes.sign() * (256 ** codes.abs() - 1) / 255
+
+
+def mixed(
+    speech: Float[Tensor, " n"], noise: Float[Tensor, " n"], snr: float
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """A word, and noise that is ``snr`` decibels below it: power over the word's own length."""
+    spoken = speech.square().sum() / (speech != 0).sum()
+    return speech, noise * (spoken / noise.square().mean()).sqrt() * 10 ** (-snr / 20)
+
+
+def play_data() -> dict[str, Any]:
+    """For the playground ``sound``: a made word, what hides it, and maps, from ``results/sound/play.json``."""
+    found = read("sound/play")
+    kept = ("speech", "noises", "maps", "snrs", "word", "said")
+    return {k: found[k] for k in kept} | {
+        "rate": sound.RATE, "hop": sound.HOP, "window": sound.WINDOW, "points": sound.POINTS, "bands": sound.BANDS,
+        "frames": sound.FRAMES, "range": sound.RANGE, "lowest": sound.LOWEST, "patches": 8, "start": 0,
+    }  # fmt: skip
+
+
+def pictures_figure(digits: sound.Recordings, shown: Sequence[int] = (0, 4, 6, 8), seed: int = 17) -> Figure:
+    """Four words: alone, in white noise, in babble, and where each is louder than the babble."""
+    first = digits.where(lambda who, take: who == digits.speakers[0] and take == 0)
+    words = first.where(lambda *_: True)
+    columns = [int((words.labels == label).nonzero()[0]) for label in shown]
+    rows = []
+    for noise in sound.NOISES:
+        clips = sound.hide(words, [noise], (5, 5), babble=digits, seed=seed)
+        images = clips.images()
+        rows.append((f"{NOISES.get(noise, 'alone')}", images.images[:, 0]))
+    rows.append(("the truth", images.masks))
+    fig, axes = plt.subplots(
+        len(rows), len(columns), figsize=(0.82 * figures.WIDTH, 5.6), layout="constrained"
+    )
+    for line, (name, pictures) in zip(axes, rows, strict=True):
+        for ax, i in zip(line, columns, strict=True):
+            ax.imshow(pictures[i], cmap="gray" if name == "the truth" else "magma", aspect="auto")
+            ax.set(xticks=[], yticks=[])
+            if name == "alone":
+                ax.set_title(words.classes[int(words.labels[i])], fontsize=10)
+        line[0].set_ylabel(name, fontsize=9)
+    axes[-1][0].set_xlabel("1.26 seconds", fontsize=9)
+    plt.close(fig)
+    return fig
+
+
+# ---- the results ----------------------------------------------------------------------------------------------------
+
+
+def scores() -> list[Row]:
+    """The networks of ``results/sound/scores.json`` that heard digits."""
+    return [row for row in read("sound/scores")["networks"] if row["speaker"] not in sound.VOICES]
+
+
+def beside() -> list[Row]:
+    """What never saw a network, one row a left-out speaker, under the same rules."""
+    return [row for row in read("sound/scores")["beside"] if row["speaker"] not in sound.VOICES]
+
+
+def of(rows: Sequence[Row], *, model: str | None = None, trained: bool = True) -> list[Row]:
+    """Those of a model, trained or not."""
+    return [row for row in rows if row["trained"] is trained and model in (None, row["model"])]
+
+
+def auroc(row: Row, noise: str, what: str) -> float:
+    """Of one network: ``fixed``, the head chosen on other speakers; ``mean``, of the last layer's heads; or
+    ``best``, of these heads, found anew for every clip.
+    """  # fmt: skip
+    return row["maps"][noise]["auroc"][what][0]
