@@ -62,7 +62,7 @@ def expand(text: str) -> Float[Tensor, " n"]:
 
 
 def mixed(
-    speech: Float[Tensor, " n"], noise: Float[Tensor, " n"], snr: float
+    speech: Float[Tensor, " n"], noise: Float[Tensor, " n"], snr: float | int
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """A word, and noise that is ``snr`` decibels below it: power over the word's own length."""
     spoken = speech.square().sum() / (speech != 0).sum()
@@ -128,3 +128,110 @@ def auroc(row: Row, noise: str, what: str) -> float:
     ``best``, of these heads, found anew for every clip.
     """  # fmt: skip
     return row["maps"][noise]["auroc"][what][0]
+
+
+def answer_facts(rows: Sequence[Row], beside: Sequence[Row]) -> dict[str, Any]:
+    """What the sentences say: least, most and mean over all trainings of a kind, and over the left-out speakers."""
+    facts: dict[str, Any] = {
+        "n_trained": len(of(rows)),
+        "n_speakers": len({row["speaker"] for row in of(rows)}),
+    }
+    facts["n_each"] = len(of(rows, model="crate_nano"))
+
+    def tell(name: str, values: Sequence[float]) -> None:
+        facts[f"{name}_least"], facts[f"{name}_most"] = min(values), max(values)
+        facts[f"{name}_mean"] = sum(values) / len(values)
+
+    for model, short in (("crate_nano", "crate"), ("vit_nano", "vit")):
+        for trained in (True, False):
+            group = of(rows, model=model, trained=trained)
+            kind = short if trained else f"untrained_{short}"
+            for noise in NOISES:
+                for what in ("fixed", "mean", "best"):
+                    tell(f"{kind}_{noise}_{what}", [auroc(row, noise, what) for row in group])
+            for where in ("none", "white 5", "babble 5", "white 0", "babble 0"):
+                tell(f"{kind}_{where.replace(' ', '')}_top1", [100 * row["top1"][where] for row in group])
+    for way in ("neighbour", "ridge"):
+        for where in ("none", "white 5", "babble 5"):
+            tell(f"{way}_{where.replace(' ', '')}_top1", [100 * row["named"][way][where] for row in beside])
+        tell(f"{way}_aligned", [100 * row["named"][f"aligned/{way}"] for row in beside])
+    for noise in NOISES:
+        for name in (*BLIND, "random", "ceiling"):
+            key = name.replace(", ", "_").replace(" ", "_")
+            tell(f"{key}_{noise}", [row["maps"][noise]["auroc"][name][0] for row in beside])
+        tell(f"area_{noise}", [100 * row["maps"][noise]["area"] for row in beside])
+    return facts
+
+
+def beaten(rows: Sequence[Row], beside: Sequence[Row], model: str, noise: str, what: str) -> dict[str, int]:
+    """In how many trainings a network's map ranks better than each map that anybody can draw, on the same clips."""
+    drawn = {row["speaker"]: row["maps"][noise]["auroc"] for row in beside}
+    return {
+        name: sum(auroc(row, noise, what) > drawn[row["speaker"]][name][0] for row in of(rows, model=model))
+        for name in (*BLIND, "random")
+    }
+
+
+def _over(values: Sequence[float], form: str) -> str:
+    """Mean, and from where to where."""
+    mean, low, high = sum(values) / len(values), min(values), max(values)
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def named_rows(rows: Sequence[Row], beside: Sequence[Row]) -> list[dict[str, str]]:
+    """Digits of the left-out speaker that are named: mean over trainings, and from the least to the most."""
+    places = {"none": "silence (%)", "white 5": "white noise, 5 dB (%)", "babble 5": "babble, 5 dB (%)"}
+    named = {
+        MODELS[model]: {w: [100 * r["top1"][w] for r in of(rows, model=model)] for w in places}
+        for model in MODELS
+    }
+    for label, way in (("nearest picture", "neighbour"), ("ridge regression on pixels", "ridge")):
+        named[label] = {w: [100 * r["named"][way][w] for r in beside] for w in places}
+    return [
+        {"what names": name} | {head: _over(found[w], ".0f") for w, head in places.items()}
+        for name, found in named.items()
+    ]
+
+
+def map_rows(rows: Sequence[Row], beside: Sequence[Row]) -> list[dict[str, str]]:
+    """AUROC of every map: mean over trainings or speakers, and from the least to the most."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for trained in (True, False):
+        for model, name in MODELS.items():
+            group = of(rows, model=model, trained=trained)
+            for what, said in (("fixed", "one head"), ("mean", "mean of the last layer")):
+                label = f"{name}{'' if trained else ', untrained'}: {said}"
+                found[label] = {noise: [auroc(row, noise, what) for row in group] for noise in NOISES}
+    for name, said in {**BLIND, "random": "random numbers", "ceiling": "the truth, on this grid"}.items():
+        found[said] = {noise: [row["maps"][noise]["auroc"][name][0] for row in beside] for noise in NOISES}
+    return [
+        {"map": name} | {f"AUROC, {said}": _over(values[noise], ".2f") for noise, said in NOISES.items()}
+        for name, values in found.items()
+    ]
+
+
+def maps_figure(rows: Sequence[Row], beside: Sequence[Row]) -> Figure:
+    """AUROC of every map, a dot a training or a left-out speaker; white noise left, babble right."""
+    lines: list[tuple[str, Any, dict[str, list[float]]]] = []
+    for trained in (True, False):
+        for model, name in MODELS.items():
+            group = of(rows, model=model, trained=trained)
+            for what, said in (("fixed", "one head"), ("mean", "mean of heads")):
+                values = {noise: [auroc(row, noise, what) for row in group] for noise in NOISES}
+                colour = figures.COLOURS["crate" if model == "crate_nano" else "vit"] if trained else "0.6"
+                lines.append((f"{name}{'' if trained else ', untrained'}: {said}", colour, values))
+    for name, said in {**BLIND, "ceiling": "the truth, on this grid"}.items():
+        values = {noise: [row["maps"][noise]["auroc"][name][0] for row in beside] for noise in NOISES}
+        lines.append((said, figures.COLOURS["truth" if name == "ceiling" else "baseline"], values))
+    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 4.4), sharey=True, layout="constrained")
+    for ax, (noise, said) in zip(axes, NOISES.items(), strict=True):
+        for y, (_, colour, values) in enumerate(lines):
+            ax.plot(values[noise], [y] * len(values[noise]), "o", color=colour, ms=5, alpha=0.75, mec="none")
+        ax.axvline(0.5, color="0.5", lw=0.8)
+        ax.set(title=said, xlabel="AUROC", xlim=(0.2, 1))
+        ax.grid(axis="y", color="0.85", lw=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(lines)), [name for name, *_ in lines], fontsize=9)
+    axes[0].invert_yaxis()
+    plt.close(fig)
+    return fig
