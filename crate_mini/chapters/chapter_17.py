@@ -86,7 +86,7 @@ def pictures_figure(digits: sound.Recordings, shown: Sequence[int] = (0, 4, 6, 8
     columns = [int((words.labels == label).nonzero()[0]) for label in shown]
     rows = []
     for noise in sound.NOISES:
-        clips = sound.hide(words, [noise], (5, 5), babble=digits, seed=seed)
+        clips = sound.hide(words, noise, (5, 5), babble=digits, seed=seed)
         images = clips.images()
         rows.append((f"{NOISES.get(noise, 'alone')}", images.images[:, 0]))
     rows.append(("the truth", images.masks))

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -416,7 +416,7 @@ class Clips:
     def images(self) -> ImageSet:
         """Their pictures, with the ideal binary mask as mask."""
         found, masks = [], []
-        for speech, noise in zip(self.speech.split(512), self.noise.split(512), strict=True):
+        for speech, noise in zip(self.speech.split(64), self.noise.split(64), strict=True):
             found.append(pictures(cell_power(speech + noise))[:, :1])
             masks.append(ideal_mask(cell_power(speech), cell_power(noise)).to(torch.uint8))
         grey = torch.cat(found).expand(-1, 3, -1, -1).contiguous()
@@ -427,10 +427,9 @@ class Clips:
 
 def hide(
     recordings: Recordings,
-    noises: Sequence[str] = ("white",),
+    noise: str = "white",
     snr: tuple[float | int, float | int] = (0, 0),
     *,
-    copies: int = 1,
     babble: Recordings | None = None,
     seed: int = 0,
 ) -> Clips:
@@ -438,55 +437,40 @@ def hide(
 
     Args:
         recordings: what to hide.
-        noises: of :data:`NOISES`; copies take them in turn.
+        noise: one of :data:`NOISES`.
         snr: least and largest ratio of the power of the recording, over its own length, to that of the noise, in
             decibels; uniform.
-        copies: clips of every recording, each with its own place and noise.
         babble: who babbles: their recordings are played backwards, :data:`BABBLERS` at once.
-        seed: of places, ratios and noises.
+        seed: of places, ratios and noise.
 
     Raises:
         ValueError: an unknown noise, ratios in the wrong order, babble without anybody.
     """
-    if unknown := [n for n in noises if n not in NOISES]:
-        raise ValueError(f"unknown noises {unknown}; known are {', '.join(NOISES)}")
-    if not noises or copies < 1:
-        raise ValueError(f"expected a noise and a copy at least, got {list(noises)} and {copies}")
+    if noise not in NOISES:
+        raise ValueError(f"unknown noise {noise!r}; known are {', '.join(NOISES)}")
     if not snr[0] <= snr[1]:
         raise ValueError(f"snr goes from the least to the largest ratio, got {snr}")
-    if "babble" in noises and babble is None:
+    if noise == "babble" and babble is None:
         raise ValueError("say with babble= whose words are heard backwards")
-    draw = torch.Generator().manual_seed(seed)
-    tape = _tape(babble, draw) if "babble" in noises else torch.empty(0)
-    n = len(recordings) * copies
-    speech, noise = torch.zeros(n, LENGTH), torch.zeros(n, LENGTH)
-    ratios = snr[0] + (snr[1] - snr[0]) * torch.rand(n, generator=draw)
-    for i in range(n):
-        wave = recordings.waves[i % len(recordings)]
-        wave = wave / wave.square().mean().sqrt().clamp(min=1e-9)
+    n, draw = len(recordings), torch.Generator().manual_seed(seed)
+    speech, over = torch.zeros(2, n, LENGTH)
+    if noise == "white":
+        over = torch.randn(n, LENGTH, generator=draw)
+    elif noise == "babble":
+        tape = _tape(babble, draw)
+        starts = torch.randint(len(tape) - LENGTH, (n, BABBLERS), generator=draw).tolist()
+        over = torch.stack([sum(tape[s : s + LENGTH] for s in row) for row in starts])
+    ratios = snr[0] + (snr[1] - snr[0]) * torch.rand(n, 1, generator=draw)
+    over *= over.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt() * 10 ** (-ratios / 20)
+    for row, wave in zip(speech, recordings.waves, strict=True):
         start = int(torch.randint(LENGTH - len(wave) + 1, (), generator=draw))
-        speech[i, start : start + len(wave)] = wave
-        kind = noises[(i // len(recordings)) % len(noises)]
-        if kind != "none":
-            over = torch.randn(LENGTH, generator=draw) if kind == "white" else _stretches(tape, draw)
-            noise[i] = over / over.square().mean().sqrt() * 10 ** (-ratios[i] / 20)
-    return Clips(
-        speech,
-        noise,
-        recordings.labels.repeat(copies),
-        recordings.classes,
-        f"{recordings.name} in {' and '.join(noises)}",
-        recordings.tier,
-    )
+        row[start : start + len(wave)] = wave / wave.square().mean().sqrt()
+    name = recordings.name if noise == "none" else f"{recordings.name} in {noise}"
+    return Clips(speech, over, recordings.labels, recordings.classes, name, recordings.tier)
 
 
 def _tape(recordings: Recordings, draw: torch.Generator) -> Tensor:
     """All recordings, backwards, equally loud, in any order, one after the other, and as much again as a clip."""
     waves = [recordings.waves[i].flip(0) for i in torch.randperm(len(recordings), generator=draw).tolist()]
-    one = torch.cat([wave / wave.square().mean().sqrt().clamp(min=1e-9) for wave in waves])
+    one = torch.cat([wave / wave.square().mean().sqrt() for wave in waves])
     return torch.cat([one, one[:LENGTH]]) if len(one) >= LENGTH else one.repeat(2 * LENGTH // len(one) + 1)
-
-
-def _stretches(tape: Tensor, draw: torch.Generator) -> Tensor:
-    starts = torch.randint(len(tape) - LENGTH, (BABBLERS,), generator=draw).tolist()
-    return sum(tape[s : s + LENGTH] for s in starts)

@@ -23,7 +23,7 @@ def data():
     """A made word, noise, and a map that is drawn by dice; and the two sounds as the page decodes them."""
     words = sound.made_words(takes=1)
     one = words.where(lambda who, _: who == "alto")
-    clips = {name: sound.hide(one, [name], babble=words, seed=3) for name in ("white", "babble")}
+    clips = {name: sound.hide(one, name, babble=words, seed=3) for name in ("white", "babble")}
     coded = {name: mu_law(found.noise[2] / found.noise[2].abs().max()) for name, found in clips.items()}
     speech = clips["white"].speech[2]
     dice = torch.rand(2, 3, 64, generator=torch.Generator().manual_seed(0)).mul(1e4).round().tolist()
