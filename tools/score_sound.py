@@ -190,7 +190,7 @@ def playground(runs: Path) -> dict[str, Any]:
     crate, row = next(
         (m, r) for (_, m), r in zip(found, rows, strict=True) if r["trained"] and r["model"] == MODELS[0]
     )
-    place = row["maps"]"babble"["auroc"]
+    place = row["maps"]["babble"]["auroc"]
     values = []
     for data in scored.values():
         objects, background = count_patches(data.masks, GRID)
@@ -359,9 +359,7 @@ def learned(speaker: str, seed: int) -> ImageSet:
 def chosen(speaker: str) -> dict[str, ImageSet]:
     """What heads are chosen on."""
     five, held, _ = parts(speaker)
-    return {
-        noise: hide(held, noise, (MAPPED, MAPPED), babble=five, seed=4).images() for noise in NOISES[1:]
-    }
+    return {noise: hide(held, noise, (MAPPED, MAPPED), babble=five, seed=4).images() for noise in NOISES[1:]}
 
 
 @lru_cache(maxsize=1)
