@@ -3,7 +3,9 @@ r"""Chapter 17, sound: its figures, its tables, what its playground plays, and t
 from __future__ import annotations
 
 import base64
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,6 +19,8 @@ from crate_mini import figures
 from crate_mini.data import sound
 from crate_mini.errors import DataError
 from crate_mini.results import read
+from crate_mini.segmentation.ranking import count_patches
+from crate_mini.stats import auroc as auroc_of
 
 Row = Mapping[str, Any]
 MODELS: Mapping[str, str] = {"crate_nano": "CRATE", "vit_nano": "ViT"}
@@ -235,3 +239,41 @@ def maps_figure(rows: Sequence[Row], beside: Sequence[Row]) -> Figure:
     axes[0].invert_yaxis()
     plt.close(fig)
     return fig
+
+
+def levels_figure(data: Row, snrs: Sequence[float] = (10, 5, 0, -5), noise: str = "babble") -> Figure:
+    """The word of the playground from easy to hard: picture, truth, and the maps of both networks with their scores."""
+    speech, hidden = expand(data["speech"]), expand(data["noises"][noise])
+    fig, axes = plt.subplots(
+        len(snrs), 4, figsize=(0.82 * figures.WIDTH, 1.45 * len(snrs)), layout="constrained"
+    )
+    for line, snr in zip(axes, snrs, strict=True):
+        word, rest = mixed(speech, hidden, snr)
+        mask = sound.ideal_mask(sound.cell_power(word), sound.cell_power(rest))
+        counts = count_patches(mask.to(torch.uint8), (8, 8))
+        line[0].imshow(sound.pictures(sound.cell_power(word + rest))[0], cmap="magma", aspect="auto")
+        line[1].imshow(mask, cmap="gray", aspect="auto")
+        line[0].set_ylabel(f"{snr:+g} dB".replace("-", "−"), fontsize=9)
+        for ax, name in zip(line[2:], MODELS.values(), strict=True):
+            drawn = torch.tensor(data["maps"][noise][name][data["snrs"].index(snr)], dtype=torch.float64)
+            ax.imshow(drawn.view(8, 8), cmap=figures.MAP_COLOURS, aspect="auto")
+            ax.set_title(f"{name}, {float(auroc_of(drawn, *counts)):.2f}", fontsize=9)
+        for ax in line:
+            ax.set(xticks=[], yticks=[])
+    axes[0][0].set_title("seen", fontsize=9)
+    axes[0][1].set_title("truth", fontsize=9)
+    plt.close(fig)
+    return fig
+
+
+def as_a_phone_would(wave: Float[Tensor, " n"]) -> Path:
+    """A word saved with silence around it, at 44,100 samples a second, on two channels; a file that is thrown away."""
+    from scipy.io import wavfile
+    from scipy.signal import resample_poly
+
+    loud = resample_poly(np.pad(wave.double().numpy(), sound.RATE // 2), 441, 80)
+    path = Path(tempfile.mkdtemp()) / "word.wav"
+    wavfile.write(
+        path, 44100, (20000 * np.stack([0.2 * loud, loud], 1) / np.abs(loud).max()).astype(np.int16)
+    )
+    return path

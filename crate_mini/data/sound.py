@@ -105,6 +105,18 @@ def pictures(power: Float[Tensor, "*batch bands t"]) -> UInt8[Tensor, "*batch 3 
     return (255 * grey.clamp(min=0)).round().to(torch.uint8).unsqueeze(-3).expand(*grey.shape[:-2], 3, -1, -1)
 
 
+def one_picture(wave: Float[Tensor, " n"]) -> UInt8[Tensor, "3 bands t"]:
+    """The picture of a word in the middle of a clip, such as :func:`open_wave` gives.
+
+    Raises:
+        ValueError: it is longer than a clip.
+    """
+    if len(wave) > LENGTH:
+        raise ValueError(f"a clip has {LENGTH} samples, got {len(wave)}; cut it by spoken()")
+    before = (LENGTH - len(wave)) // 2
+    return pictures(cell_power(torch.nn.functional.pad(wave, (before, LENGTH - len(wave) - before))))
+
+
 def ideal_mask(
     speech: Float[Tensor, "*batch bands t"], noise: Float[Tensor, "*batch bands t"]
 ) -> Bool[Tensor, "*batch bands t"]:
