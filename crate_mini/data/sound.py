@@ -37,6 +37,8 @@ BANDS = FRAMES = 64
 """Rows and columns of a picture."""
 LENGTH = HOP * (FRAMES - 1)
 """Samples of a clip."""
+STEP = 8 * HOP
+"""Samples from one place where a hidden word may begin to the next: the left edges of patches of 8 pixels."""
 LOWEST = 60.0
 """Where the lowest band begins, in hertz."""
 RANGE = 60.0
@@ -106,14 +108,14 @@ def pictures(power: Float[Tensor, "*batch bands t"]) -> UInt8[Tensor, "*batch 3 
 
 
 def one_picture(wave: Float[Tensor, " n"]) -> UInt8[Tensor, "3 bands t"]:
-    """The picture of a word in the middle of a clip, such as :func:`open_wave` gives.
+    """The picture of a word near the middle of a clip, such as :func:`open_wave` gives, as :func:`hide` places it.
 
     Raises:
         ValueError: it is longer than a clip.
     """
     if len(wave) > LENGTH:
         raise ValueError(f"a clip has {LENGTH} samples, got {len(wave)}; cut it by spoken()")
-    before = (LENGTH - len(wave)) // 2
+    before = (LENGTH - len(wave)) // 2 // STEP * STEP
     return pictures(cell_power(torch.nn.functional.pad(wave, (before, LENGTH - len(wave) - before))))
 
 
@@ -443,6 +445,7 @@ def hide(
     snr: tuple[float | int, float | int] = (0, 0),
     *,
     babble: Recordings | None = None,
+    step: int = STEP,
     seed: int = 0,
 ) -> Clips:
     """Put every recording at a random place of a clip, and noise over it.
@@ -453,6 +456,7 @@ def hide(
         snr: least and largest ratio of the power of the recording, over its own length, to that of the noise, in
             decibels; uniform.
         babble: who babbles: their recordings are played backwards, :data:`BABBLERS` at once.
+        step: places are multiples of so many samples, as far as the recording fits.
         seed: of places, ratios and noise.
 
     Raises:
@@ -475,7 +479,7 @@ def hide(
     ratios = snr[0] + (snr[1] - snr[0]) * torch.rand(n, 1, generator=draw)
     over *= over.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt() * 10 ** (-ratios / 20)
     for row, wave in zip(speech, recordings.waves, strict=True):
-        start = int(torch.randint(LENGTH - len(wave) + 1, (), generator=draw))
+        start = step * int(torch.randint((LENGTH - len(wave)) // step + 1, (), generator=draw))
         row[start : start + len(wave)] = wave / wave.square().mean().sqrt()
     name = recordings.name if noise == "none" else f"{recordings.name} in {noise}"
     return Clips(speech, over, recordings.labels, recordings.classes, name, recordings.tier)
