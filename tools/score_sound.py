@@ -1,7 +1,7 @@
 """Spoken digits in noise, a speaker left out: ``results/sound/scores.json``.
 
     CRATE_MINI_DATA=... python tools/score_sound.py --runs runs              trains what is missing, and scores it
-    CRATE_MINI_DATA=... python tools/score_sound.py --runs runs --first 4    the first four pairs of the plan
+    CRATE_MINI_DATA=... python tools/score_sound.py --runs runs --speakers theo --seeds 0    a part of it
     python tools/score_sound.py --runs runs --play      the same with made words, and ``results/sound/play.json``
 
 Every training learns from five speakers of the Free Spoken Digit Dataset, in silence, in white noise and in babble, by
@@ -14,6 +14,7 @@ mean mask of the training set, chance, and what no map on this grid can exceed. 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -59,7 +60,7 @@ SPEAKERS = (
     "george",
     "nicolas",
     "yweweler",
-)  # in the order in which they are left out
+)
 LEARNED = (0.0, 10.0)  # decibels of the training
 TESTED = (0.0, 5.0, 10.0)
 MAPPED = 5.0  # decibels at which maps are scored
@@ -73,16 +74,9 @@ GRID = (8, 8)
 def recipe(seed: int) -> Recipe:
     """How all networks are trained: no crops and no mirror, for place and order mean something in a sound."""
     return Recipe(
-        epochs=6, batch_size=32, lr=3e-3, warmup_epochs=0.3, crop_area=(1.0, 1.0), flip=False, keep_patches=0.5,
+        epochs=6, batch_size=64, lr=3e-3, warmup_epochs=0.3, crop_area=(1.0, 1.0), flip=False, keep_patches=0.5,
         precision="float32", seed=seed,
     )  # fmt: skip
-
-
-def plan() -> list[tuple[str, int]]:
-    """Who is left out and which seed, most wanted first; both networks each."""
-    return [
-        (who, seed) for few in (SPEAKERS[:2], SPEAKERS[2:4], SPEAKERS[4:]) for seed in range(2) for who in few
-    ]
 
 
 def main() -> None:
@@ -91,7 +85,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trainings are, or will be")
-    parser.add_argument("--first", type=int, help="so many pairs of trainings of the plan; all if not given")
+    parser.add_argument(
+        "--speakers",
+        nargs="+",
+        default=SPEAKERS,
+        choices=SPEAKERS,
+        help="who is left out, one after the other",
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the trainings of each")
     parser.add_argument(
         "--play", action="store_true", help="made words, and what the playground shows of them"
     )
@@ -102,17 +103,15 @@ def main() -> None:
         content = provenance("cpu", **playground(a.runs))
         write(PLAY, content, allow_dirty=a.dirty)
         return
-    known = read("sound/scores") if RESULT.is_file() else {"networks": [], "beside": []}
-    rows = {row["name"]: row for row in known["networks"]}
-    beside = {row["speaker"]: row for row in known["beside"]}
-    for speaker, seed in plan()[: a.first]:
+    for seed, speaker in itertools.product(a.seeds, a.speakers):
+        (there, drawn), rows = known(), {}
         for about, model in networks(a.runs, speaker, seed):
-            if about["name"] not in rows:
+            if about["name"] not in there:
                 rows[about["name"]] = about | network_scores(model, speaker)
                 print(about["name"], rows[about["name"]]["top1"], flush=True)
-        if speaker not in beside:
-            beside[speaker] = {"speaker": speaker} | without_network(speaker)
-        content = {"networks": list(rows.values()), "beside": list(beside.values())}
+        blind = {} if speaker in drawn else {speaker: {"speaker": speaker} | without_network(speaker)}
+        there, drawn = known()  # another process may have written meanwhile
+        content = {"networks": list((there | rows).values()), "beside": list((drawn | blind).values())}
         facts = {
             "learned": list(LEARNED),
             "mapped": MAPPED,
@@ -120,6 +119,12 @@ def main() -> None:
             "same_speakers": same_speakers(),
         }
         write(RESULT, provenance("cpu", **facts, **content), allow_dirty=a.dirty)
+
+
+def known() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is in the file: networks by name, and what never saw a network by speaker."""
+    found = read("sound/scores") if RESULT.is_file() else {"networks": [], "beside": []}
+    return {row["name"]: row for row in found["networks"]}, {row["speaker"]: row for row in found["beside"]}
 
 
 # ---- networks -------------------------------------------------------------------------------------------------------
