@@ -74,7 +74,7 @@ GRID = (8, 8)
 def recipe(seed: int) -> Recipe:
     """How all networks are trained: no crops and no mirror, for place and order mean something in a sound."""
     return Recipe(
-        epochs=6, batch_size=64, lr=3e-3, warmup_epochs=0.3, crop_area=(1.0, 1.0), flip=False, keep_patches=0.5,
+        epochs=3, batch_size=64, lr=2e-3, warmup_epochs=0.2, crop_area=(1.0, 1.0), flip=False, keep_patches=0.5,
         precision="float32", seed=seed,
     )  # fmt: skip
 
@@ -131,30 +131,33 @@ def known() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def networks(runs: Path, speaker: str, seed: int) -> Iterator[tuple[dict[str, Any], CRATE]]:
-    """Trained, if need be, and untrained."""
+    """Untrained; as it was before it heard anything; and trained, if need be: three states of each network."""
     for name in MODELS:
         about = {"model": name, "speaker": speaker, "seed": seed}
-        fresh = start(name, seed)
-        yield about | {"name": f"{name}_{speaker}_untrained_s{seed}", "trained": False}, fresh.eval()
+        torch.manual_seed(seed)
+        fresh = create_model(name, num_classes=10).eval()
+        yield about | {"name": f"{name}_{speaker}_untrained_s{seed}", "state": "untrained"}, fresh
+        yield (
+            about | {"name": f"{name}_{speaker}_drawings_s{seed}", "state": "drawings"},
+            start(name, seed).eval(),
+        )
         out = runs / f"{name}_{speaker}_s{seed}"
         if not (out / "model.safetensors").is_file():
-            model = start(name, seed)
+            model, held = start(name, seed), chosen(speaker)["babble"]
             run = train(
-                model,
-                learned(speaker, seed),
-                chosen(speaker)["babble"],
-                recipe(seed),
-                out=out,
-                progress=False,
+                model, learned(speaker, seed), held, recipe(seed), out=out, device="cpu", progress=False
             )
             print(out.name, f"{run.minutes:.1f} minutes", flush=True)
-        yield about | {"name": out.name, "trained": True}, load_model(out / "model.safetensors")
+        yield about | {"name": out.name, "state": "heard"}, load_model(out / "model.safetensors")
 
 
 def start(name: str, seed: int) -> CRATE:
-    """A network before it learns."""
+    """What every training begins with: the shipped network that knows drawn animals, with another classifier."""
+    model = create_model(name, pretrained=f"{name}_embedded", num_classes=10)
     torch.manual_seed(seed)
-    return create_model(name, num_classes=10)
+    torch.nn.init.trunc_normal_(model.head.weight, std=0.02)
+    torch.nn.init.zeros_(model.head.bias)
+    return model
 
 
 def network_scores(model: CRATE, speaker: str) -> dict[str, Any]:
@@ -195,7 +198,9 @@ def playground(runs: Path) -> dict[str, Any]:
     rows = [about | network_scores(model, VOICE) for about, model in found]
     scored = {noise: mapped(VOICE, noise) for noise in NOISES[1:]}
     crate, row = next(
-        (m, r) for (_, m), r in zip(found, rows, strict=True) if r["trained"] and r["model"] == MODELS[0]
+        (m, r)
+        for (_, m), r in zip(found, rows, strict=True)
+        if r["state"] == "heard" and r["model"] == MODELS[0]
     )
     place = row["maps"]["babble"]["auroc"]
     values = []
@@ -233,14 +238,13 @@ def maps_of(
     """Maps of these pictures ``(n, 64)``, by the name that the playground gives them."""
     maps = {}
     for about, model in found:
-        name = ("CRATE" if about["model"] == MODELS[0] else "ViT") + (
-            "" if about["trained"] else ", untrained"
-        )
+        name, heard = ("CRATE" if about["model"] == MODELS[0] else "ViT"), about["state"] == "heard"
+        if not heard and (name == "ViT" or about["state"] == "untrained"):
+            continue
         drawn = cls_attention_maps(model, seen)
-        if about["trained"] and about["model"] == MODELS[0]:
+        if heard and name == "CRATE":
             maps["CRATE, chosen head"] = drawn[:, place["layer"], place["head"]].flatten(1)
-        if about["trained"] or about["model"] == MODELS[0]:
-            maps[name] = drawn[:, -1].mean(1).flatten(1)
+        maps[name if heard else "CRATE, before it heard"] = drawn[:, -1].mean(1).flatten(1)
     return maps
 
 

@@ -25,6 +25,8 @@ from crate_mini.stats import auroc as auroc_of
 Row = Mapping[str, Any]
 MODELS: Mapping[str, str] = {"crate_nano": "CRATE", "vit_nano": "ViT"}
 NOISES: Mapping[str, str] = {"white": "white noise", "babble": "babble"}
+STATES: Mapping[str, str] = {"heard": "", "drawings": ", before it heard", "untrained": ", untrained"}
+"""Trained on sounds; as it was before, with drawn animals behind it; with random weights: and what a label adds."""
 BLIND: Mapping[str, str] = {
     "mean mask": "where digits lie on average",
     "loudness": "loudness",
@@ -122,9 +124,9 @@ def beside() -> list[Row]:
     return [row for row in read("sound/scores")["beside"] if row["speaker"] not in sound.VOICES]
 
 
-def of(rows: Sequence[Row], *, model: str | None = None, trained: bool = True) -> list[Row]:
-    """Those of a model, trained or not."""
-    return [row for row in rows if row["trained"] is trained and model in (None, row["model"])]
+def of(rows: Sequence[Row], *, model: str | None = None, state: str = "heard") -> list[Row]:
+    """Those of a model, in one of three :data:`STATES`."""
+    return [row for row in rows if row["state"] == state and model in (None, row["model"])]
 
 
 def auroc(row: Row, noise: str, what: str) -> float:
@@ -147,9 +149,9 @@ def answer_facts(rows: Sequence[Row], beside: Sequence[Row]) -> dict[str, Any]:
         facts[f"{name}_mean"] = sum(values) / len(values)
 
     for model, short in (("crate_nano", "crate"), ("vit_nano", "vit")):
-        for trained in (True, False):
-            group = of(rows, model=model, trained=trained)
-            kind = short if trained else f"untrained_{short}"
+        for state in STATES:
+            group = of(rows, model=model, state=state)
+            kind = short if state == "heard" else f"{state}_{short}"
             for noise in NOISES:
                 for what in ("fixed", "mean", "best"):
                     tell(f"{kind}_{noise}_{what}", [auroc(row, noise, what) for row in group])
@@ -200,11 +202,11 @@ def named_rows(rows: Sequence[Row], beside: Sequence[Row]) -> list[dict[str, str
 def map_rows(rows: Sequence[Row], beside: Sequence[Row]) -> list[dict[str, str]]:
     """AUROC of every map: mean over trainings or speakers, and from the least to the most."""
     found: dict[str, dict[str, list[float]]] = {}
-    for trained in (True, False):
+    for state, more in STATES.items():
         for model, name in MODELS.items():
-            group = of(rows, model=model, trained=trained)
+            group = of(rows, model=model, state=state)
             for what, said in (("fixed", "one head"), ("mean", "mean of the last layer")):
-                label = f"{name}{'' if trained else ', untrained'}: {said}"
+                label = f"{name}{more}: {said}"
                 found[label] = {noise: [auroc(row, noise, what) for row in group] for noise in NOISES}
     for name, said in {**BLIND, "random": "random numbers", "ceiling": "the truth, on this grid"}.items():
         found[said] = {noise: [row["maps"][noise]["auroc"][name][0] for row in beside] for noise in NOISES}
@@ -217,13 +219,14 @@ def map_rows(rows: Sequence[Row], beside: Sequence[Row]) -> list[dict[str, str]]
 def maps_figure(rows: Sequence[Row], beside: Sequence[Row]) -> Figure:
     """AUROC of every map, a dot a training or a left-out speaker; white noise left, babble right."""
     lines: list[tuple[str, Any, dict[str, list[float]]]] = []
-    for trained in (True, False):
+    for state, more in STATES.items():
         for model, name in MODELS.items():
-            group = of(rows, model=model, trained=trained)
+            group = of(rows, model=model, state=state)
             for what, said in (("fixed", "one head"), ("mean", "mean of heads")):
                 values = {noise: [auroc(row, noise, what) for row in group] for noise in NOISES}
-                colour = figures.COLOURS["crate" if model == "crate_nano" else "vit"] if trained else "0.6"
-                lines.append((f"{name}{'' if trained else ', untrained'}: {said}", colour, values))
+                grey = {"drawings": "0.45", "untrained": "0.7"}
+                colour = grey.get(state) or figures.COLOURS["crate" if model == "crate_nano" else "vit"]
+                lines.append((f"{name}{more}: {said}", colour, values))
     for name, said in {**BLIND, "ceiling": "the truth, on this grid"}.items():
         values = {noise: [row["maps"][noise]["auroc"][name][0] for row in beside] for noise in NOISES}
         lines.append((said, figures.COLOURS["truth" if name == "ceiling" else "baseline"], values))

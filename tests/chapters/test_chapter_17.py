@@ -31,10 +31,10 @@ def test_words_where_there_are_no_digits(tmp_path, monkeypatch):
     assert len(chapter.pictures_figure(found, shown=(0, 6)).axes) == 8
 
 
-def row(model, speaker, trained, fixed, mean=0.5, top1=0.6, seed=0):
+def row(model, speaker, state, fixed, mean=0.5, top1=0.6, seed=0):
     maps = {"auroc": {"fixed": [fixed, 0, 1], "mean": [mean, 0, 1], "best": [0.9, 0, 1]}}
     where = ["none", *(f"{noise} {snr}" for noise in chapter.NOISES for snr in (0, 5, 10))]
-    about = {"model": model, "speaker": speaker, "seed": seed, "trained": trained}
+    about = {"model": model, "speaker": speaker, "seed": seed, "state": state}
     return about | {"top1": dict.fromkeys(where, top1), "maps": dict.fromkeys(chapter.NOISES, maps)}
 
 
@@ -48,10 +48,10 @@ def blind(speaker, value):
 @pytest.fixture
 def rows():
     return [
-        row(model, speaker, trained, fixed)
+        row(model, speaker, state, fixed)
         for model in chapter.MODELS
         for speaker, fixed in (("ann", 0.7), ("bob", 0.8))
-        for trained in (True, False)
+        for state in chapter.STATES
     ]
 
 
@@ -74,6 +74,6 @@ def test_tables_and_figure(rows):
     assert chapter.named_rows(rows, beside)[0]["silence (%)"] == "60 (60 to 60)"
     table = {line["map"]: line["AUROC, babble"] for line in chapter.map_rows(rows, beside)}
     assert table["CRATE: one head"] == "0.75 (0.70 to 0.80)"
-    assert len(table) == 8 + len(chapter.BLIND) + 2
+    assert len(table) == 12 + len(chapter.BLIND) + 2
     ax = chapter.maps_figure(rows, beside).axes[0]
-    assert len(ax.lines) == 8 + len(chapter.BLIND) + 1 + 1
+    assert len(ax.lines) == 12 + len(chapter.BLIND) + 1 + 1
