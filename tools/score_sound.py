@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ SPEAKERS = (
 LEARNED = (0.0, 10.0)  # decibels of the training
 TESTED = (0.0, 5.0, 10.0)
 MAPPED = 5.0  # decibels at which maps are scored
-COPIES = 6
+COPIES = 3
 VOICE, TAKES = "alto", 30  # who is left out of the made words, and how many takes there are
 SNRS = [-10.0 + 2.5 * i for i in range(11)]
 RULES = ("auroc", "best_iou")
@@ -74,7 +74,7 @@ GRID = (8, 8)
 def recipe(seed: int) -> Recipe:
     """How all networks are trained: no crops and no mirror, for place and order mean something in a sound."""
     return Recipe(
-        epochs=3, batch_size=64, lr=2e-3, warmup_epochs=0.2, crop_area=(1.0, 1.0), flip=False, keep_patches=0.5,
+        epochs=2, batch_size=64, lr=2e-3, warmup_epochs=0.2, crop_area=(1.0, 1.0), flip=False, keep_patches=0.5,
         precision="float32", seed=seed,
     )  # fmt: skip
 
@@ -93,6 +93,7 @@ def main() -> None:
         help="who is left out, one after the other",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the trainings of each")
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument(
         "--play", action="store_true", help="made words, and what the playground shows of them"
     )
@@ -105,7 +106,7 @@ def main() -> None:
         return
     for seed, speaker in itertools.product(a.seeds, a.speakers):
         (there, drawn), rows = known(), {}
-        for about, model in networks(a.runs, speaker, seed):
+        for about, model in networks(a.runs, speaker, seed, a.models):
             if about["name"] not in there:
                 rows[about["name"]] = about | network_scores(model, speaker)
                 print(about["name"], rows[about["name"]]["top1"], flush=True)
@@ -130,9 +131,11 @@ def known() -> tuple[dict[str, Any], dict[str, Any]]:
 # ---- networks -------------------------------------------------------------------------------------------------------
 
 
-def networks(runs: Path, speaker: str, seed: int) -> Iterator[tuple[dict[str, Any], CRATE]]:
+def networks(
+    runs: Path, speaker: str, seed: int, models: Sequence[str] = MODELS
+) -> Iterator[tuple[dict[str, Any], CRATE]]:
     """Untrained; as it was before it heard anything; and trained, if need be: three states of each network."""
-    for name in MODELS:
+    for name in models:
         about = {"model": name, "speaker": speaker, "seed": seed}
         torch.manual_seed(seed)
         fresh = create_model(name, num_classes=10).eval()
