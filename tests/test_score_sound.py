@@ -13,10 +13,14 @@ from crate_mini.data import sound
 from crate_mini.results import result_text
 
 
+@pytest.fixture(scope="module")
+def parts():
+    return sound.made_words(2).leave_out("alto", held=1)
+
+
 @pytest.fixture
-def few(monkeypatch):
+def few(parts, monkeypatch):
     """Two takes of every made word, one to learn from; one epoch."""
-    parts = sound.made_words(2).leave_out("alto", held=1)
     recipe = replace(score_sound.recipe(0), epochs=1, warmup_epochs=0)
     monkeypatch.setattr(score_sound, "parts", lambda speaker: parts)
     monkeypatch.setattr(score_sound, "recipe", lambda seed: recipe)

@@ -244,7 +244,7 @@ def maps_figure(rows: Sequence[Row], beside: Sequence[Row]) -> Figure:
     return fig
 
 
-def levels_figure(data: Row, snrs: Sequence[float] = (10, 5, 0, -5), noise: str = "babble") -> Figure:
+def levels_figure(data: Row, snrs: Sequence[float | int] = (10, 5, 0, -5), noise: str = "babble") -> Figure:
     """The word of the playground from easy to hard: picture, truth, and the maps of both networks with their scores."""
     speech, hidden = expand(data["speech"]), expand(data["noises"][noise])
     fig, axes = plt.subplots(

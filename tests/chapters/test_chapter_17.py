@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from crate_mini.chapters import chapter_17 as chapter
+from crate_mini.data import sound
 
 
 def test_samples_come_back():
@@ -25,10 +26,31 @@ def test_noise_as_far_below_as_asked():
 
 def test_words_where_there_are_no_digits(tmp_path, monkeypatch):
     monkeypatch.setenv("CRATE_MINI_DATA", str(tmp_path))
+    few = sound.made_words(1)
+    monkeypatch.setattr(sound, "made_words", lambda: few)
     found, said = chapter.recordings()
     assert found.tier == "embedded"
     assert "made words" in said
     assert len(chapter.pictures_figure(found, shown=(0, 6)).axes) == 8
+
+
+def test_levels_and_a_phone(tmp_path):
+    """On noise for a word: only what is drawn, and that a recording comes back from its file."""
+    word, noise = (
+        torch.zeros(sound.LENGTH),
+        torch.randn(sound.LENGTH, generator=torch.Generator().manual_seed(0)),
+    )
+    word[3000:6000] = sound.made_words(1).waves[0][:3000]
+    maps = {name: [[1.0] * 63 + [2.0]] * 2 for name in chapter.MODELS.values()}
+    data = {
+        "speech": chapter.mu_law(word), "noises": {"babble": chapter.mu_law(noise / 5)},
+        "snrs": [0, 10], "maps": {"babble": maps},
+    }  # fmt: skip
+    figure = chapter.levels_figure(data, snrs=(10, 0))
+    assert [ax.get_ylabel() for ax in figure.axes[::4]] == ["+10 dB", "+0 dB"]
+    assert figure.axes[2].get_title().startswith("CRATE, 0.")
+    again = sound.open_wave(chapter.as_a_phone_would(word))
+    assert abs(len(again) - 3000) < 400
 
 
 def row(model, speaker, state, fixed, mean=0.5, top1=0.6, seed=0):
