@@ -86,7 +86,7 @@ class EncoderConfig:
         if self.head_dim is not None and self.head_dim < 1:
             raise ValueError(f"head_dim must be a positive integer or None, got {self.head_dim!r}")
         if self.head_dim is None and self.dim % self.heads:
-            raise ValueError(f"dim {self.dim} does not divide into {self.heads} heads; give head_dim")
+            raise ValueError(f"dim={self.dim} does not divide into heads={self.heads}; give head_dim")
         for name, known in (("attention", ATTENTIONS), ("feed", FEEDS), ("proximal", PROXIMAL_MAPS)):
             if getattr(self, name) not in known:
                 hint = "" if name == "proximal" else "; an operator from elsewhere must be imported first"

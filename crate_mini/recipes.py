@@ -27,6 +27,7 @@ from urllib.parse import quote, unquote
 
 import torch
 
+from crate_mini.errors import unknown_name
 from crate_mini.model import CRATE, CRATEConfig, create_model, model_names
 from crate_mini.registry import operator_options
 from crate_mini.training import TASKS, Recipe
@@ -125,7 +126,7 @@ class RunId:
         base = _base(self.recipe)
         model = self.model or base.model
         if model not in model_names():
-            raise ValueError(f"unknown model {model!r}; known are {', '.join(model_names())}")
+            raise ValueError(unknown_name("model", model, model_names(), "crate_mini.list_models()"))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed must be a whole number from 0 on, got {self.seed!r}")
         if unknown := set(self.changes) - set(SETTINGS):
@@ -133,7 +134,7 @@ class RunId:
                 f"a recipe has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(SETTINGS))}, model, seed"
             )
         if (task := self.changes.get("task", base.task)) not in TASKS:
-            raise ValueError(f"unknown task {task!r}; known are {', '.join(TASKS)}")
+            raise ValueError(unknown_name("task", task, TASKS))
         same = {k: getattr(base, k) for k in _OUTER} | {k: getattr(base.recipe, k) for k in _INNER}
         same["warmup_epochs"] = _warmup(base, self.changes)
         kept = {k: v for k, v in sorted(self.changes.items()) if k not in same or v != same[k]}
@@ -295,13 +296,13 @@ def get_sweep(name: str) -> dict[str, RunId]:
         ValueError: unknown name.
     """
     if name not in SWEEPS:
-        raise ValueError(f"unknown sweep {name!r}; known are {', '.join(SWEEPS)}")
+        raise ValueError(unknown_name("sweep", name, SWEEPS))
     return dict(SWEEPS[name]())
 
 
 def _base(name: str) -> NamedRecipe:
     if name not in _BASES:
-        raise ValueError(f"unknown recipe {name!r}; known are {', '.join(_BASES)}")
+        raise ValueError(unknown_name("recipe", name, _BASES))
     return _BASES[name]
 
 

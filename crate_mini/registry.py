@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any, get_type_hints
 
+from crate_mini.errors import unknown_name
 from crate_mini.model import CRATE, CRATEConfig, adapt
 from crate_mini.operators import ATTENTIONS, FEEDS
 from crate_mini.operators.contract import settings_of
@@ -162,7 +163,7 @@ def operator_options() -> dict[str, Any]:
 def _settings(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """A name's settings with others laid over them; an option of an operator is laid over the name's options."""
     if name not in _MODELS:
-        raise ValueError(f"unknown model {name!r}; known are {', '.join(model_names())}")
+        raise ValueError(unknown_name("model", name, model_names(), "crate_mini.list_models()"))
     settings = _MODELS[name] | overrides
     options = {k: settings.pop(k) for k in operator_options() if k in overrides}
     return settings | ({"options": {**settings.get("options", {}), **options}} if options else {})

@@ -471,7 +471,7 @@ class TestOwnFiles:
 FLAGS = {
     flag.strip("-").replace("-", "_"): flag
     for flag in ("--n", "--root", "--download", "--batch-size", "--lr")
-}
+} | {"heads": "--set heads", "head_dim": "--set head_dim"}
 
 
 class TestSaid:
@@ -486,6 +486,8 @@ class TestSaid:
             ("no file at /data/root=x/batch_size/n=3.png", "no file at /data/root=x/batch_size/n=3.png"),
             ("the root of the matter must be n", "the --root of the matter must be n"),
             ("lr is what it is", "lr is what it is"),
+            ("not into heads=5; give head_dim", "not into --set heads=5; give --set head_dim"),
+            ("head_dim must be positive", "--set head_dim must be positive"),
         ],
     )
     def test_arguments_become_flags(self, message, told):

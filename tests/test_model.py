@@ -431,11 +431,23 @@ class TestRefusals:
             check_images(torch.zeros(1, 3, 0, 8), 8)
 
     @pytest.mark.parametrize(
-        "name", ["crate_huge", "crate", "resnet50", "vit_large_8", "", "crate_mhsa", "Crate_tiny"]
+        ("name", "meant"),
+        [
+            ("crate_huge", "did you mean crate_large"),
+            ("crate_mimi", "did you mean crate_mini"),
+            ("vit_large_8", "did you mean vit_"),
+            ("Crate_tiny", "did you mean crate_tiny"),
+            ("resnet50", "there are [0-9]+, such as crate_nano"),
+            ("", "there are [0-9]+, such as crate_nano"),
+        ],
     )
-    def test_unknown_name(self, name):
-        with pytest.raises(ValueError, match=f"unknown model '{name}'; known are crate_nano, .*vit_tiny"):
+    def test_unknown_name(self, name, meant):
+        """One line, whatever the number of models: the nearest name, and what lists the rest."""
+        with pytest.raises(
+            ValueError, match=f"^unknown model '{name}'; {meant}.*list_models\\(\\) has all$"
+        ) as told:
             create_model(name)
+        assert len(str(told.value)) < 130
 
     def test_unknown_setting(self):
         with pytest.raises(
@@ -454,7 +466,7 @@ class TestRefusals:
             ({"patch_size": 4.0}, "patch_size must be a positive integer, got 4.0"),
             ({"head_dim": -2}, "head_dim must be a positive integer or None, got -2"),
             ({"image_size": 30}, "image_size 30 is not a multiple of patch_size 8"),
-            ({"heads": 3}, "dim 32 does not divide into 3 heads; give head_dim"),
+            ({"heads": 3}, "dim=32 does not divide into heads=3; give head_dim"),
             ({"attention": "linear"}, r"attention must be one of \('mssa', 'mhsa',.*\), got 'linear'"),
             ({"feed": "moe"}, r"feed must be one of \('ista', 'mlp',.*\), got 'moe'"),
             ({"proximal": "hard"}, r"proximal must be one of \('relu', 'soft'\), got 'hard'"),

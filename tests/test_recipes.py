@@ -149,8 +149,14 @@ class TestRunId:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("animal/crate_mini/s0", "unknown recipe 'animal'; known are imagenet1k_lion"),
-            ("animals/crate_minni/s0", "unknown model 'crate_minni'"),
+            (
+                "animal/crate_mini/s0",
+                r"unknown recipe 'animal'; did you mean animals\?; known are imagenet1k_lion",
+            ),
+            (
+                "animals/crate_minni/s0",
+                r"'crate_minni'; did you mean crate_mini\?; .*list_models\(\) has all$",
+            ),
             ("animals/crate_mini/0", "must be a seed such as s0, got '0'"),
             ("animals/crate_mini/s-1", "must be a seed"),
             ("animals/crate_mini/s0/", None),
@@ -207,7 +213,7 @@ class TestOptionsOfOperators:
         ("setting", "told"),
         [
             ("representatives=3", "mssa and ista take no options"),
-            ("heads=7", "7 heads"),
+            ("heads=7", "heads=7"),
             ("lam=-1", "--lam must not be negative|lam must not be negative"),
         ],
     )
@@ -341,7 +347,10 @@ class TestGetRecipe:
         assert all(torch.equal(v, expected[k]) for k, v in named.create_model(25).state_dict().items())
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="unknown recipe 'imagenet'; known are imagenet1k_lion"):
+        with pytest.raises(
+            ValueError,
+            match=r"unknown recipe 'imagenet'; did you mean tiny_imagenet\?; known are imagenet1k_lion",
+        ):
             get_recipe("imagenet")
         with pytest.raises(ValueError, match="a recipe has no learning_rate; it has attention, batch_size"):
             get_recipe("imagenet1k_lion", learning_rate=1)

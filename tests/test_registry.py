@@ -194,7 +194,7 @@ class TestWithoutAModel:
                 assert model_config(name, num_classes=7) == create_model(name, num_classes=7).config
 
     def test_unknown(self):
-        with pytest.raises(ValueError, match="unknown model 'crate_huge'; known are"):
+        with pytest.raises(ValueError, match="unknown model 'crate_huge'; did you mean crate_large"):
             model_config("crate_huge")
 
     def test_sizes_of_the_papers(self):

@@ -403,7 +403,8 @@ def three_notebooks(tmp_path) -> list[Path]:
     work = (
         "import os, sys, numpy\n"
         "held = numpy.ones(2**23)\n"
-        "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.listdir())"
+        "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.listdir())\n"
+        "print(os.environ['MPLCONFIGDIR'])"
     )
     sources = {"works": work, "fails": "print('so far')\n1 / 0", "quiet": "pass"}
     return [
@@ -414,10 +415,14 @@ def three_notebooks(tmp_path) -> list[Path]:
 
 def test_notebooks_are_executed_whatever_becomes_of_others(three_notebooks, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "with a style of the reader's"))
     monkeypatch.setattr(execution, "workers", lambda: 2)
     done = {result.path.stem: result for result in execution.execute_all(three_notebooks)}
     assert set(done) == {"works", "fails", "quiet"}
-    assert done["works"].notebook.cells[0].outputs[0].text == "1 None []\n"
+    surroundings, settings = done["works"].notebook.cells[0].outputs[0].text.splitlines()
+    assert surroundings == "1 None []"
+    assert "reader" not in settings
+    assert not Path(settings).exists(), "nothing is left of the folder that Matplotlib wrote to"
     assert "ZeroDivisionError: division by zero" in done["fails"].failure
     assert [result.failure for result in (done["works"], done["quiet"])] == ["", ""]
     for result in done.values():

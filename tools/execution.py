@@ -71,11 +71,14 @@ def workers() -> int:
     return max(1, min(cores(), MOST, int(memory / GIB_EACH)))
 
 
-def execute(path: Path) -> Executed:
-    """Execute one notebook, in an empty folder; in a process that does nothing else, whose children are all its own."""
+def execute(path: Path, fonts: str) -> Executed:
+    """Execute one notebook, in an empty folder; in a process that does nothing else, whose children are all its own.
+
+    ``fonts`` is the folder of Matplotlib's settings and its list of fonts.
+    """
     from nbclient import NotebookClient
 
-    os.environ.update(KERNEL)
+    os.environ.update(KERNEL | {"MPLCONFIGDIR": fonts})
     for name in NOT_FOR_KERNELS:
         os.environ.pop(name, None)
     notebook = nbformat.read(path, as_version=4)
@@ -109,9 +112,16 @@ def execute(path: Path) -> Executed:
 
 
 def execute_all(paths: Iterable[Path]) -> Iterator[Executed]:
-    """Execute notebooks, the first ones first; yields each as soon as it has ended."""
-    with ProcessPoolExecutor(
-        workers(), mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
-    ) as pool:
-        for done in as_completed([pool.submit(execute, path) for path in paths]):
+    """Execute notebooks, the first ones first; yields each as soon as it has ended.
+
+    Matplotlib finds neither settings of the reader, which would change a page, nor a list of fonts that a stopped
+    program has left half written: a folder of their own is made for all of them, and removed.
+    """
+    with (
+        tempfile.TemporaryDirectory() as fonts,
+        ProcessPoolExecutor(
+            workers(), mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
+        ) as pool,
+    ):
+        for done in as_completed([pool.submit(execute, path, fonts) for path in paths]):
             yield done.result()

@@ -11,7 +11,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,7 +51,13 @@ class Formatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and which tells the command that it has read the line for it."""
+    """A parser whose errors are one line, and which tells the command that it has read the line for it.
+
+    Attributes:
+        settable: arguments without a flag of their own, which ``--set NAME=VALUE`` sets.
+    """
+
+    settable: Collection[str] = ()
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{"formatter_class": Formatter} | kwargs)
@@ -104,7 +110,8 @@ class Parser(argparse.ArgumentParser):
     def flags(self) -> dict[str, str]:
         """Names of arguments as the package has them, and the flags that set them."""
         named = [a for a in reversed(self._actions) if a.option_strings and a.dest != "help"]
-        return {a.dest: a.option_strings[0] for a in named}  # the first flag, where several set one argument
+        flags = {a.dest: a.option_strings[0] for a in named}  # the first flag, where several set one argument
+        return {name: f"--set {name}" for name in self.settable} | flags
 
 
 def sentence(error: BaseException, flags: Mapping[str, str] | None = None) -> str | None:
@@ -126,17 +133,20 @@ def in_flags(message: str, flags: Mapping[str, str]) -> str:
     """A message of the package with the arguments in it called by their flags.
 
     ``n=...`` and ``download=True`` become ``--n`` and ``--download``, ``heads=6`` becomes ``--heads 6``, ``batch_size``
-    becomes ``--batch-size``, and so do the names in front of ``must``: ``epochs and lr must be positive``.
+    becomes ``--batch-size``, and so do the names in front of ``must``: ``epochs and lr must be positive``. What has no
+    flag of its own is called by ``--set``: ``--set heads=6``.
     """
     for name in sorted(flags, key=len, reverse=True):
         word, flag = rf"(?<![^\s(,:]){re.escape(name)}", flags[name]
-        message = re.sub(rf"{word}=(?:\.\.\.|True\b)", flag, message)
-        message = re.sub(rf"{word}=(?=[\w'\"/.~-])", f"{flag} ", message)
+        if not flag.startswith("--set "):
+            message = re.sub(rf"{word}=(?:\.\.\.|True\b)", flag, message)
+        equals = "=" if flag.startswith("--set ") else " "
+        message = re.sub(rf"{word}=(?=[\w'\"/.~-])", f"{flag}{equals}", message)
         if "_" in name:
             message = re.sub(rf"{word}(?![\w/.=-])", flag, message)
     opening, must, rest = message.partition(" must ")
     if must and re.fullmatch(r"[\w, -]+", opening):
-        opening = re.sub(r"(?<![\w-])\w+", lambda word: flags.get(word[0], word[0]), opening)
+        opening = re.sub(r"(?<![\w-])(?<!--set )\w+", lambda word: flags.get(word[0], word[0]), opening)
     return opening + must + rest
 
 

@@ -22,6 +22,7 @@ from crate_mini.cli.common import (
     whole,
 )
 from crate_mini.cli.said import UsageError, file_or_folder
+from crate_mini.errors import unknown_name
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
@@ -54,6 +55,7 @@ OFTEN = {
 
 def fill(p: argparse.ArgumentParser) -> None:
     """Give the command its options."""
+    p.settable = SETTINGS
     p.usage = "crate-mini train [--recipe RECIPE] [OPTIONS] --out FOLDER"
     p.description = (
         "Train a model; the same line again goes on after a stop. Without a recipe: crate_mini on the embedded set at "
@@ -219,7 +221,7 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
             "--patch-size and what --set says of the model, or --start"
         )
     if settings["data"] not in data.SETS:
-        raise ValueError(f"unknown data set {settings['data']!r}; known are {', '.join(data.SETS)}")
+        raise ValueError(unknown_name("data set", settings["data"], data.SETS))
     settings = settings | {k: v for k, v in vars(a).items() if k not in settings}
     if a.save_at is not None:
         settings["save_at"] = a.save_at

@@ -16,6 +16,7 @@ from crate_mini.data.images import must_fit
 from crate_mini.data.imageset import ImageSet
 from crate_mini.data.request import Request, count_not_taken, data_root
 from crate_mini.data.streaming import ImageStream
+from crate_mini.errors import unknown_name
 
 
 class Source(NamedTuple):
@@ -321,7 +322,7 @@ def _request(
 ) -> Request:
     """The arguments, once they make sense."""
     if name not in SETS:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(SETS)}")
+        raise ValueError(unknown_name("data set", name, SETS))
     source, more = SETS[name], []
     if source.lists:
         more = sorted(

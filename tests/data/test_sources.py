@@ -688,7 +688,8 @@ class TestRequests:
     def test_unknown(self, monkeypatch):
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         with pytest.raises(
-            ValueError, match="unknown data set 'imagenet'; known are embedded, embedded-pairs, "
+            ValueError,
+            match=r"unknown data set 'imagenet'; did you mean imagenette\?; known are embedded, embedded-pairs, ",
         ):
             load("imagenet")
         with pytest.raises(ValueError, match="'horses' has the splits test; got 'train'"):
