@@ -136,6 +136,14 @@ def auroc(row: Row, noise: str, what: str) -> float:
     return row["maps"][noise]["auroc"][what][0]
 
 
+def set_facts() -> dict[str, float]:
+    """What every training saw, and what pixels name where the same voices are on both sides."""
+    found = read("sound/scores")
+    five_speakers = 5 * len(sound.DIGITS) * 45  # takes 5 to 49
+    same = {f"same_{way}": 100 * share for way, share in found["same_speakers"].items()}
+    return {"pictures": five_speakers * found["copies"]} | same
+
+
 def answer_facts(rows: Sequence[Row], beside: Sequence[Row]) -> dict[str, Any]:
     """What the sentences say: least, most and mean over all trainings of a kind, and over the left-out speakers."""
     facts: dict[str, Any] = {
@@ -157,6 +165,7 @@ def answer_facts(rows: Sequence[Row], beside: Sequence[Row]) -> dict[str, Any]:
                     tell(f"{kind}_{noise}_{what}", [auroc(row, noise, what) for row in group])
             for where in ("none", "white 5", "babble 5", "white 0", "babble 0"):
                 tell(f"{kind}_{where.replace(' ', '')}_top1", [100 * row["top1"][where] for row in group])
+        tell(f"{short}_gain", gains(rows, model, "white"))
     for way in ("neighbour", "ridge"):
         for where in ("none", "white 5", "babble 5"):
             tell(f"{way}_{where.replace(' ', '')}_top1", [100 * row["named"][way][where] for row in beside])
@@ -169,13 +178,12 @@ def answer_facts(rows: Sequence[Row], beside: Sequence[Row]) -> dict[str, Any]:
     return facts
 
 
-def beaten(rows: Sequence[Row], beside: Sequence[Row], model: str, noise: str, what: str) -> dict[str, int]:
-    """In how many trainings a network's map ranks better than each map that anybody can draw, on the same clips."""
-    drawn = {row["speaker"]: row["maps"][noise]["auroc"] for row in beside}
-    return {
-        name: sum(auroc(row, noise, what) > drawn[row["speaker"]][name][0] for row in of(rows, model=model))
-        for name in (*BLIND, "random")
+def gains(rows: Sequence[Row], model: str, noise: str) -> list[float]:
+    """What names did to the mean map of the last layer, training by training: AUROC after, less before."""
+    before = {
+        (r["speaker"], r["seed"]): auroc(r, noise, "mean") for r in of(rows, model=model, state="drawings")
     }
+    return [auroc(r, noise, "mean") - before[r["speaker"], r["seed"]] for r in of(rows, model=model)]
 
 
 def _over(values: Sequence[float], form: str) -> str:
