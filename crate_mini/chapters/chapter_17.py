@@ -85,6 +85,12 @@ def play_data() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def play_facts() -> dict[str, float]:
+    """How many words of the voice that was left out the playground's networks name in silence, in per cent."""
+    rows = of(read("sound/play")["networks"])
+    return {f"made_{row['model'].split('_')[0]}": 100 * row["top1"]["none"] for row in rows}
+
+
 def pictures_figure(digits: sound.Recordings, shown: Sequence[int] = (0, 4, 6, 8), seed: int = 17) -> Figure:
     """Four words: alone, in white noise, in babble, and where each is louder than the babble."""
     first = digits.where(lambda who, take: who == digits.speakers[0] and take == 0)
