@@ -78,10 +78,13 @@ def mixed(
 def play_data() -> dict[str, Any]:
     """For the playground ``sound``: a made word, what hides it, and maps, from ``results/sound/play.json``."""
     found = read("sound/play")
-    kept = ("speech", "noises", "maps", "snrs", "word", "said")
+    kept = ("speech", "noises", "snrs", "word", "said")
+    order = ("CRATE", "CRATE, chosen head", "ViT", "CRATE, before it heard")
+    maps = {noise: {name: drawn[name] for name in order} for noise, drawn in found["maps"].items()}
     return {k: found[k] for k in kept} | {
+        "maps": maps,
         "rate": sound.RATE, "hop": sound.HOP, "window": sound.WINDOW, "points": sound.POINTS, "bands": sound.BANDS,
-        "frames": sound.FRAMES, "range": sound.RANGE, "lowest": sound.LOWEST, "patches": 8, "start": 0,
+        "frames": sound.FRAMES, "range": sound.RANGE, "lowest": sound.LOWEST, "patches": 8, "start": 5,
     }  # fmt: skip
 
 
