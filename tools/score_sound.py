@@ -5,10 +5,11 @@
     python tools/score_sound.py --runs runs --play      the same with made words, and ``results/sound/play.json``
 
 Every training begins with the shipped network of its name, which knows drawn animals, and learns from five speakers of
-the Free Spoken Digit Dataset, in silence, in white noise and in babble, by the digit alone. It is tested on the sixth. How often is the digit named; and how well does the class token's map rank
-the cells in which the digit is louder than the noise, the ideal binary mask? Heads and layers are chosen on takes of
-the five speakers that were not trained on. Beside them, under the same rule: the networks before they heard anything and untrained, loudness, the
-mean mask of the training set, chance, and what no map on this grid can exceed. What was scored before stays.
+the Free Spoken Digit Dataset, in silence, in white noise and in babble, by the digit alone. It is tested on the sixth.
+How often is the digit named; and how well does the class token's map rank the cells in which the digit is louder than
+the noise, the ideal binary mask? Heads and layers are chosen on takes of the five speakers that were not trained on.
+Beside them, under the same rule: the networks before they heard anything, and untrained; loudness, the mean mask of the
+training set, chance, and what no map on this grid can exceed. What was scored before stays.
 """
 
 from __future__ import annotations
