@@ -145,7 +145,7 @@ def auroc(row: Row, noise: str, what: str) -> float:
     return row["maps"][noise]["auroc"][what][0]
 
 
-def set_facts() -> dict[str, float]:
+def set_facts() -> dict[str, float | int]:
     """What every training saw, and what pixels name where the same voices are on both sides."""
     found = read("sound/scores")
     five_speakers = 5 * len(sound.DIGITS) * 45  # takes 5 to 49
