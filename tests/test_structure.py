@@ -21,9 +21,9 @@ LONGEST = 80  # lines of a function, its docstring not counted
 # From the ground up. What stands on one floor may know each other, as long as there is no circle.
 FLOORS = {
     "the ground": "errors progress stats outputs results provenance lock memory distributed tables notebook",
-    "equations": "rates compression sparsification neighbours",
+    "equations": "rates compression sparsification neighbours interpolation",
     "operators": "operators embeddings",
-    "the model": "hub model noise",
+    "the model": "hub model noise autoencoder",
     "weights and data": "weights data",
     "names and sizes": "registry",
     "what goes by them": "official checkpoints operations",

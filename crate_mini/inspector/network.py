@@ -79,6 +79,11 @@ def _settings(model: nn.Module, who: str = "") -> dict[str, Any]:
         raise TypeError(
             f"{who}a page can run the models of crate_mini.model only, got {type(model).__name__}"
         )
+    if model.config.embedding != "normed":
+        raise ValueError(
+            f"{who}a page cannot run patches that enter by embedding={model.config.embedding!r}: crate.js knows "
+            "'normed' alone; leave out run_in_page=True"
+        )
     settings: dict[str, Any] = {}
     for layer, block in enumerate(model.blocks):
         operators = (block.attention, block.feed)

@@ -8,6 +8,7 @@ from crate_mini.training.augmentation import augment, draw_patches
 from crate_mini.training.callbacks import Callback, Callbacks
 from crate_mini.training.lion import Lion
 from crate_mini.training.loop import default_device, show_progress, train
+from crate_mini.training.masked import MaskedAutoencoding
 from crate_mini.training.optimizers import learning_rate, make_optimizer
 from crate_mini.training.recipe import OPTIMIZERS, Recipe
 from crate_mini.training.rng import Draws
@@ -24,6 +25,7 @@ __all__ = [
     "Classification",
     "Draws",
     "Lion",
+    "MaskedAutoencoding",
     "Recipe",
     "Run",
     "SelfSupervised",
