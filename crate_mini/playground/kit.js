@@ -557,6 +557,24 @@ function makeKit(root) {
       };
     },
 
+    // A text that the reader writes, too; it stands above the plots.
+    text({ label, value = "", rows = 8 }) {
+      const area = pageElement("textarea", "cp-text");
+      Object.assign(area, { value, rows, spellcheck: false });
+      area.setAttribute("aria-label", label);
+      area.addEventListener("input", redraw);
+      body.prepend(area);
+      return {
+        get value() { return area.value; },
+        set(v) {
+          area.value = v;
+          area.scrollTop = area.scrollHeight;
+          redraw();
+        },
+        ...showing(area),
+      };
+    },
+
     button({ label, press }) {
       const button = pageElement("button", "", label);
       button.type = "button";
