@@ -90,6 +90,7 @@ def _commands() -> str:
         ["`results/floors/`", "`python tools/floors.py`"],
         ["`results/denoising/`", "`python tools/theorem.py`"],
         ["`results/views/`", "`python tools/score_views.py`"],
+        ["`results/sound/`", "`python tools/score_sound.py`; `play.json`: with `--play`"],
         ["`results/masked/`", "`python tools/score_masked.py`"],
         [
             "`results/training/`",

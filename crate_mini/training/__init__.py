@@ -15,6 +15,7 @@ from crate_mini.training.rng import Draws
 from crate_mini.training.run import Run
 from crate_mini.training.selfsupervised import DINO, TASKS, SelfSupervised, SimDINO
 from crate_mini.training.tasks import Classification, Task, evaluate
+from crate_mini.training.writing import NextToken, Repetition, Repetitions
 
 __all__ = [
     "DINO",
@@ -26,7 +27,10 @@ __all__ = [
     "Draws",
     "Lion",
     "MaskedAutoencoding",
+    "NextToken",
     "Recipe",
+    "Repetition",
+    "Repetitions",
     "Run",
     "SelfSupervised",
     "SimDINO",

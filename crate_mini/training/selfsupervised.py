@@ -34,6 +34,7 @@ from crate_mini.training.recipe import Recipe
 from crate_mini.training.rng import Draws
 from crate_mini.training.tasks import Classification, Task, evaluation_batch
 from crate_mini.training.views import Views, draw_views
+from crate_mini.training.writing import NextToken
 
 Teacher = Float[Tensor, "g b features"]
 Student = Float[Tensor, "v b features"]
@@ -508,6 +509,7 @@ TASKS: Mapping[str, type[Task]] = {
     "simdino": SimDINO,
     "dino": DINO,
     "masked": MaskedAutoencoding,
+    "next-token": NextToken,
 }
 """The tasks that ``crate-mini train`` knows by name: each is made from a recipe, and settings of its own."""
 
