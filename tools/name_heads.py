@@ -3,7 +3,7 @@
     crate-mini train --sweep embedded --out runs
     python tools/name_heads.py --runs runs
 
-Three CRATE, three ViT of the sweep ``embedded``, and two of each untrained, on drawings of a seed that nobody trained,
+The trainings of the sweep ``embedded`` that are there, and two of each network untrained, on drawings of a seed that nobody trained,
 chose or looked on (12). For each: the four tests of :func:`crate_mini.heads.names`; what its strongest patches lie on;
 whether a head is known again on other pictures and on other classes; what is lost without it. For each pair of CRATE,
 and CRATE beside the untrained one: whether matched heads are more alike than random subspaces of the same tokens.
@@ -83,7 +83,8 @@ def networks(runs: Path) -> Iterator[tuple[dict[str, Any], CRATE]]:
     for model, seed, name in listed:
         weights = runs / name / "model.safetensors"
         if not weights.is_file():
-            raise SystemExit(f"{weights} is not there; train the sweep first: the head of this file says how")
+            print(f"{name}: not trained yet", flush=True)
+            continue
         yield {"name": name, "model": model, "seed": seed, "trained": True}, load_model(weights)
     for model in sorted({model for model, *_ in listed}):
         for seed in range(UNTRAINED):
