@@ -3,10 +3,11 @@
     crate-mini train --sweep embedded --out runs
     python tools/name_heads.py --runs runs
 
-The trainings of the sweep ``embedded`` that are there, and two of each network untrained, on drawings of a seed that nobody trained,
-chose or looked on (12). For each: the four tests of :func:`crate_mini.heads.names`; what its strongest patches lie on;
-whether a head is known again on other pictures and on other classes; what is lost without it. For each pair of CRATE,
-and CRATE beside the untrained one: whether matched heads are more alike than random subspaces of the same tokens.
+The trainings of the sweep ``embedded`` that are there, and two of each network untrained, on drawings of a seed that
+nobody trained, chose or looked on (12). For each: the four tests of :func:`crate_mini.heads.names`; what its strongest
+patches lie on; whether a head is known again on other pictures and on other classes; what is lost without it. For each
+pair of CRATE, and CRATE beside the untrained one: whether matched heads are more alike than random subspaces of the
+same tokens.
 """
 
 from __future__ import annotations
