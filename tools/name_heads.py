@@ -56,7 +56,8 @@ def main() -> None:
     rows, maps, models, shown = [], {}, {}, []
     for about, model in networks(a.runs):
         found, pool, maps[about["name"]] = scored(model, pictures, pixels)
-        row = about | found | {"without": without(model, small, found.pop("mean"), pictures.part_names[1:])}
+        mean = found.pop("mean")
+        row = about | found | {"without": without(model, small, mean, pictures.part_names[1:])}
         rows.append(row)
         models[about["name"]] = model
         if about["name"] == SHOWN:
