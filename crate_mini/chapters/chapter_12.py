@@ -96,14 +96,12 @@ def answer_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         "lift_low": min(n["mass"] / n["area"] for n in legs),
         "lift_high": max(n["mass"] / n["area"] for n in legs),
         "lost": len(lost),
-        "lost_parts": _words({n["part"] for n in lost}),
     }
 
 
 def stay_facts(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether heads are known again, in other pictures, other classes and other trainings."""
-    trained = [row for row in found["networks"] if row["trained"]]
-    fresh = [row for row in found["networks"] if not row["trained"]]
+    """Whether the heads of CRATE are known again, in other pictures, other classes and other trainings."""
+    trained, fresh = (networks(found, "crate_nano", trained=is_trained) for is_trained in (True, False))
     names = {row["name"] for row in trained}
     among = [a for a in found["alike"] if set(a["pair"]) <= names]
     beside = [a for a in found["alike"] if not set(a["pair"]) <= names]
@@ -130,8 +128,8 @@ def stay_facts(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What is lost without a head, and whether that has to do with where it looks."""
-    trained = [row for row in found["networks"] if row["trained"]]
+    """What CRATE loses without a head, and whether that has to do with where it looks."""
+    trained = networks(found, "crate_nano")
     needed = [sum(v > 0 for layer in row["without"]["low"] for v in layer) for row in trained]
     most = [max(v for layer in row["without"]["cost"] for v in layer) for row in trained]
     rho = [row["without"]["rho"] for row in trained]
@@ -364,10 +362,9 @@ def alike_figure(found: Mapping[str, Any]) -> Figure:
 
 def cost_figure(found: Mapping[str, Any]) -> Figure:
     """Points of accuracy lost without each head, a column a training; filled where it is needed for sure."""
-    rows = [*networks(found, "crate_nano"), *networks(found, "vit_nano")]
+    rows, colour = networks(found, "crate_nano"), figures.COLOURS["crate"]
     fig, axes = plt.subplots(1, len(rows), figsize=(figures.WIDTH, 2.6), sharey=True)
     for ax, row in zip(axes, rows, strict=True):
-        colour = figures.COLOURS["crate" if row["model"] == "crate_nano" else "vit"]
         named = {(n["layer"], n["head"]) for n in row["named"] if n["earned"]}
         for layer, (costs, lows) in enumerate(
             zip(row["without"]["cost"], row["without"]["low"], strict=True)
@@ -379,7 +376,7 @@ def cost_figure(found: Mapping[str, Any]) -> Figure:
                     ax.plot(x, 100 * cost, "o", ms=11, mfc="none", mec="black", mew=1.2)
         ax.axhline(0, color="0.6", lw=0.8)
         ax.set(xlabel="layer", xticks=range(len(row["without"]["cost"])))
-        ax.set_title(f"{'CRATE' if row['model'] == 'crate_nano' else 'ViT'}, seed {row['seed']}", fontsize=9)
+        ax.set_title(f"CRATE, seed {row['seed']}", fontsize=9)
     axes[0].set_ylabel("points lost without it")
     plt.close(fig)
     return fig
