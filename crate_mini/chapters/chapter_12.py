@@ -22,7 +22,7 @@ from crate_mini.tables import number
 
 NETWORK = "crate_nano_embedded"
 """The training that the page looks at; the others enter through their measurements."""
-ANIMALS = ("horse", "unicorn", "elephant", "rabbit")
+ANIMALS = ("horse", "unicorn", "elephant")
 """Of the first picture."""
 PALETTE = sns.color_palette("colorblind", 10)
 TESTS = {
@@ -167,8 +167,7 @@ def name_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
         rows.append(
             {
-                "network": f"{kinds[row['model']]}, seed {row['seed']}"
-                + ("" if row["trained"] else ", untrained"),
+                "network": ("" if row["trained"] else "untrained ") + f"{kinds[row['model']]} {row['seed']}",
                 "above chance, %": 100 * row["above"] / row["pairs"],
                 "and follows, %": 100 * row["looks"] / row["pairs"],
                 "names earned": ", ".join(said) or "none",
@@ -284,7 +283,7 @@ def own_and_other_figure(
     mean: Float[Tensor, "L K P"], other: Float[Tensor, "L K P"], parts: Sequence[str]
 ) -> Figure:
     """Every head and part: the score of the map of another picture, and of its own."""
-    fig, ax = plt.subplots(figsize=(5.4, 4.0))
+    fig, ax = plt.subplots(figsize=(5.4, 3.2))
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
     for i, (name, colour) in enumerate(zip(parts, PALETTE, strict=True)):
         ax.scatter(other[..., i].flatten(), mean[..., i].flatten(), color=colour, s=22, lw=0, label=name)
@@ -320,19 +319,26 @@ def tests_figure(found: Mapping[str, Any]) -> Figure:
 
 
 def strongest_figure(
-    pictures: ImageSet, maps: Float[Tensor, "b L K n"], named: Sequence[Row], count: int = 9
+    pictures: ImageSet, networks: Sequence[tuple[Float[Tensor, "b L K n"], Row]], count: int = 9
 ) -> Figure:
-    """For each head with a name, the patches to which it gives most, one a picture that shows the part."""
+    """For each head with a name, the patches to which it gives most, one a picture that shows the part.
+
+    Args:
+        pictures: with parts.
+        networks: maps of each, and what was measured of it.
+        count: pictures a head.
+    """
     pixels = heads.pixel_counts(pictures.parts, 8, len(pictures.part_names))
+    named = [(maps, row["seed"], n) for maps, row in networks for n in row["named"] if n["earned"]]
     fig, axes = plt.subplots(len(named), count, figsize=(figures.WIDTH, 1.05 * len(named)), squeeze=False)
-    for row, n in zip(axes, named, strict=True):
+    for cells, (maps, seed, n) in zip(axes, named, strict=True):
         part = pictures.part_names.index(n["part"])
         index = (pixels[:, part].sum(-1) >= 16).nonzero().flatten()
         found = heads.strongest_patches(maps[index, n["layer"], n["head"]], count)
-        for ax, (i, patch, _) in zip(row, found, strict=True):
+        for ax, (i, patch, _) in zip(cells, found, strict=True):
             cut = heads.cut_out(pictures.images[index[i]], patch, 8, around=2)
             figures.bare(ax).imshow(figures.to_pixels(cut))
-        row[0].set_ylabel(f"layer {n['layer']}, head {n['head']}\n{n['part']}", fontsize=8)
+        cells[0].set_ylabel(f"seed {seed}, {n['part']}\nlayer {n['layer']}, head {n['head']}", fontsize=8)
     plt.close(fig)
     return fig
 
@@ -352,7 +358,7 @@ def alike_figure(found: Mapping[str, Any]) -> Figure:
                     label=None if i else "random subspaces, 97.5 %")  # fmt: skip
             ax.plot(layers, a["matched"], color=figures.COLOURS["crate"], marker="o", ms=5, lw=1.2,
                     label=None if i else "heads, matched")  # fmt: skip
-        ax.set(xlabel="layer", xticks=layers, ylim=(-0.05, 1))
+        ax.set(xlabel="layer", xticks=layers, ylim=(-0.2, 1))
         ax.set_title(title, fontsize=9)
     axes[0].set_ylabel("correlation of maps")
     axes[0].legend(fontsize=8, loc="upper left")

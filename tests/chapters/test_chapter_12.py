@@ -93,11 +93,9 @@ def test_what_silence_costs(found):
 
 def test_rows(found):
     rows = {r["network"]: r for r in chapter.name_rows(found)}
-    assert rows["CRATE, seed 0"]["names earned"] == "leg 0.80 (layer 0, head 0)", (
-        "what is not earned is not named"
-    )
-    assert rows["ViT, seed 0, untrained"]["names earned"] == "none"
-    assert rows["CRATE, seed 1"]["above chance, %"] == 75
+    assert rows["CRATE 0"]["names earned"] == "leg 0.80 (layer 0, head 0)", "what is not earned is not named"
+    assert rows["untrained ViT 0"]["names earned"] == "none"
+    assert rows["CRATE 1"]["above chance, %"] == 75
 
 
 def test_figures_of_measurements(found):
@@ -123,8 +121,9 @@ def test_figures_of_pictures(pictures):
     framed[1, 2, 3] = True
     assert len(chapter.score_figure(scores, parts, framed).axes[0].patches) == 1
     assert len(chapter.own_and_other_figure(scores, scores, parts).axes[0].collections) == len(parts)
-    shown = chapter.strongest_figure(pictures, maps, [named("leg", layer=1, head=2)], count=4)
-    assert len(shown.axes) == 4
+    measured = row("crate_nano", 3, [named("leg", layer=1, head=2), named("fin", earned=False)])
+    shown = chapter.strongest_figure(pictures, [(maps, measured)] * 2, count=4)
+    assert len(shown.axes) == 2 * 4, "a row for each name that was earned"
 
 
 class TestOfThePage:
