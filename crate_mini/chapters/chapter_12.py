@@ -258,7 +258,7 @@ def score_figure(mean: Float[Tensor, "L K P"], parts: Sequence[str], earned: Boo
     """A row a head, a column a part: mean AUROC within the animal; earned names are framed."""
     L, K, P = mean.shape
     flat, framed = mean.flatten(0, 1).numpy(), earned.flatten(0, 1).numpy()
-    fig, ax = plt.subplots(figsize=(figures.WIDTH, 4.2))
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 3.7))
     ax.imshow(flat, cmap="PRGn", vmin=0, vmax=1, aspect="auto")
     for (row, column), v in np.ndenumerate(flat):
         bold, colour = framed[row, column], "white" if abs(v - 0.5) > 0.35 else "black"
@@ -302,7 +302,7 @@ def tests_figure(found: Mapping[str, Any]) -> Figure:
         ("crate_nano", False): ("CRATE, untrained", {"color": "0.45", "ls": "--", "marker": "o"}),
         ("vit_nano", False): ("ViT, untrained", {"color": "0.45", "ls": ":", "marker": "s"}),
     }
-    fig, ax = plt.subplots(figsize=(figures.WIDTH, 3.0))
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.4))
     for (model, trained), (label, look) in looks.items():
         for i, row in enumerate(networks(found, model, trained=trained)):
             counts = [row[test] for test in TESTS]
@@ -350,7 +350,7 @@ def alike_figure(found: Mapping[str, Any]) -> Figure:
         "two trainings": [a for a in found["alike"] if not fresh & set(a["pair"])],
         "a training and an untrained network": [a for a in found["alike"] if fresh & set(a["pair"])],
     }
-    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.6), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.3), sharey=True)
     for ax, (title, pairs) in zip(axes, groups.items(), strict=True):
         for i, a in enumerate(pairs):
             layers = range(len(a["matched"]))
