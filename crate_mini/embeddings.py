@@ -34,17 +34,55 @@ class Tokens(NamedTuple):
         return self.values[:, self.prefix :]
 
 
+EMBEDDINGS = {
+    "normed": "LayerNorm, linear map, LayerNorm; positions start at random",
+    "linear": "a linear map alone; positions start as sines and cosines",
+}
+"""How a patch becomes a token. A LayerNorm on the pixels hides how bright a patch is, and how much contrast it has."""
+
+
+def sincos_positions(rows: int, columns: int, dim: int, longest: float = 10_000.0) -> Float[Tensor, "n d"]:
+    r"""Positions of a grid, row by row (arXiv 2111.06377): half of the numbers tell the column, half the row.
+
+    .. math:: \sin(x \omega_k),\ \cos(x \omega_k), \qquad \omega_k = \ell^{-4k/d}
+
+    Args:
+        rows: of the grid.
+        columns: of the grid.
+        dim: :math:`d`.
+        longest: :math:`\ell`, how much slower than the first the last sine is. On a small grid most of those of the
+            paper's 10,000 hardly change.
+
+    Raises:
+        ValueError: ``dim`` is no multiple of 4.
+    """
+    if dim % 4:
+        raise ValueError(f"positions of sines and cosines need a dim that is a multiple of 4, got {dim}")
+    speed = longest ** -(torch.arange(dim // 4) / (dim / 4))
+
+    def along(places: Tensor) -> Tensor:
+        angles = places[:, None] * speed
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.cat([along(column.flatten()), along(row.flatten())], dim=1)
+
+
 class ImageEmbedding(nn.Module):
     """Images as tokens: a class token, then one token for each patch, row by row.
 
-    A patch, flattened row by row with the channel fastest, goes through LayerNorm, linear map, LayerNorm. To each token
-    its position embedding is added. For images of another size than ``image_size`` that of the patches is interpolated,
-    bicubically.
+    A patch, flattened row by row with the channel fastest, goes through LayerNorm, linear map, LayerNorm, or through
+    the linear map alone. To each token its position embedding is added. For images of another size than ``image_size``
+    that of the patches is interpolated, bicubically.
 
     Args:
         dim: token dimension ``d``.
         image_size, patch_size: in pixels, of square images and patches.
         mean, std: channel statistics that images in [0, 1] are normalised by.
+        kind: a key of :data:`EMBEDDINGS`.
+
+    Raises:
+        ValueError: an unknown ``kind``, or a ``dim`` that its positions cannot have.
     """
 
     prefix = 1
@@ -56,13 +94,22 @@ class ImageEmbedding(nn.Module):
         patch_size: int,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
+        kind: str = "normed",
     ) -> None:
         super().__init__()
+        if kind not in EMBEDDINGS:
+            raise ValueError(f"kind must be one of {', '.join(EMBEDDINGS)}; got {kind!r}")
         pixels = 3 * patch_size**2
         self.patch_size, self.side = patch_size, image_size // patch_size
-        self.patches = nn.Sequential(nn.LayerNorm(pixels), nn.Linear(pixels, dim), nn.LayerNorm(dim))
+        norms = [nn.LayerNorm(size) if kind == "normed" else nn.Identity() for size in (pixels, dim)]
+        self.patches = nn.Sequential(norms[0], nn.Linear(pixels, dim), norms[1])
         self.cls_token = nn.Parameter(torch.randn(1, 1, dim))
         self.position = nn.Parameter(torch.randn(1, self.prefix + self.side**2, dim))
+        if kind == "linear":
+            places = sincos_positions(self.side, self.side, dim, longest=max(2, 2.5 * self.side))
+            with torch.no_grad():  # loud, beside patches whose numbers have a variance of about one
+                self.position[:, self.prefix :] = 2 * places
+                self.position[:, : self.prefix] = 0
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
 

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from crate_mini.embeddings import ImageEmbedding, Tokens
+from crate_mini.embeddings import EMBEDDINGS, ImageEmbedding, Tokens
 from crate_mini.embeddings import check_images as check_images
 from crate_mini.hub import OnHub
 from crate_mini.operators import ATTENTIONS, FEEDS, Layout, Mask, build, settings_of
@@ -134,6 +134,7 @@ class CRATEConfig(EncoderConfig):
         num_classes: width of the head.
         mean, std: channel statistics that images in [0, 1] are normalised by.
         readout: what the head is given, a key of :data:`READOUTS`. There is a class token either way.
+        embedding: how a patch becomes a token, a key of :data:`~crate_mini.embeddings.EMBEDDINGS`.
     """
 
     image_size: int = 224
@@ -142,6 +143,7 @@ class CRATEConfig(EncoderConfig):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     readout: str = "class"
+    embedding: str = "normed"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,6 +154,8 @@ class CRATEConfig(EncoderConfig):
             )
         if self.readout not in READOUTS:
             raise ValueError(f"readout must be one of {tuple(READOUTS)}, got {self.readout!r}")
+        if self.embedding not in EMBEDDINGS:
+            raise ValueError(f"embedding must be one of {tuple(EMBEDDINGS)}, got {self.embedding!r}")
         if not all(math.isfinite(m) for m in self.mean) or not all(0 < s < math.inf for s in self.std):
             raise ValueError(
                 f"mean must be finite and std positive for every channel, got {self.mean} and {self.std}"
@@ -252,7 +256,7 @@ class CRATE(OnHub, nn.Module):
         super().__init__()
         self.config = config
         self.embedding = ImageEmbedding(
-            config.dim, config.image_size, config.patch_size, config.mean, config.std
+            config.dim, config.image_size, config.patch_size, config.mean, config.std, config.embedding
         )
         self.encoder = Encoder(config)
         self.head = nn.Linear(config.dim, config.num_classes)

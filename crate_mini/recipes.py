@@ -393,6 +393,9 @@ def _ours() -> Iterator[NamedRecipe]:
 
     ``views``: without labels, by :class:`~crate_mini.training.SimDINO` or, with ``task=dino``, by
     :class:`~crate_mini.training.DINO`; their papers' crops, and the global norm clipped where they clip each tensor's.
+
+    ``masked``: without labels, by :class:`~crate_mini.training.MaskedAutoencoding`; chapter 18 trains encoders of two
+    layers by it.
     """
     sizes = {"image_size": 64, "patch_size": 8}
     # To name 10,000 pictures by all of their patches takes a third of an epoch on some of them: once, at the end.
@@ -429,6 +432,11 @@ def _ours() -> Iterator[NamedRecipe]:
         keep_patches=0.5, precision="bfloat16",
     )  # fmt: skip
     yield NamedRecipe("views", "crate_nano", "embedded", recipe=views, task="simdino", **sizes)
+    masked = Recipe(
+        epochs=2, batch_size=32, lr=2e-3, warmup_epochs=0.2, crop_area=(0.5, 1.0), clip_norm=1.0,
+        precision="float32",
+    )  # fmt: skip
+    yield NamedRecipe("masked", "crate_nano", "tiny-imagenet-animals", recipe=masked, task="masked", **sizes)
     tuning = Recipe(epochs=12, batch_size=64, lr=3e-4, warmup_epochs=1.0, crop_area=(0.45, 1.0))
     yield NamedRecipe(
         "finetune_mini", "crate_mini", "pets", recipe=tuning, start="crate_mini_animals", **sizes

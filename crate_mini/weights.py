@@ -10,19 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from crate_mini.language import LanguageConfig, LanguageModel
 from crate_mini.model import CRATE, CRATEConfig, require_finite
 from crate_mini.outputs import as_os_error, write_atomically
 from crate_mini.results import result_text
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class CheckpointError(ValueError):
@@ -58,7 +61,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def save_model(
-    model: CRATE,
+    model: CRATE | LanguageModel,
     path: str | os.PathLike,
     card: Mapping[str, Any] | None = None,
     *,
@@ -96,14 +99,33 @@ def save_model(
 def load_model(path: str | os.PathLike, *, device: torch.device | str = "cpu") -> CRATE:
     """Rebuild a model from a weights file, in evaluation mode. ``model.classes`` holds the class names.
 
-    Where a card lies beside the file, the weights must match its checksum.
+    Where a card lies beside the file, the weights must match its checksum. Files of text's models are for
+    :func:`load_language_model`.
 
     Raises:
         FileNotFoundError: no such file.
         CheckpointError: truncated, altered, without a configuration that fits the tensors, or with numbers that are
             not finite.
     """
+    model, metadata = _rebuilt(Path(path), lambda config: CRATE(CRATEConfig.from_dict(config)))
+    model.classes = tuple(metadata.get("classes", ()))
+    return model.to(device).eval()
+
+
+def load_language_model(path: str | os.PathLike, *, device: torch.device | str = "cpu") -> LanguageModel:
+    """Rebuild a model of text from a weights file, or from the folder of its training, in evaluation mode.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as :func:`load_model`.
+    """
     path = Path(path)
+    path = path / "model.safetensors" if path.is_dir() else path
+    model, _ = _rebuilt(path, lambda config: LanguageModel(LanguageConfig.from_dict(config)))
+    return model.to(device).eval()
+
+
+def _rebuilt(path: Path, build: Callable[[Mapping[str, Any]], Model]) -> tuple[Model, dict[str, Any]]:
+    """A model that ``build`` makes of the configuration in a file, with the file's weights; and what else it says."""
     card = path.with_suffix(".json")
     if path.is_file() and card.is_file():
         try:
@@ -121,13 +143,12 @@ def load_model(path: str | os.PathLike, *, device: torch.device | str = "cpu") -
     if "config" not in metadata:
         raise CheckpointError(f"{path} holds no model configuration; was it written by save_model?")
     try:
-        model = CRATE(CRATEConfig.from_dict(metadata["config"]))
+        model = build(metadata["config"])
         model.load_state_dict({k: v.float() for k, v in tensors.items()})
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the tensors in {path} do not fit its configuration: {error}") from error
     require_finite_tensors(tensors, str(path))
-    model.classes = tuple(metadata.get("classes", ()))
-    return model.to(device).eval()
+    return model, metadata
 
 
 def list_pretrained() -> dict[str, dict[str, Any]]:

@@ -288,6 +288,7 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/07_layers",
     "notebooks/14_operators",
     "notebooks/15_rate_as_loss",
+    "notebooks/17_sound",
 ]
 
 

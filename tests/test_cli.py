@@ -344,6 +344,22 @@ def test_train_without_labels(pictures, tmp_path, capsys, task):
     assert "another task" in capsys.readouterr().err
 
 
+def test_train_by_filling_in(pictures, tmp_path, capsys):
+    """The encoder is written, and the log says beside the error what a blend without a network makes."""
+    out = tmp_path / "run"
+    settings = {"task": "masked", "task-set": "decoder=plus"}
+    assert main(train_line(pictures, out, **settings)) == 0
+    assert "on folder/val: loss " in capsys.readouterr().out
+    card = json.loads((out / "model.json").read_text())
+    assert (card["task"]["decoder"], card["task"]["layers"]) == ("plus", card["config"]["depth"])
+    assert card["held_out"]["loss"] > 0 < card["held_out"]["blend"]
+    assert load_model(out / "model.safetensors").config.num_classes == 1
+    assert main(train_line(pictures, out, **settings | {"task-set": "decoder=minus"})) == 2
+    assert "another task" in capsys.readouterr().err
+    assert main(train_line(pictures, tmp_path / "no", **settings | {"task-set": "decoder=both"})) == 2
+    assert "decoder must be one of minus, plus, none, blocks; got 'both'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

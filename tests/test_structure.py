@@ -20,17 +20,17 @@ LONGEST = 80  # lines of a function, its docstring not counted
 
 # From the ground up. What stands on one floor may know each other, as long as there is no circle.
 FLOORS = {
-    "the ground": "errors progress stats outputs results provenance lock memory distributed tables notebook",
-    "equations": "rates compression sparsification neighbours",
+    "the ground": "errors progress stats outputs results provenance lock memory distributed tables notebook ngrams",
+    "equations": "rates compression sparsification neighbours interpolation",
     "operators": "operators embeddings",
-    "the model": "hub model noise",
+    "the model": "hub model noise autoencoder language",
     "weights and data": "weights data",
     "names and sizes": "registry",
     "what goes by them": "official checkpoints operations",
     "training": "training recipes",
     "running a model": "recorder passes",
     "measuring": "attention_maps token_pca segmentation average_precision layerwise maskcut heads reading"
-    " calibration transfer export",
+    " calibration transfer export text_reading",
     "drawing": "figures logbook",
     "what people use": "cli chapters inspector playground exercises",
     "the door": "__main__",

@@ -89,6 +89,7 @@ def _commands() -> str:
         ["`results/floors/`", "`python tools/floors.py`"],
         ["`results/denoising/`", "`python tools/theorem.py`"],
         ["`results/views/`", "`python tools/score_views.py`"],
+        ["`results/sound/`", "`python tools/score_sound.py`; `play.json`: with `--play`"],
         [
             "`results/training/`",
             "log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME`",

@@ -537,22 +537,24 @@ def undo(setting: Setting, crosstalk: float, seeds: Sequence[int], share: float)
 
     :math:`Y = Z + c\,\mathrm{MSSA}(Z)`, tokens of length :math:`\sqrt d`; then
     :math:`Y - c\,\mathrm{MSSA}(\mathrm{LN}(Y))` as CRATE-MAE's decoder has it (arXiv 2404.02446), the same with a
-    plus, and the minus without the LayerNorm.
+    plus, and both without the LayerNorm.
 
     Returns:
-        ``{"minus", "plus", "without norm"}``: :math:`\lVert \text{result} - Z\rVert / \lVert Y - Z\rVert`.
+        ``{"minus", "plus", "without norm", "plus without norm"}``:
+        :math:`\lVert \text{result} - Z\rVert / \lVert Y - Z\rVert`.
     """
-    left: dict[str, list[float]] = {"minus": [], "plus": [], "without norm": []}
+    left: dict[str, list[float]] = {"minus": [], "plus": [], "without norm": [], "plus without norm": []}
     for seed in seeds:
         mixture = setting.draw(crosstalk, seed)
         U, long = mixture.bases, math.sqrt(setting.d)
         Z = long * F.normalize(mixture.tokens, dim=-1)
         Y = Z + share * mssa(Z, U)
-        normed = mssa(long * F.normalize(Y, dim=-1), U)
+        normed, plain = mssa(long * F.normalize(Y, dim=-1), U), mssa(Y, U)
         for name, end in (
             ("minus", Y - share * normed),
             ("plus", Y + share * normed),
-            ("without norm", Y - share * mssa(Y, U)),
+            ("without norm", Y - share * plain),
+            ("plus without norm", Y + share * plain),
         ):
             left[name].append(float((end - Z).norm() / (Y - Z).norm()))
     return {name: float(np.mean(values)) for name, values in left.items()}

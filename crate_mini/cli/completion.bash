@@ -12,6 +12,7 @@ _crate_mini() {
             ' evaluate heads') path=' evaluate heads' ;;
             ' evaluate reading') path=' evaluate reading' ;;
             ' evaluate transfer') path=' evaluate transfer' ;;
+            ' evaluate text') path=' evaluate text' ;;
             ' layerwise') path=' layerwise' ;;
             ' inspect') path=' inspect' ;;
             ' export') path=' export' ;;
@@ -23,7 +24,7 @@ _crate_mini() {
     done
     case "$path ${COMP_WORDS[COMP_CWORD-1]}" in
         ' train --sweep') words='flagship tiny_imagenet all_classes animals_pair animals_family animals_lion variants embedded views operators' ;;
-        ' train --task') words='classification simdino dino' ;;
+        ' train --task') words='classification simdino dino masked next-token' ;;
         ' train --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate accuracy --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
@@ -44,13 +45,14 @@ _crate_mini() {
         *) case "$path" in
                 '') words='train evaluate layerwise inspect export data import doctor completion -h --help --version' ;;
                 ' train') words='-h --help --recipe --sweep --list --model --start --task --task-set --data --root --image-size --download --stream --workers --epochs --batch-size --lr --warmup-epochs --keep-patches --precision --compile --no-compile --seed --patch-size --set --out --device --save-at --tensorboard --rehearse' ;;
-                ' evaluate') words='accuracy segmentation maskcut heads reading transfer -h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
+                ' evaluate') words='accuracy segmentation maskcut heads reading transfer text -h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
                 ' evaluate accuracy') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download' ;;
                 ' evaluate segmentation') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --rule --share --layer --heads --resolution --objects --shifts --smooth --choose-on --choice-from --no-control --leave-out --batch-size' ;;
                 ' evaluate maskcut') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --size --layers --n-masks --tau --objects' ;;
                 ' evaluate heads') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --by --random --batch-size' ;;
                 ' evaluate reading') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --batch-size' ;;
                 ' evaluate transfer') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --n-train --method --pool --l2 --recipe --epochs --folder' ;;
+                ' evaluate text') words='-h --help --weights --root --write --temperature --seed --out --json --dirty' ;;
                 ' layerwise') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --eps-sq --normalise --lam --near-zero --batch-size' ;;
                 ' inspect') words='-h --help --weights --compare --size --out --open' ;;
                 ' export') words='-h --help --weights --out --logits-only' ;;

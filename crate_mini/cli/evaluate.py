@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from crate_mini.cli import accuracy, heads, maskcut, reading, segmentation, transfer
+from crate_mini.cli import accuracy, heads, maskcut, reading, segmentation, text, transfer
 
-KINDS = (accuracy, segmentation, maskcut, heads, reading, transfer)
+KINDS = (accuracy, segmentation, maskcut, heads, reading, transfer, text)
 
 
 def fill(p: argparse.ArgumentParser) -> None:

@@ -22,17 +22,21 @@ from crate_mini.cli.common import (
     whole,
 )
 from crate_mini.cli.said import UsageError, file_or_folder
+from crate_mini.data.text import EMBEDDED, open_text
 from crate_mini.errors import unknown_name
+from crate_mini.language import SIZES, create_language_model
 from crate_mini.model import CRATE, count_parameters, create_model, model_names
 from crate_mini.outputs import try_folder
 from crate_mini.recipes import SETTINGS, SWEEPS, get_recipe, get_sweep, list_recipes, read_setting
 from crate_mini.registry import operator_options
 from crate_mini.results import provenance
-from crate_mini.training import TASKS, Recipe, Run, Task, default_device, evaluate, train
+from crate_mini.training import TASKS, NextToken, Recipe, Run, Task, default_device, evaluate, train
 from crate_mini.training.selfsupervised import settings_of
 from crate_mini.transfer import adapt
 from crate_mini.weights import save_model
 
+TEXT = "next-token"
+"""The task that learns from text, and from no images."""
 MOST_WORKERS = max(16, 4 * (os.cpu_count() or 1))
 """More processes that read only fill the memory, half a gigabyte each, until the system kills something."""
 # what is neither given as a flag nor by a recipe
@@ -77,7 +81,7 @@ def fill(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument("--model", help="such as crate_mini or vit_tiny_8")
     what.add_argument("--start", metavar="WEIGHTS", help="a name or file to fine-tune; it says which model")
-    what.add_argument("--task", choices=TASKS, metavar="TASK", help=f"one of {', '.join(TASKS)}")
+    what.add_argument("--task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
     what.add_argument(
         "--task-set", action="append", default=[], metavar="X=Y", help="a setting of it: features=256"
     )
@@ -116,7 +120,10 @@ def fill(p: argparse.ArgumentParser) -> None:
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", choices=data.SETS, metavar="SET", help="which; crate-mini data lists them")
     group.add_argument(
-        "--root", type=file_or_folder, metavar="FOLDER", help="of the sets; by default CRATE_MINI_DATA"
+        "--root",
+        type=file_or_folder,
+        metavar="FOLDER",
+        help="of the sets; by default CRATE_MINI_DATA; or a text",
     )
     group.add_argument("--image-size", type=PIXELS, metavar="N", help="pixels")
     group.add_argument("--download", action="store_true", help="fetch the set if it is not there")
@@ -192,7 +199,7 @@ def _train_one(a: argparse.Namespace) -> None:
     _task(a, Recipe.from_dict({f.name: getattr(a, f.name) for f in fields(Recipe)}))
     if a.start:
         weights_file(a.start)  # says so now, where there are none
-    else:
+    elif a.task != TEXT:
         with torch.device("meta"):  # and what does not fit, without making it
             create_model(a.model, image_size=a.image_size, patch_size=a.patch_size, **a.settings)
     try_out(a.out)
@@ -205,6 +212,8 @@ def _train_one(a: argparse.Namespace) -> None:
 def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
     """Every setting: as the flag says, else as the recipe says, else the default."""
     given = {k: v for k, v in vars(a).items() if v is not None}
+    if a.task == TEXT:
+        given = {"model": "crate_text"} | given
     changes = _changes(given)
     if a.recipe:
         named = get_recipe(a.recipe, **changes)
@@ -220,6 +229,8 @@ def _filled_in(a: argparse.Namespace) -> argparse.Namespace:
             f"training starts from the weights {settings['start']}, which say what model it is: leave out --model, "
             "--patch-size and what --set says of the model, or --start"
         )
+    if (settings["task"] == TEXT) != (settings["model"] in SIZES):
+        raise ValueError(f"the models {', '.join(SIZES)} go with --task {TEXT}, and no others do")
     if settings["data"] not in data.SETS:
         raise ValueError(unknown_name("data set", settings["data"], data.SETS))
     settings = settings | {k: v for k, v in vars(a).items() if k not in settings}
@@ -259,6 +270,18 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
+def _sets(a: argparse.Namespace, progress: bool, task: Task) -> tuple[Any, Any]:
+    """What is learned from, and what is held out."""
+    if isinstance(task, NextToken):
+        rehearsed = {"source": EMBEDDED, "n": 5000} if a.rehearse else {}
+        return open_text(window=task.length, root=a.root, **rehearsed)
+    source = {"image_size": a.image_size, "root": a.root, "download": a.download, "progress": progress}
+    source |= {"n": 64} if a.rehearse else {}
+    look = partial(data.open_stream, workers=a.workers) if a.stream else data.load
+    held_out = "val" if "val" in data.SETS[a.data].splits else "test"
+    return tuple(look(a.data, split, **source) for split in ("train", held_out))
+
+
 def _model(a: argparse.Namespace, num_classes: int) -> CRATE:
     """Where training starts: fresh weights, or given ones with a fresh classifier."""
     if a.start:
@@ -296,14 +319,14 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
     given = {f.name: getattr(a, f.name) for f in fields(Recipe)}
     recipe = Recipe.from_dict(given)
     first = distributed.rank() == 0
-    source = {"image_size": a.image_size, "root": a.root, "download": a.download, "progress": first}
-    source |= {"n": 64} if a.rehearse else {}
-    look = partial(data.open_stream, workers=a.workers) if a.stream else data.load
-    held_out = "val" if "val" in data.SETS[a.data].splits else "test"
-    with distributed.first_rank_first():
-        train_set, val_set = (look(a.data, split, **source) for split in ("train", held_out))
     task = _task(a, recipe)
-    model = _model(a, max(1, len(train_set.classes) if task.classifies else 1))
+    with distributed.first_rank_first():
+        train_set, val_set = _sets(a, first, task)
+    if isinstance(task, NextToken):
+        torch.manual_seed(a.seed)
+        model, kind = create_language_model(a.model, train_set.alphabet, task.length, **a.settings), "windows"
+    else:
+        model, kind = _model(a, max(1, len(train_set.classes) if task.classifies else 1)), "images"
     size = count_parameters(model)
     card = provenance(  # taken before training: the commit that was run, not the one of the day it ended
         device,
@@ -313,13 +336,13 @@ def _train_here(a: argparse.Namespace, device: torch.device) -> None:
         **({"start": a.start} if a.start else {}),
         parameters=size,
         data={
-            "train": train_set.name, "images": len(train_set), "held_out": val_set.name, "tier": train_set.tier,
+            "train": train_set.name, kind: len(train_set), "held_out": val_set.name, "tier": train_set.tier,
         },
         recipe=asdict(recipe),
         processes=distributed.world_size(),
     )  # fmt: skip
     if first:
-        print(f"{a.model}: {size:,} parameters; {len(train_set):,} images on {device}", flush=True)
+        print(f"{a.model}: {size:,} parameters; {len(train_set):,} {kind} on {device}", flush=True)
     board = None
     if a.tensorboard and first:
         from crate_mini.logbook import TensorBoardLog  # draws, and brings what draws

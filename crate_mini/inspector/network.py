@@ -70,7 +70,7 @@ def encode_network(model: nn.Module, name: str = "") -> tuple[dict[str, Any], st
         | settings,
         "classes": list(getattr(model, "classes", ())),
         "tensors": [[key, list(tensor.shape)] for key, tensor in half.items()],
-    }, _text(list(half.values()))
+    }, pack_halves(list(half.values()))
 
 
 def _settings(model: nn.Module, who: str = "") -> dict[str, Any]:
@@ -78,6 +78,11 @@ def _settings(model: nn.Module, who: str = "") -> dict[str, Any]:
     if type(model) is not CRATE:  # a subclass may compute something else
         raise TypeError(
             f"{who}a page can run the models of crate_mini.model only, got {type(model).__name__}"
+        )
+    if model.config.embedding != "normed":
+        raise ValueError(
+            f"{who}a page cannot run patches that enter by embedding={model.config.embedding!r}: crate.js knows "
+            "'normed' alone; leave out run_in_page=True"
         )
     settings: dict[str, Any] = {}
     for layer, block in enumerate(model.blocks):
@@ -101,7 +106,8 @@ def _settings(model: nn.Module, who: str = "") -> dict[str, Any]:
     return settings
 
 
-def _text(tensors: list[Tensor]) -> str:
+def pack_halves(tensors: list[Tensor]) -> str:
+    """Numbers in half precision as text: zlib over all high bytes, then all low bytes, in base64."""
     # Signs and exponents of weights are much alike, fractions are noise: apart, the former shrink by a third.
     numbers = torch.cat([tensor.flatten() for tensor in tensors]).numpy().astype("<f2")
     low, high = numbers.view(np.uint8).reshape(-1, 2).T

@@ -52,6 +52,7 @@ from crate_mini.operators.contract import (
     settings_of,
 )
 from crate_mini.operators.odl import ODL
+from crate_mini.operators.query import QueryMSSA
 from crate_mini.operators.tssa import TSSA
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "Feed",
     "Layout",
     "Mask",
+    "QueryMSSA",
     "SubspaceAttention",
     "build",
     "causal_mask",

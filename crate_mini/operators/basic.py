@@ -172,6 +172,11 @@ class ISTA(Feed):
         return self.forward(Y)
 
     @property
+    def neurons(self) -> nn.Module:
+        """Itself: what comes out is the code."""
+        return self
+
+    @property
     def dictionary(self) -> Float[Tensor, "d d"]:
         """``D``."""
         return self.D
@@ -202,6 +207,11 @@ class MLP(nn.Sequential, Feed):
 
     def __init__(self, dim: int, mlp_ratio: int = 4) -> None:
         super().__init__(nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim))
+
+    @property
+    def neurons(self) -> nn.Module:
+        """The GELU: its outputs, ``mlp_ratio * dim`` of them, are what is usually called neurons."""
+        return self[1]
 
     def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
         """Two linear maps."""

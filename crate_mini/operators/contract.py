@@ -176,6 +176,15 @@ class Feed(nn.Module, ABC):
         raise CannotAnswer(f"{type(self).__name__} has no sparse code")
 
     @property
+    def neurons(self) -> nn.Module:
+        """The module whose output are the units of this feed, a number each for every token; to be looked at by hooks.
+
+        Raises:
+            CannotAnswer: a feed without.
+        """
+        raise CannotAnswer(f"{type(self).__name__} has no module whose output are units")
+
+    @property
     def dictionary(self) -> Float[Tensor, "d m"] | None:
         """The dictionary whose columns are the atoms of a sparse code; None if there is none."""
         return None

@@ -414,6 +414,22 @@ class Plot {
   }
 }
 
+// Samples as the address of a WAV file: 44 bytes of header, then 16 bits a sample.
+function soundAddress(samples, rate) {
+  const bytes = new DataView(new ArrayBuffer(44 + 2 * samples.length));
+  const words = (at, text) => [...text].forEach((c, i) => bytes.setUint8(at + i, c.charCodeAt(0)));
+  words(0, "RIFF");
+  words(8, "WAVEfmt ");
+  words(36, "data");
+  for (const [at, value] of [[4, 36 + 2 * samples.length], [16, 16], [24, rate], [28, 2 * rate], [40, 2 * samples.length]]) bytes.setUint32(at, value, true);
+  for (const [at, value] of [[20, 1], [22, 1], [32, 2], [34, 16]]) bytes.setUint16(at, value, true);
+  const most = samples.reduce((a, v) => Math.max(a, Math.abs(v)), 1e-9);
+  samples.forEach((v, i) => bytes.setInt16(44 + 2 * i, Math.round((30000 * v) / most), true));
+  let text = "";
+  for (let i = 0; i < bytes.byteLength; i++) text += String.fromCharCode(bytes.getUint8(i));
+  return `data:audio/wav;base64,${btoa(text)}`;
+}
+
 // ---- the page --------------------------------------------------------------------------------------------
 
 function pageElement(name, className, text) {
@@ -541,6 +557,24 @@ function makeKit(root) {
       };
     },
 
+    // A text that the reader writes, too; it stands above the plots.
+    text({ label, value = "", rows = 8 }) {
+      const area = pageElement("textarea", "cp-text");
+      Object.assign(area, { value, rows, spellcheck: false });
+      area.setAttribute("aria-label", label);
+      area.addEventListener("input", redraw);
+      body.prepend(area);
+      return {
+        get value() { return area.value; },
+        set(v) {
+          area.value = v;
+          area.scrollTop = area.scrollHeight;
+          redraw();
+        },
+        ...showing(area),
+      };
+    },
+
     button({ label, press }) {
       const button = pageElement("button", "", label);
       button.type = "button";
@@ -565,6 +599,26 @@ function makeKit(root) {
       return {
         set: (text) => { value.textContent = typeof text === "number" ? shortNumber(text) : text; },
         ...showing(box),
+      };
+    },
+
+    // Something to hear: samples become a sound of 16 bits, as loud as can be, in the page itself.
+    audio({ label }) {
+      const line = pageElement("div", "cp-audio");
+      const player = pageElement("audio");
+      Object.assign(player, { controls: true, preload: "metadata" });
+      player.setAttribute("aria-label", label);
+      line.append(pageElement("span", "", label), player);
+      places.controls.append(line);
+      let last = "";
+      return {
+        set(samples, rate) {
+          const source = soundAddress(samples, rate);
+          if (source === last) return; // so that what plays is not cut off
+          last = source;
+          player.src = source;
+        },
+        ...showing(line),
       };
     },
 

@@ -29,10 +29,12 @@ from crate_mini import distributed
 from crate_mini.data.streaming import Feed
 from crate_mini.neighbours import neighbour_votes
 from crate_mini.rates import coding_rate, largest_rate
+from crate_mini.training.masked import MaskedAutoencoding
 from crate_mini.training.recipe import Recipe
 from crate_mini.training.rng import Draws
 from crate_mini.training.tasks import Classification, Task, evaluation_batch
 from crate_mini.training.views import Views, draw_views
+from crate_mini.training.writing import NextToken
 
 Teacher = Float[Tensor, "g b features"]
 Student = Float[Tensor, "v b features"]
@@ -506,6 +508,8 @@ TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "simdino": SimDINO,
     "dino": DINO,
+    "masked": MaskedAutoencoding,
+    "next-token": NextToken,
 }
 """The tasks that ``crate-mini train`` knows by name: each is made from a recipe, and settings of its own."""
 
