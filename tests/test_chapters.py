@@ -80,7 +80,7 @@ class TestChapter:
         assert "show_source(" in code(path)
 
     def test_has_something_to_play_with(self, path):
-        assert re.search(r"\bplay\(|inspect_images\(", code(path))
+        assert re.search(r"\bplay\(|inspect_images\(|\bacting\(", code(path))
 
     def test_pictures_come_with_words(self, path):
         """A cell that ends in a figure function of its own carries alternative text."""

@@ -214,7 +214,7 @@ def test_a_result_that_is_not_there():
         FileNotFoundError, match=r"no results/masks/no_such.json; there are .*comparisons.json"
     ):
         read("masks/no_such")
-    with pytest.raises(FileNotFoundError, match=r"there are benchmarks, .*, training"):
+    with pytest.raises(FileNotFoundError, match=r"there are .*benchmarks, .*, training"):
         read("no/such")
 
 

@@ -29,7 +29,7 @@ FLOORS = {
     "what goes by them": "official checkpoints operations",
     "training": "training recipes",
     "running a model": "recorder passes",
-    "measuring": "attention_maps token_pca segmentation average_precision layerwise maskcut heads reading"
+    "measuring": "attention_maps token_pca segmentation average_precision layerwise maskcut heads reading clicks atoms"
     " calibration transfer export text_reading",
     "drawing": "figures logbook",
     "what people use": "cli chapters inspector playground exercises",

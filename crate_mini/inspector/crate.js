@@ -249,7 +249,8 @@ class Network {
     return PROJECT[this.config.attention](this, `blocks.${layer}.attention.project`, x, n);
   }
 
-  attend(layer, { queries, keys, values }, n) {
+  // `weights` of the heads: how often what each of them adds is counted, once if nothing is said.
+  attend(layer, { queries, keys, values }, n, weights = []) {
     const { dim: d, heads, head_dim: p } = this.config;
     const m = heads * p;
     const joined = new Float64Array(n * m);
@@ -257,7 +258,7 @@ class Network {
       const [q, key, value] = [queries, keys, values].map((x) => columns(x, n, m, k * p, p));
       for (let i = 0; i < q.length; i++) q[i] /= Math.sqrt(p);
       const attention = softmaxRows(linear(q, n, p, key, n), n, n);
-      const head = linear(attention, n, n, transpose(value, n, p), p);
+      const head = linear(attention, n, n, transpose(value, n, p), p).map((v) => v * (weights[k] ?? 1));
       for (let i = 0; i < n; i++) joined.set(head.subarray(i * p, (i + 1) * p), i * m + k * p);
     }
     if (this.config.tied) {
@@ -272,8 +273,9 @@ class Network {
     return FEED[this.config.feed](this, `blocks.${layer}.feed`, y, n, tokens);
   }
 
-  // The whole forward pass. `pause(layer)` is awaited before every layer, so that the page stays alive.
-  async run(pixels, pause = () => {}) {
+  // The whole forward pass. `pause(layer)` is awaited before every layer, so that the page stays alive. Who acts on the
+  // network says in which layer: `weights` of its heads, or the `value` at which a `unit` of its tokens is held.
+  async run(pixels, pause = () => {}, act = {}) {
     const { dim: d, patch, depth, keep, move } = this.config;
     const grid = [pixels.height / patch, pixels.width / patch];
     const n = grid[0] * grid[1] + 1;
@@ -283,9 +285,12 @@ class Network {
       await pause(l);
       const projected = this.project(l, this.norm(`blocks.${l}.norm1`, tokens, n, d), n);
       layers.push({ queries: projected.queries, keys: projected.keys });
-      const moved = this.attend(l, projected, n);
+      const here = act.layer === l ? act : {};
+      const moved = this.attend(l, projected, n, here.weights);
       tokens = this.feed(l, tokens.map((t, i) => keep * t + move * moved[i]), n);
+      if (here.unit !== undefined) for (let i = here.unit; i < tokens.length; i += d) tokens[i] = here.value;
       layers[l].zeros = shareOfZeros(tokens);
+      layers[l].tokens = tokens;
     }
     const logits = this.answer(tokens, n);
     return { grid, layers, logits, chances: softmaxRows(logits.slice(), 1, logits.length) };
