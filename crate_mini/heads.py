@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
@@ -171,7 +171,76 @@ def part_ceiling(pixels: Float[Tensor, "b labels n"], within: str = "object", *,
     return scores.diagonal(dim1=-2, dim2=-1)
 
 
+def part_mass(
+    maps: Float[Tensor, "b *heads n"], pixels: Float[Tensor, "b labels n"], *, least: int = 16
+) -> Float[Tensor, "b *heads P"]:
+    r"""The share of a head's attention on each part: :math:`\sum_i \mathrm{softmax}(s)_i\, a_i / (a_i + b_i)`.
+
+    Within a patch of :math:`a_i` pixels of the part and :math:`b_i` others attention is taken to be spread evenly. The
+    softmax is over the patches alone. Attention that is the same everywhere has the part's share of the picture:
+    :func:`part_area`.
+
+    Args:
+        maps: of :func:`head_maps`, before the softmax.
+        pixels: of :func:`pixel_counts`; every pixel of a patch must be counted.
+        least: NaN for a picture that shows fewer pixels of the part.
+    """
+    share = pixels[:, 1:] / pixels.sum(1, keepdim=True)
+    weight = maps.flatten(1, -2) if maps.ndim > 2 else maps[:, None]
+    mass = weight.softmax(-1) @ share.mT
+    seen = pixels[:, 1:].sum(-1) >= least
+    return torch.where(seen[:, None], mass, torch.nan).view(*maps.shape[:-1], -1)
+
+
+def part_area(pixels: Float[Tensor, "b labels n"]) -> Float[Tensor, "b P"]:
+    """The share of the picture that each part covers."""
+    return pixels[:, 1:].sum(-1) / pixels.sum((1, 2))[:, None]
+
+
 # ---- what a score is worth ------------------------------------------------------------------------------------------
+
+
+class Names(NamedTuple):
+    """Which head may be called by which part, ``(L, K, P)`` each; see :func:`names`.
+
+    Attributes:
+        above: above chance.
+        looks: better than its maps of other pictures.
+        rare: better than the best of as many random subspaces.
+        lies: more of its attention lies on the part than the part covers.
+    """
+
+    above: Bool[Tensor, "L K P"]
+    looks: Bool[Tensor, "L K P"]
+    rare: Bool[Tensor, "L K P"]
+    lies: Bool[Tensor, "L K P"]
+
+    @property
+    def earned(self) -> Bool[Tensor, "L K P"]:
+        """All four."""
+        return self.above & self.looks & self.rare & self.lies
+
+
+def names(
+    scores: Float[Tensor, "n L K P"],
+    elsewhere: Float[Tensor, "n L K P"],
+    pool: Float[Tensor, "L R P"],
+    excess: Float[Tensor, "n L K P"],
+) -> Names:
+    """The four tests that a name has to pass, each corrected for all heads and parts at once.
+
+    Args:
+        scores: :func:`part_scores` of the heads, within the object.
+        elsewhere: the same with :func:`shuffle_pictures`, the maps of other pictures.
+        pool: mean scores of random subspaces of each layer's tokens.
+        excess: :func:`part_mass` less :func:`part_area`.
+    """
+    return Names(
+        above=simultaneous(scores)["low"] > 0.5,
+        looks=simultaneous(scores - elsewhere)["low"] > 0,
+        rare=standing(mean_seen(scores), pool)["p"] < 0.05,
+        lies=simultaneous(excess)["low"] > 0,
+    )
 
 
 best_of = expected_best_of

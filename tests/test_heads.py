@@ -245,6 +245,53 @@ class TestWorth:
             assert found.isnan().tolist() == [False, True, False]
 
 
+class TestNames:
+    def test_mass_is_counted_pixel_by_pixel(self):
+        """Against attention spread over the pixels of each patch, summed where the part is."""
+        labels = torch.randint(0, 3, (2, 16, 16)).to(torch.uint8)
+        maps = torch.randn(2, 1, 2, 4)
+        mass = heads.part_mass(maps, heads.pixel_counts(labels, 8, 3))
+        for i, k, part in itertools.product(range(2), range(2), (1, 2)):
+            attention = maps[i, 0, k].softmax(-1).view(2, 2) / 64
+            spread = attention.repeat_interleave(8, 0).repeat_interleave(8, 1)
+            expected = spread[labels[i] == part].sum()
+            torch.testing.assert_close(mass[i, 0, k, part - 1], expected)
+
+    def test_even_attention_has_the_area_of_the_part(self):
+        labels = torch.zeros(1, 16, 16, dtype=torch.uint8)
+        labels[0, :8, :4] = 1
+        pixels = heads.pixel_counts(labels, 8, 3)
+        mass = heads.part_mass(torch.zeros(1, 1, 1, 4), pixels)
+        assert mass[0, 0, 0, 0] == heads.part_area(pixels)[0, 0] == 32 / 256
+        assert mass[0, 0, 0, 1].isnan(), "a part that is not there"
+
+    @pytest.mark.parametrize("fails", ["", "above", "looks", "rare", "lies"])
+    def test_each_test_can_refuse_a_name(self, fails):
+        """One head of four has the name; it loses it by any one test alone."""
+        dice = torch.Generator().manual_seed(0)
+
+        def around(mean: float) -> torch.Tensor:
+            return mean + 0.02 * torch.randn(60, 1, 4, 1, generator=dice)
+
+        scores, elsewhere, excess = around(0.5), around(0.5), around(0.0)
+        pool = 0.5 + 0.02 * torch.randn(1, 48, 1, generator=dice)
+        scores[:, :, 2] += 0.3
+        excess[:, :, 2] += 0.3
+        if fails == "above":
+            scores, elsewhere, pool = scores - 0.4, elsewhere - 0.4, pool - 0.4
+        if fails == "looks":
+            elsewhere[:, :, 2] += 0.3
+        if fails == "rare":
+            pool[:, ::4] += 0.6
+        if fails == "lies":
+            excess[:, :, 2] -= 0.3
+        found = heads.names(scores, elsewhere, pool, excess)
+        assert found.earned.flatten().nonzero().flatten().tolist() == ([] if fails else [2])
+        if fails:
+            others = {"above", "looks", "rare", "lies"} - {fails}
+            assert all(getattr(found, other)[0, 2, 0] for other in others)
+
+
 class TestConsistency:
     def test_heads_with_profiles_are_recognised_and_permuted_ones_are_not(self):
         dice = torch.Generator().manual_seed(0)
