@@ -156,6 +156,22 @@ def loss_facts(found: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def loss_figure(found: Mapping[str, Any]) -> Figure:
+    """Counts by how many characters they look at, and the networks, a line a training."""
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.6), layout="constrained")
+    ngrams = found["beside"]["ngrams"]
+    ax.plot(range(1, len(ngrams) + 1), ngrams, "o-", color="0.5", lw=1.4, label="n-grams")
+    ax.axhline(found["beside"]["bz2"], color="0.5", lw=1.0, ls=":", label="bz2")
+    for name, colour in (("crate_text", "crate"), ("gpt_text", "vit")):
+        for i, row in enumerate(of(found, name)):
+            ax.axhline(row["loss"], color=figures.COLOURS[colour], lw=1.4, label=None if i else NAMES[name])
+    ax.set(xlabel="n", ylabel="nats a character")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=9)
+    plt.close(fig)
+    return fig
+
+
 # ---- looking back ---------------------------------------------------------------------------------------------------
 
 INDUCTION = (

@@ -79,6 +79,7 @@ def test_figure_and_tables(found, back):
     figure = chapter.induction_figure(back)
     assert isinstance(figure, Figure)
     assert len(figure.axes[0].lines) == 11
+    assert len(chapter.loss_figure(found).axes[0].lines) == 6
     assert len(chapter.induction_rows(back)) == len(chapter.INDUCTION)
     assert [row["units of"] for row in chapter.unit_rows(found)] == [shown for _, shown in chapter.UNITS]
 
