@@ -560,7 +560,7 @@ def _text() -> str:
         "each training, by `python tools/score_text.py`. The papers' losses are a token of many characters, so that no "
         "number of theirs is one of ours."
     )
-    return "## Beyond the paper: text\n\n" + told + "\n\n" + table(["what", "paper", "ours", "page"], rows)
+    return "## Beyond the paper: text\n\n" + told + "\n\n" + table(["claim", "paper", "ours", "page"], rows)
 
 
 def _middle() -> str:
