@@ -537,7 +537,12 @@ def _text() -> str:
     beside = found["beside"]
     counts = f"{beside['ngrams'][4]:.2f}; {beside['bz2']:.2f}" if beside else NONE
     rows = [
-        ["CRATE, nats (paper: 60 M, a token of OWT)", "3.37", ours("crate_text", lambda r: r["loss"]), TEXT],
+        [
+            "causal CRATE, nats (paper: 60 M, a token of OWT)",
+            "3.37",
+            ours("crate_text", lambda r: r["loss"]),
+            TEXT,
+        ],
         ["GPT of as many parameters (paper: 64 M)", "3.04", ours("gpt_text", lambda r: r["loss"]), TEXT],
         ["a 5-gram, and bz2", NONE, counts, TEXT],
         [
