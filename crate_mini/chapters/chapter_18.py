@@ -252,6 +252,11 @@ def both(values: Sequence[float], form: str) -> str:
     return ", ".join(format(value, form) for value in values)
 
 
+def errors_of(found: Row, arm: str, of_what: str = "error") -> str:
+    """The error of every training of an arm, a thousand times; or what it is with the sign turned, or left out."""
+    return both([1000 * row[of_what][0] for row in of(found, arm)], ".1f").replace(", ", " and ")
+
+
 def error_rows(found: Row) -> list[dict[str, str]]:
     """Every guess without a network and every arm, best last: errors a thousand times."""
     rows = [
@@ -271,6 +276,26 @@ def error_rows(found: Row) -> list[dict[str, str]]:
         rows.append({"guess": label, "error": (mean, shown), "sign turned": turned, "left out": out})
     rows.sort(key=lambda row: -row["error"][0])
     return [row | {"error": row["error"][1]} for row in rows]
+
+
+def signs_figure(found: Row) -> Figure:
+    """The tied trainings as they are, with attention left out, and with its sign turned."""
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.4))
+    names = {"error": "as trained", "left_out": "attention left out", "turned": "sign turned"}
+    trained = [row for arm in ("tied_minus", "tied_plus") for row in of(found, arm)]
+    for k, (key, label) in enumerate(names.items()):
+        places = [i + 0.27 * (k - 1) for i in range(len(trained))]
+        ax.bar(places, [1000 * row[key][0] for row in trained], 0.25, label=label, color=f"C{(0, 7, 3)[k]}")
+    for name in ("blend by distance", "best linear guess"):
+        if name in found["guesses"]:
+            level = 1000 * found["guesses"][name][0]
+            ax.axhline(level, color="grey", lw=0.8)
+            ax.text(len(trained) - 0.55, level, name, fontsize=7, va="bottom", ha="right")
+    ax.set_xticks(range(len(trained)), [f"{ARMS[row['arm']]}, seed {row['seed']}" for row in trained])
+    ax.set_ylabel("error (thousandths)")
+    ax.legend(fontsize=7, loc="upper left")
+    plt.close(fig)
+    return fig
 
 
 def knowledge_rows(found: Row) -> list[dict[str, str]]:
@@ -306,12 +331,12 @@ def knowledge_rows(found: Row) -> list[dict[str, str]]:
 
 def answer_facts(found: Row) -> dict[str, Any]:
     """Least and most over the trainings of every arm, errors a thousand times, the rest in per cent."""
-    facts: dict[str, Any] = {
-        f"guess_{'_'.join(k.split()[:2])}": 1000 * v[0] for k, v in found["guesses"].items()
-    }
+    facts: dict[str, Any] = {"widest": 1000 * max((hi - lo) / 2 for _, lo, hi in found["guesses"].values())}
+    facts |= {f"guess_{'_'.join(k.split()[:2])}": 1000 * v[0] for k, v in found["guesses"].items()}
     facts |= {f"pixels_{k}": 100 * found["pixels"][k] for k in ("knn", "probe")}
-    groups = {arm: of(found, arm) for arm in (*ARMS, "untrained")}
+    groups = {arm: of(found, arm) for arm in (*ARMS, "blind", "untrained")}
     groups["trained"] = [row for arm in ARMS for row in groups[arm]]
+    groups["fresh"] = [row for row in groups["untrained"] if row["model"] == "crate_nano"]
     groups["crate"] = [row for row in groups["trained"] if row["model"] == "crate_nano"]
     looks: Mapping[str, Callable[[Row], float | None]] = {
         "error": lambda r: 1000 * r["error"][0] if "error" in r else None,
@@ -328,4 +353,13 @@ def answer_facts(found: Row) -> dict[str, Any]:
         for half in ("encoder", "decoder"):
             if values := [v for row in rows if "rates" in row for v in row["rates"][half]]:
                 facts |= {f"{group}_{half}_rate_least": min(values), f"{group}_{half}_rate_most": max(values)}
+    trained, guesses = groups["trained"], found["guesses"]
+    for name, guess in (("blend", "blend by distance"), ("linear", "best linear guess")):
+        facts[f"below_{name}"] = sum(row["error"][0] < guesses.get(guess, (0,))[0] for row in trained)
+    for name in ("knn", "probe"):
+        facts[f"above_{name}"] = sum(row[name] > found["pixels"][name] for row in trained)
+    minus, plus = ([row["error"][0] for row in groups[f"tied_{sign}"]] for sign in ("minus", "plus"))
+    if minus and plus:
+        facts["seeds"] = 1000 * max(max(side) - min(side) for side in (minus, plus))
+        facts["between"] = 1000 * abs(sum(minus) / len(minus) - sum(plus) / len(plus))
     return facts

@@ -102,3 +102,19 @@ def test_rows_and_facts():
     assert facts["tied_minus_error_least"] == pytest.approx(30)
     assert facts["trained_error_most"] == pytest.approx(60)
     assert (facts["tied_minus_decoder_rate_least"], facts["tied_minus_encoder_rate_most"]) == (3.0, -1.0)
+
+
+def test_what_stands_in_the_results():
+    """Every sentence of the page that says "every" or "each", on the results as they are."""
+    found = chapter.scores()
+    facts = chapter.answer_facts(found)
+    assert (facts["n_tied_minus"], facts["n_tied_plus"]) == (2, 2)
+    assert facts["between"] < facts["seeds"]
+    assert facts["below_blend"] == facts["n_trained"]
+    assert facts["tied_minus_decoder_rate_most"] < 0 < facts["tied_plus_decoder_rate_least"]
+    assert facts["crate_encoder_rate_most"] < 0
+    for sign in ("minus", "plus"):
+        for row in chapter.of(found, f"tied_{sign}"):
+            assert row["error"][1] < row["error"][0] < row["left_out"][0] < row["turned"][0]
+    assert facts["blind_error_least"] > 1000 * found["guesses"]["mean colour of what is seen"][0]
+    assert facts["crate_probe_most"] <= facts["fresh_probe_least"]
