@@ -94,6 +94,7 @@ def _commands() -> str:
         ["`results/text/`", "`python tools/score_text.py`, `python tools/induction.py`"],
         ["`results/sound/`", "`python tools/score_sound.py`; `play.json`: with `--play`"],
         ["`results/masked/`", "`python tools/score_masked.py`"],
+        ["`results/names/`", "`python tools/name_heads.py`"],
         ["`results/clicks/`", "`python tools/score_clicks.py`"],
         ["`results/acting/`", "`python tools/score_acting.py heads`, `python tools/score_acting.py atoms`"],
         [
