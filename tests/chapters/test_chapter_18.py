@@ -108,7 +108,16 @@ def test_what_stands_in_the_results():
     """Every sentence of the page that says "every" or "each", on the results as they are."""
     found = chapter.scores()
     facts = chapter.answer_facts(found)
-    assert (facts["n_tied_minus"], facts["n_tied_plus"]) == (2, 2)
+    assert all(facts[f"n_{arm}"] == 2 for arm in chapter.ARMS)
+    signs = [
+        facts[f"{arm}_error_{end}"]
+        for arm in ("tied_minus", "tied_plus", "minus")
+        for end in ("least", "most")
+    ]
+    assert min(signs) - 0.5 < facts["none_error_least"] <= facts["none_error_most"] < max(signs)
+    assert max(facts["mae_error_most"], facts["vit_mae_error_most"]) < min(
+        [*signs, facts["none_error_least"]]
+    )
     assert facts["between"] < facts["seeds"]
     assert facts["below_blend"] == facts["n_trained"]
     assert facts["tied_minus_decoder_rate_most"] < 0 < facts["tied_plus_decoder_rate_least"]
