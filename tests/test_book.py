@@ -291,6 +291,7 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/15_rate_as_loss",
     "notebooks/17_sound",
     "notebooks/18_masked_autoencoding",
+    "notebooks/19_acting",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Which heads may be called by a part of an animal, in which trainings: ``results/heads/names.json``.
+"""Which heads may be called by a part of an animal, in which trainings: ``results/names/heads.json``.
 
     crate-mini train --sweep embedded --out runs
     python tools/name_heads.py --runs runs
@@ -31,7 +31,7 @@ from crate_mini.stats import rank_correlation
 from crate_mini.weights import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "results" / "heads" / "names.json"
+RESULT = ROOT / "results" / "names" / "heads.json"
 SEED = 12  # of the drawings
 SIZE, PICTURES, NAMED = 128, 240, 400  # pixels; drawings whose parts are scored, and that are to be named
 RANDOM = 48  # subspaces a layer

@@ -43,6 +43,7 @@ def page() -> str:
         _theorem(),
         _later_operators(),
         _without_labels(),
+        _text(),
         _masked(),
         _commands(),
     ]
@@ -90,8 +91,12 @@ def _commands() -> str:
         ["`results/floors/`", "`python tools/floors.py`"],
         ["`results/denoising/`", "`python tools/theorem.py`"],
         ["`results/views/`", "`python tools/score_views.py`"],
+        ["`results/text/`", "`python tools/score_text.py`, `python tools/induction.py`"],
         ["`results/sound/`", "`python tools/score_sound.py`; `play.json`: with `--play`"],
         ["`results/masked/`", "`python tools/score_masked.py`"],
+        ["`results/names/`", "`python tools/name_heads.py`"],
+        ["`results/clicks/`", "`python tools/score_clicks.py`"],
+        ["`results/acting/`", "`python tools/score_acting.py heads`, `python tools/score_acting.py atoms`"],
         [
             "`results/training/`",
             "log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME`",
@@ -123,6 +128,7 @@ HEADS = chapter("12_heads", "What does a head mean?")
 OPERATORS = chapter("14_operators", "New operators by name")
 DENOISE = chapter("13_denoising", "When does attention denoise?")
 VIEWS = chapter("15_rate_as_loss", "The coding rate as a loss")
+TEXT = chapter("16_text", "Text: a causal CRATE on characters")
 MASKED = chapter("18_masked_autoencoding", "Masked autoencoding")
 
 
@@ -524,6 +530,49 @@ def _without_labels() -> str:
         + "\n\n"
         + table(["claim", "paper", "ours", "page"], rows)
     )
+
+
+def _text() -> str:
+    """What is reported of language models with CRATE's operators, and what became of it."""
+    path = RESULTS / "text" / "scores.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"networks": [], "beside": {}}
+
+    def ours(name: str, what: Callable[[dict], float]) -> str:
+        """A number for each training."""
+        return ", ".join(f"{what(r):.2f}" for r in found["networks"] if r["name"] == name) or NONE
+
+    beside = found["beside"]
+    counts = f"{beside['ngrams'][4]:.2f}; {beside['bz2']:.2f}" if beside else NONE
+    rows = [
+        [
+            "causal CRATE, nats (paper: 60 M, a token of OWT)",
+            "3.37",
+            ours("crate_text", lambda r: r["loss"]),
+            TEXT,
+        ],
+        ["GPT of as many parameters (paper: 64 M)", "3.04", ours("gpt_text", lambda r: r["loss"]), TEXT],
+        ["a 5-gram, and bz2", NONE, counts, TEXT],
+        [
+            "units of CRATE: AUROC in their own axes",
+            NONE,
+            ours("crate_text", lambda r: r["units"]["mean"]),
+            TEXT,
+        ],
+        ["the same, in turned axes", NONE, ours("crate_text", lambda r: r["rotated"]["mean"]), TEXT],
+        [
+            "units of the GPT: AUROC in their own axes",
+            NONE,
+            ours("gpt_text", lambda r: r["units"]["mean"]),
+            TEXT,
+        ],
+        ["the same, in turned axes", NONE, ours("gpt_text", lambda r: r["rotated"]["mean"]), TEXT],
+    ]
+    told = (
+        "Causal CRATE {cite:p}`bai2025cratelm`; ours: 0.12 M parameters, characters of tiny Shakespeare, a number for "
+        "each training, by `python tools/score_text.py`. The papers' losses are a token of many characters, so that no "
+        "number of theirs is one of ours."
+    )
+    return "## Beyond the paper: text\n\n" + told + "\n\n" + table(["claim", "paper", "ours", "page"], rows)
 
 
 def _middle() -> str:

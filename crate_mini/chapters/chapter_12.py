@@ -1,6 +1,6 @@
 """Chapter 12, what a head means: its figures, its tables, and the numbers of its sentences.
 
-What is said of several trainings was measured by ``tools/name_heads.py`` and lies in ``results/heads/names.json``;
+What is said of several trainings was measured by ``tools/name_heads.py`` and lies in ``results/names/heads.json``;
 the page looks at one of them live.
 """
 
@@ -40,8 +40,8 @@ Row = Mapping[str, Any]
 
 
 def measured() -> dict[str, Any]:
-    """``results/heads/names.json``."""
-    return results.read("heads/names")
+    """``results/names/heads.json``."""
+    return results.read("names/heads")
 
 
 def networks(found: Mapping[str, Any], model: str, *, trained: bool = True) -> list[Row]:
