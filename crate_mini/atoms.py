@@ -18,21 +18,18 @@ from torch import Tensor, nn
 
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.operators.basic import MLP
 from crate_mini.passes import run
 from crate_mini.recorder import layer_numbers
 
 
 def unit_module(model: CRATE, layer: int) -> nn.Module:
     """The module whose output are the units of a layer: the feed itself, of an MLP its activation."""
-    feed = model.blocks[layer].feed
-    return feed[1] if isinstance(feed, MLP) else feed
+    return model.blocks[layer].feed.neurons
 
 
 def writes(model: CRATE, layer: int) -> Float[Tensor, "m d"]:
     """What each unit adds to the token that leaves the layer, for each 1 that it fires."""
-    feed = model.blocks[layer].feed
-    return feed[2].weight.detach().T if isinstance(feed, MLP) else torch.eye(model.config.dim)
+    return model.blocks[layer].feed.writes
 
 
 def fired(

@@ -36,7 +36,7 @@ from crate_mini.recorder import record
 JOINS = ("max", "mean")
 GOAL, MOST = 0.7, 20
 """The IoU at which the script is content, and the clicks after which it gives up."""
-Guide = Callable[[float, float], Float[Tensor, "h w"]]
+Guide = Callable[[float, float], Tensor]
 """From a click, as shares of height and width in [0, 1), to a map of any resolution, highest where it was clicked."""
 
 # ---- the rule -------------------------------------------------------------------------------------------------------

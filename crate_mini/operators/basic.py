@@ -177,6 +177,11 @@ class ISTA(Feed):
         return self
 
     @property
+    def writes(self) -> Float[Tensor, "d d"]:
+        """The identity: the code takes the token's place."""
+        return torch.eye(len(self.dictionary), device=self.dictionary.device)
+
+    @property
     def dictionary(self) -> Float[Tensor, "d d"]:
         """``D``."""
         return self.D
@@ -212,6 +217,11 @@ class MLP(nn.Sequential, Feed):
     def neurons(self) -> nn.Module:
         """The GELU: its outputs, ``mlp_ratio * dim`` of them, are what is usually called neurons."""
         return self[1]
+
+    @property
+    def writes(self) -> Float[Tensor, "m d"]:
+        """The second linear map."""
+        return self[2].weight.detach().T
 
     def multiply_adds(self, tokens: int, batch: int = 1) -> dict[str, int]:
         """Two linear maps."""

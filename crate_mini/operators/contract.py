@@ -185,6 +185,15 @@ class Feed(nn.Module, ABC):
         raise CannotAnswer(f"{type(self).__name__} has no module whose output are units")
 
     @property
+    def writes(self) -> Float[Tensor, "m d"]:
+        """What each of the :attr:`neurons` adds to the token that leaves the feed, for each 1 that it is.
+
+        Raises:
+            CannotAnswer: a feed without, or whose units do not lead to tokens by a linear map.
+        """
+        raise CannotAnswer(f"{type(self).__name__} has no units that write to tokens by a linear map")
+
+    @property
     def dictionary(self) -> Float[Tensor, "d m"] | None:
         """The dictionary whose columns are the atoms of a sparse code; None if there is none."""
         return None
