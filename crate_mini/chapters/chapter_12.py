@@ -258,7 +258,7 @@ def score_figure(mean: Float[Tensor, "L K P"], parts: Sequence[str], earned: Boo
     """A row a head, a column a part: mean AUROC within the animal; earned names are framed."""
     L, K, P = mean.shape
     flat, framed = mean.flatten(0, 1).numpy(), earned.flatten(0, 1).numpy()
-    fig, ax = plt.subplots(figsize=(figures.WIDTH, 3.7))
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 3.3))
     ax.imshow(flat, cmap="PRGn", vmin=0, vmax=1, aspect="auto")
     for (row, column), v in np.ndenumerate(flat):
         bold, colour = framed[row, column], "white" if abs(v - 0.5) > 0.35 else "black"
@@ -283,7 +283,7 @@ def own_and_other_figure(
     mean: Float[Tensor, "L K P"], other: Float[Tensor, "L K P"], parts: Sequence[str]
 ) -> Figure:
     """Every head and part: the score of the map of another picture, and of its own."""
-    fig, ax = plt.subplots(figsize=(5.4, 3.2))
+    fig, ax = plt.subplots(figsize=(5.4, 2.7))
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
     for i, (name, colour) in enumerate(zip(parts, PALETTE, strict=True)):
         ax.scatter(other[..., i].flatten(), mean[..., i].flatten(), color=colour, s=22, lw=0, label=name)
@@ -302,7 +302,7 @@ def tests_figure(found: Mapping[str, Any]) -> Figure:
         ("crate_nano", False): ("CRATE, untrained", {"color": "0.45", "ls": "--", "marker": "o"}),
         ("vit_nano", False): ("ViT, untrained", {"color": "0.45", "ls": ":", "marker": "s"}),
     }
-    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.4))
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.2))
     for (model, trained), (label, look) in looks.items():
         for i, row in enumerate(networks(found, model, trained=trained)):
             counts = [row[test] for test in TESTS]
@@ -369,7 +369,7 @@ def alike_figure(found: Mapping[str, Any]) -> Figure:
 def cost_figure(found: Mapping[str, Any]) -> Figure:
     """Points of accuracy lost without each head, a column a training; filled where it is needed for sure."""
     rows, colour = networks(found, "crate_nano"), figures.COLOURS["crate"]
-    fig, axes = plt.subplots(1, len(rows), figsize=(figures.WIDTH, 2.6), sharey=True)
+    fig, axes = plt.subplots(1, len(rows), figsize=(figures.WIDTH, 2.2), sharey=True)
     for ax, row in zip(axes, rows, strict=True):
         named = {(n["layer"], n["head"]) for n in row["named"] if n["earned"]}
         for layer, (costs, lows) in enumerate(
