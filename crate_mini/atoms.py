@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from crate_mini.data.imageset import ImageSet
+from crate_mini.embeddings import Tokens
 from crate_mini.model import CRATE
 from crate_mini.passes import run
 from crate_mini.recorder import layer_numbers
@@ -142,9 +143,7 @@ def onward(model: CRATE, Z: Float[Tensor, "b n d"], layer: int) -> Float[Tensor,
     with torch.no_grad():
         for block in model.blocks[layer:]:
             Z = block(Z)
-        Z = model.norm(Z)
-        read = Z[:, 0] if model.config.readout == "class" else Z[:, 1:].mean(1)
-        return model.head(read).log_softmax(-1)
+        return model.forward_head(Tokens(model.norm(Z), model.embedding.prefix)).log_softmax(-1)
 
 
 def moved(before: Float[Tensor, "b c"], after: Float[Tensor, "b c"]) -> dict[str, float]:
