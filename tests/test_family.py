@@ -9,16 +9,25 @@ from pathlib import Path
 import pytest
 import score_family
 import torch
-from score_family import chosen_layer, compare, require_written_before, row, score, trainings, values
+from score_family import (
+    chosen_layer,
+    compare,
+    require_written_before,
+    row,
+    score,
+    trainings,
+    untrained,
+    values,
+)
 
 from crate_mini.data import load
 from crate_mini.model import create_model
 from crate_mini.recipes import get_sweep
 from crate_mini.stats import welch_interval, welch_test
-from crate_mini.weights import save_model
+from crate_mini.weights import load_model, save_model
 
 PLAN = json.loads((score_family.RESULTS / "plan.json").read_text(encoding="utf-8"))
-DRAWN = {"data": "embedded", "split": "test", "size": 32, "letterbox": False, "resolution": "pixel"}
+DRAWN = {"data": "embedded", "split": "test", "grid": 4, "letterbox": False, "resolution": "pixel"}
 SMALL = {
     "networks": {"one": "one", "two": "two"},
     "choice": DRAWN | {"objects": "mask", "rule": "auroc"},
@@ -47,7 +56,9 @@ def scored(tmp_path_factory):
                 ).eval()
                 name = f"{kind}_s{seed}"
                 there[kind][name] = save_model(network, folder / name / "model.safetensors")
-                found[name] = score(SMALL, network, lambda _: drawn, folder / name, there[kind][name], None)
+                found[name] = score(
+                    SMALL, network, lambda how, patch: drawn, folder / name, there[kind][name], None
+                )
     return there, found
 
 
@@ -63,7 +74,7 @@ def _four_drawings(real):
 
 class TestThePlan:
     def test_is_about_trainings_that_the_sweep_makes(self):
-        runs = get_sweep("flagship")
+        runs = get_sweep("all_classes")
         for family in PLAN["networks"].values():
             assert {f"{family}_s{seed}" for seed in range(3)} <= set(runs)
 
@@ -105,15 +116,26 @@ class TestThePlan:
             require_written_before(plan)
 
     def test_finds_trainings_by_name(self, tmp_path):
-        for name in ("flagship_vit_s0", "flagship_vit_s2", "flagship_crate_s1"):
+        for name in ("vit_mini_6_all_lion_s7", "vit_mini_6_all_lion_s8", "crate_mini_all_lion_s7"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "model.safetensors").touch()
         there = trainings(PLAN, tmp_path)
-        assert {"flagship_vit_s0", "flagship_vit_s2"} <= set(there["ViT"])
-        assert "flagship_crate_s1" in there["CRATE"]
+        assert {"vit_mini_6_all_lion_s0", "vit_mini_6_all_lion_s7", "vit_mini_6_all_lion_s8"} <= set(
+            there["ViT"]
+        )
+        assert "crate_mini_all_lion_s7" in there["CRATE"]
 
 
 class TestScoring:
+    def test_untrained_networks_are_of_the_same_kind_and_differ(self, scored, tmp_path):
+        there, _ = scored
+        like = there["two"]["two_s0"]
+        fresh = untrained("two", like, tmp_path)
+        assert list(fresh) == ["two_untrained_0", "two_untrained_1"]
+        a, b = (load_model(file) for file in fresh.values())
+        assert a.config == b.config == load_model(like).config
+        assert not torch.equal(a.head.weight, b.head.weight)
+
     def test_takes_what_it_is_asked_for(self, scored):
         _, found = scored
         best, mean = (found["one_s0"][key] for key in ("best", "mean"))

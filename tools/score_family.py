@@ -4,8 +4,9 @@
     python tools/score_family.py --check               say what the list asks for, and what is there
 
 The list is ``results/family/plan.json``: which scores, on which sets, by which rule, and which kinds of network are
-held against each other. This tool scores what the list names and nothing else, and refuses to go on if the list differs
-from the one in the last commit. A comparison with fewer than two trainings on a side waits, and says so.
+held against each other. This tool scores what the list names, with untrained networks beside, and nothing else. It
+refuses to go on if the list differs from the one in the last commit. A comparison with fewer than two trainings on a
+side waits, and says so.
 
 What was scored before is kept in ``runs/family`` and taken up again. Writes one file for each training, and
 ``comparisons.json``.
@@ -31,11 +32,12 @@ from crate_mini.results import add_dirty, plain, provenance, require_clean, writ
 from crate_mini.segmentation import Scores, score_images
 from crate_mini.stats import hierarchical_interval, holm, mean_interval, welch_interval, welch_test
 from crate_mini.training import default_device
-from crate_mini.weights import list_pretrained, load_model
+from crate_mini.weights import list_pretrained, load_model, save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "family"
 LEVEL = 0.05
+DRAWS = 2  # of untrained weights, of each kind
 
 Plan = Mapping[str, Any]
 Found = dict[str, dict[str, Any]]  # training -> score -> what was found
@@ -61,11 +63,16 @@ def main() -> None:
     require_clean(a.dirty)
     require_written_before(RESULTS / "plan.json")
 
-    def images(how: Plan) -> ImageSet:
+    def images(how: Plan, patch: int) -> ImageSet:
         return data.load(
-            how["data"], how["split"], image_size=how["size"], letterbox=how["letterbox"], root=a.root
+            how["data"], how["split"], image_size=how["grid"] * patch, letterbox=how["letterbox"], root=a.root
         )
 
+    for kind, names in list(there.items()):
+        if names:
+            there[f"{kind}, untrained"] = untrained(
+                plan["networks"][kind], next(iter(names.values())), a.cache
+            )
     found: Found = {}
     for names in there.values():
         for name, weights in names.items():
@@ -100,6 +107,16 @@ def trainings(plan: Plan, runs: Path) -> dict[str, dict[str, Path]]:
     return found
 
 
+def untrained(family: str, like: Path, folder: Path) -> dict[str, Path]:
+    """Fresh weights of the architecture of ``like``, :data:`DRAWS` times, saved to be scored as others are."""
+    found = {}
+    for draw in range(DRAWS):
+        torch.manual_seed(draw)
+        name = f"{family}_untrained_{draw}"
+        found[name] = save_model(CRATE(load_model(like).config), folder / name / "model.safetensors")
+    return found
+
+
 def require_written_before(plan: Path) -> None:
     """The list must be the one of the last commit: it is no list of what was found afterwards."""
     changed = subprocess.run(
@@ -112,7 +129,7 @@ def require_written_before(plan: Path) -> None:
 def score(
     plan: Plan,
     network: CRATE,
-    images: Callable[[Plan], ImageSet],
+    images: Callable[[Plan, int], ImageSet],
     cache: Path,
     weights: Path,
     root: Path | None,
@@ -121,22 +138,24 @@ def score(
     network.to(default_device())
     asked = {"choice": plan["choice"] | {"take": "mean map", "resolution": "pixel"}} | plan["scores"]
     found: dict[str, Any] = {}
+    patch = network.config.patch_size
     for key, how in asked.items():
         if how["take"] == "maskcut":
-            found[key] = maskcut(how, len(network.blocks) - 1, weights, cache / f"{key}.json", root)
+            size, layer = how["grid"] * patch, len(network.blocks) - 1
+            found[key] = maskcut(how, size, layer, weights, cache / f"{key}.json", root)
         else:
             found[key] = score_images(
-                network, images(how), rule=how["rule"], resolution=how["resolution"], objects=how["objects"],
-                leave_out=True, partial=cache / key, progress=True,
+                network, images(how, patch), rule=how["rule"], resolution=how["resolution"], objects=how["objects"],
+                smooth=how.get("smooth", False), leave_out=True, partial=cache / key, progress=True,
             )  # fmt: skip
     return found
 
 
-def maskcut(how: Plan, layer: int, weights: Path, out: Path, root: Path | None) -> dict[str, Any]:
+def maskcut(how: Plan, size: int, layer: int, weights: Path, out: Path, root: Path | None) -> dict[str, Any]:
     """What ``crate-mini evaluate maskcut`` finds at one layer."""
     if not out.is_file():
         line = ["evaluate", "maskcut", "--weights", weights, "--data", how["data"], "--split", how["split"]]
-        line += ["--objects", how["objects"], "--size", how["size"], "--layers", layer, "--out", out]
+        line += ["--objects", how["objects"], "--size", size, "--layers", layer, "--out", out]
         line += ["--letterbox"] if how["letterbox"] else []
         line += ["--root", root] if root else []
         out.parent.mkdir(parents=True, exist_ok=True)
