@@ -556,9 +556,9 @@ def trained_facts(
 ) -> dict[str, Any]:
     """The numbers of what is true of this network: its direction, its rate, its controls."""
     run, turned = changes["as run, length one"], changes["turned, length one"]
+    common = changes["common part, length one"]
     beyond = [str(i) for i in range(len(run)) if run[i] < turned[:, i].min()]
     down = run < 0
-    kept = changes["common part, length one"][down] / run[down]
     return {
         "layers": len(run),
         "cosine_low": min(cosines["as run"]),
@@ -571,8 +571,8 @@ def trained_facts(
         "opposite_down": int((changes["opposite, length one"] < 0).sum()),
         "beyond": len(beyond),
         "which_beyond": ", ".join(beyond),
-        "common_low": float(kept.min()),
-        "common_high": float(kept.max()),
+        "common": float(common.sum() / run.sum()),
+        "common_last": float(common[-1] / common.sum()),
     }
 
 

@@ -299,7 +299,7 @@ def falling(Y: Float[Tensor, "n d"], D: Float[Tensor, "d d"], lam: float = LAM) 
     """The objective over steps of four lengths; and its distance to the minimum for ISTA and FISTA."""
     best, start = _mean_objective(Y, D, sparse_code(Y, D, lam, steps=1000), lam), Y.clamp(min=0)
     fig, (left, right) = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.9))
-    for factor, colour in zip((0.25, 1.0, 2.5, 3.5), (GREEN, BLUE, ORANGE, RED), strict=True):
+    for factor, colour in zip((0.25, 1.0, 2.5, 4.0), (GREEN, BLUE, ORANGE, RED), strict=True):
         left.plot(objective_over_steps(Y, D, factor, lam), color=colour, label=f"{factor:g}")
     left.axhline(best, color="0.3", lw=1, ls="--")
     left.text(20, best - 3, "minimum", ha="right", va="top", fontsize=9, color="0.3")
@@ -421,7 +421,7 @@ SOURCES = {
 
 def sources_of_zeros(model: CRATE, run: Record) -> dict[str, list[float]]:
     """By layer, the share in % of entries that are negative at each stage, and zero at the end."""
-    found: dict[str, list[float]] = {name: [] for name in [*SOURCES, "changed", "skew", "shift"]}
+    found: dict[str, list[float]] = {name: [] for name in [*SOURCES, "changed", "skew", "unshifted"]}
     for layer, block in enumerate(model.blocks):
         feed, Y, Z = block.feed, run["feed_in"][layer].flatten(0, 1), run["tokens_mid"][layer].flatten(0, 1)
         moved, centred = Y @ folded_step(feed.D.detach(), feed.step), Z - Z.mean(-1, keepdim=True)
@@ -431,10 +431,10 @@ def sources_of_zeros(model: CRATE, run: Record) -> dict[str, list[float]]:
             "moved": moved < 0,
             "zero": moved <= feed.step * feed.lam,
             "changed": (moved > 0) != (Y > 0),
+            "unshifted": Y < block.norm2.bias.detach(),
         }.items():
             found[name].append(100 * float(mask.double().mean()))
         found["skew"].append(float(((centred**3).mean(-1) / centred.square().mean(-1) ** 1.5).mean()))
-        found["shift"].append(float(block.norm2.bias.detach().abs().max()))
     return found
 
 
@@ -459,7 +459,7 @@ def zero_facts(sources: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         "before": float(np.mean(sources["tokens"][1:])),
         "after": float(np.mean(sources["normalised"][1:])),
         "changed": float(np.mean(sources["changed"])),
-        "shift": max(sources["shift"]),
+        "unshifted": float(np.mean(sources["unshifted"][1:])),
         "skew": min(sources["skew"][1:]),
     }
 

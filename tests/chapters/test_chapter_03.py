@@ -22,7 +22,7 @@ def toy():
 
 @pytest.fixture(scope="module")
 def network():
-    model = load_pretrained("crate_mini_animals")
+    model = load_pretrained("crate_mini_all_lion_s0")
     photographs = torch.stack(list(data.photographs(image_size=128).values()))
     return model, record(model, photographs, chapter.RECORDED)
 
@@ -136,18 +136,18 @@ def test_norm_changes_length_and_direction(network):
 
 def test_the_direction_is_lost_where_the_output_is_learned(cosines):
     assert list(cosines) == list(chapter.MOVES)
-    assert min(cosines["softmax"]) > 0.7
+    assert min(cosines["softmax"]) > 0.6
     assert max(cosines["Z dropped"]) < 0
-    assert np.abs(cosines["as run"]).max() < 0.2
+    assert np.abs(cosines["as run"]).max() < 0.25
 
 
 def test_the_rate_falls_and_a_random_turn_lowers_it_as_well(cosines, changes):
     facts = chapter.trained_facts(cosines, changes)
     assert facts["down_unit"] > facts["layers"] / 2
-    assert facts["up_raw"] > facts["layers"] / 2
-    assert facts["beyond"] < facts["layers"] / 2
-    assert facts["opposite_down"] > facts["layers"] / 2
-    assert facts["common_low"] > 0.4
+    assert 0 < facts["beyond"] < facts["layers"]
+    assert facts["opposite_down"] == facts["layers"] / 2, "the summary says half"
+    assert 0.5 < facts["common"] < 1
+    assert facts["common_last"] > 0.5
     assert changes["turned, length one"].shape == (5, facts["layers"])
 
 

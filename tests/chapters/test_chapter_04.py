@@ -17,7 +17,7 @@ from crate_mini.tables import markdown_table
 
 @pytest.fixture(scope="module")
 def network():
-    model = load_pretrained("crate_mini_animals").requires_grad_(False)
+    model = load_pretrained("crate_mini_all_lion_s0").requires_grad_(False)
     photographs = torch.stack(list(data.photographs(image_size=160).values()))
     return model, record(model, photographs, chapter.RECORDED)
 
@@ -80,9 +80,9 @@ def test_the_fixed_step_is_near_its_bound_before_and_after_training(network):
     assert facts["smallest"] < 1e-3
 
 
-def test_steps_fall_up_to_two_and_a_half_here_and_not_at_three_and_a_half(cat):
+def test_steps_fall_up_to_two_and_a_half_here_and_not_at_four(cat):
     Y, D = cat
-    ends = {factor: chapter.objective_over_steps(Y, D, factor) for factor in (0.25, 1.0, 2.5, 3.5)}
+    ends = {factor: chapter.objective_over_steps(Y, D, factor) for factor in (0.25, 1.0, 2.5, 4.0)}
     start = lasso_objective(Y, D, Y.clamp(min=0), chapter.LAM).mean()
     assert ends[1.0][0] == pytest.approx(float(start))
     assert all((values[-1] < values[0]) == (factor < 3) for factor, values in ends.items())
@@ -92,7 +92,7 @@ def test_steps_fall_up_to_two_and_a_half_here_and_not_at_three_and_a_half(cat):
 def test_forbidding_negative_entries_costs_and_makes_the_zeros(cat):
     facts = chapter.sign_facts(*cat)
     assert facts["relu_left"] > 0.5
-    assert 4 < facts["times"] < 6
+    assert 4 < facts["times"] < 7
     assert facts["soft_zeros_one"] < 0.02 < 0.5 < facts["relu_zeros_one"]
 
 
@@ -102,7 +102,7 @@ def test_the_layer_goes_down_and_ends_above_the_empty_code(achieved):
     assert facts["worse"] > 0.9
     assert facts["from_zero"] == facts["layers"] == 8
     assert facts["chance"] < facts["overlap"] < 0.5
-    assert abs(facts["alike"]) < 0.3
+    assert abs(facts["alike"]) < 0.5
     for row in achieved:
         assert row["minimum"] < row["from zero"] < row["empty"] < row["layer"] < row["start"]
 
@@ -112,7 +112,7 @@ def test_the_sign_behind_the_norm_makes_the_zeros(zeros):
     assert 0 < facts["threshold_low"] <= facts["threshold_high"] < 1
     assert facts["after"] > facts["before"] + 20
     assert facts["changed"] < 15
-    assert facts["shift"] < 0.1
+    assert facts["unshifted"] > facts["before"] + 20, "the shift is not the cause"
     assert facts["skew"] > 0.2, "a long tail of positive entries, in every layer but the first"
 
 
