@@ -66,7 +66,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=50)
-    parser.add_argument("--weights", default="crate_mini_animals")
+    parser.add_argument("--weights", default="crate_mini_all_lion_s0")
     parser.add_argument("--layer", type=int, default=-2)
     parser.add_argument("--data", default="pets")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice if not given")

@@ -61,7 +61,7 @@ RESULTS = {"time": FOLDER / "scaling.json", "memory": FOLDER / "scaling_memory.j
 NETWORKS = {"CRATE": "crate_mini", "plain formula": "crate_mini", "ViT": "vit_mini_6"}
 PATCH, CLASSES, DEPTH = 8, 200, 8
 SIZES, DEPTHS, BATCHES, GRIDS = (64, 128, 256, 512), (2, 4, 8, 12), (1, 4, 16, 64), (8, 16, 32, 48, 60)
-WEIGHTS, LAYER = "crate_mini_animals", -2  # whose features MaskCut is given
+WEIGHTS, LAYER = "crate_mini_all_lion_s0", -2  # whose features MaskCut is given
 FEWEST, MOST, SECONDS = 3, 15, 1.5  # rounds of a point: as many as fit into so many seconds
 WARM = 5.0  # a first round that takes longer in seconds counts, too
 

@@ -439,7 +439,7 @@ def _ours() -> Iterator[NamedRecipe]:
     yield NamedRecipe("masked", "crate_nano", "tiny-imagenet-animals", recipe=masked, task="masked", **sizes)
     tuning = Recipe(epochs=12, batch_size=64, lr=3e-4, warmup_epochs=1.0, crop_area=(0.45, 1.0))
     yield NamedRecipe(
-        "finetune_mini", "crate_mini", "pets", recipe=tuning, start="crate_mini_animals", **sizes
+        "finetune_mini", "crate_mini", "pets", recipe=tuning, start="crate_mini_all_lion_s0", **sizes
     )
 
 

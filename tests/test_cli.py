@@ -193,8 +193,8 @@ def test_evaluate_segmentation_that_was_killed_goes_on(masks, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ([], "has not the classes that crate_mini_animals was trained on"),
-        (["accuracy"], "has not the classes that crate_mini_animals was trained on"),
+        ([], "has not the classes that crate_mini_all_lion_s0 was trained on"),
+        (["accuracy"], "has not the classes that crate_mini_all_lion_s0 was trained on"),
         (["segmentation"], "has no masks to score against"),
     ],
 )
@@ -255,12 +255,12 @@ def test_missing_data_names_the_way_out(tmp_path, capsys):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("name", ["crate_mini_animals", "vit_mini_animals"])
+@pytest.mark.parametrize("name", ["crate_mini_all_lion_s0", "vit_mini_6_all_lion_s0"])
 def test_shipped_weights_have_the_accuracy_of_their_card(name, tmp_path):
     from crate_mini.weights import list_pretrained
 
     out = tmp_path / "r.json"
-    assert main(["evaluate", "--weights", name, "--data", "tiny-imagenet-animals", "--out", str(out)]) == 0
+    assert main(["evaluate", "--weights", name, "--data", "tiny-imagenet", "--out", str(out)]) == 0
     card = list_pretrained()[name]
     measured = json.loads(out.read_text())["accuracy"]["top1"]
     assert measured == pytest.approx(card["held_out_as_shipped"]["top1"], abs=0.002)

@@ -335,8 +335,8 @@ class TestOut:
 
 class TestWeights:
     def test_unknown(self, refused):
-        told = refused("evaluate", "--weights", "crate_mini_animal")
-        assert "unknown weights 'crate_mini_animal'; did you mean crate_mini_animals?" in told
+        told = refused("evaluate", "--weights", "crate_mini_animals_s")
+        assert "unknown weights 'crate_mini_animals_s'; did you mean crate_mini_animals_s0?" in told
         assert all(name in told for name in list_pretrained())
 
     def test_folder(self, run, refused, tmp_path):
@@ -348,7 +348,7 @@ class TestWeights:
         assert "its training has not ended" in refused("layerwise", "--weights", run)
         told = refused("evaluate", "--weights", tmp_path / "y")
         assert f"there are no weights at {tmp_path / 'y'}" in told
-        assert "crate_mini_animals" not in told
+        assert "crate_mini_animals_s0" not in told
 
     def test_another_kind_of_file(self, refused, tmp_path):
         (tmp_path / "crate.pth").touch()

@@ -73,7 +73,7 @@ def test_each_half_of_a_layer_is_nearer_than_the_plain_formula(attention, feed, 
 @pytest.mark.parametrize("layer", [0, 3, 7])
 def test_ista_of_a_trained_network_keeps_its_token(layer):
     """As it was, with the identity inside the product: 3.3e-3 in these layers."""
-    feed = load_pretrained("crate_mini_animals").blocks[layer].feed.requires_grad_(False)
+    feed = load_pretrained("crate_mini_all_lion_s0").blocks[layer].feed.requires_grad_(False)
     torch.manual_seed(0)
     Y = nn.functional.layer_norm(torch.randn(8, 65, 192), (192,))
     exact = ista_step(Y.double(), feed.D.double(), feed.step, feed.lam)

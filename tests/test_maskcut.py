@@ -40,7 +40,7 @@ def agree(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.fixture(scope="module")
 def tokens() -> torch.Tensor:
     images = data.load("embedded", "test", n=6, seed=3, image_size=160)
-    return patch_features(load_pretrained("crate_mini_animals"), images.images, [5])[5]
+    return patch_features(load_pretrained("crate_mini_animals_s0"), images.images, [5])[5]
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (9, 14), (16, 12)])
@@ -227,7 +227,7 @@ def test_boxes():
 
 def test_discover_reads_projections_of_crate_and_keys_of_a_vit():
     images = data.load("embedded", "test", n=2, seed=3, image_size=96).images
-    for name in ("crate_mini_animals", "vit_mini_animals"):
+    for name in ("crate_mini_animals_s0", "vit_mini_animals_s0"):
         model = load_pretrained(name)
         found = maskcut.discover(model, images, [-1, 3])
         assert sorted(found) == [3, 7]
@@ -239,7 +239,7 @@ def test_discover_reads_projections_of_crate_and_keys_of_a_vit():
 @pytest.mark.realdata
 def test_real_tokens_at_30_x_30(data_folder):
     images = data.load("horses", "test", n=2, image_size=240, root=data_folder).images
-    for name in ("crate_mini_animals", "vit_mini_animals"):
+    for name in ("crate_mini_animals_s0", "vit_mini_animals_s0"):
         for features in patch_features(load_pretrained(name), images, [6])[6]:
             fast, slow = (maskcut.maskcut(features, (30, 30), solver=s) for s in maskcut.SOLVERS)
             assert agree(fast, slow) >= 0.99

@@ -452,7 +452,7 @@ class TestCommandLine:
                 "--set warmup=2: a recipe has no field 'warmup'; did you mean warmup_epochs?",
             ),
             (["--set", "data=nowhere"], "unknown data set 'nowhere'"),
-            (["--start", "crate_mini_animals", "--model", "vit_mini"], "leave out --model"),
+            (["--start", "crate_mini_all_lion_s0", "--model", "vit_mini"], "leave out --model"),
             (["--recipe", "finetune_mini", "--set", "heads=3"], "leave out --model"),
             (["--start", "nobody"], "unknown weights 'nobody'"),
             (["--start", "runs/nothing"], "there are no weights at runs/nothing"),
@@ -529,7 +529,7 @@ class TestCommandLine:
         monkeypatch.setattr(command, "train", stop)
         line = ["train", "--recipe", "finetune_mini", "--rehearse", "--out", str(tmp_path), "--device", "cpu"]
         assert main(line) == 2
-        expected = load_pretrained("crate_mini_animals").state_dict()
+        expected = load_pretrained("crate_mini_all_lion_s0").state_dict()
         got = seen["model"].state_dict()
         assert got["head.weight"].shape[0] != expected["head.weight"].shape[0]
         assert all(torch.equal(v, got[k]) for k, v in expected.items() if not k.startswith("head."))

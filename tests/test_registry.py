@@ -110,8 +110,8 @@ class TestPretrained:
 
     def test_the_only_ones_that_fit_need_no_entry(self):
         model, theirs = (
-            create_model("crate_mini", heads=3, pretrained=True),
-            load_pretrained("crate_mini_heads3_all_lion_s0"),
+            create_model("crate_mhsa_mini", pretrained=True),
+            load_pretrained("crate_mhsa_mini_animals_s0"),
         )
         assert torch.equal(model(images()), theirs(images()))
 

@@ -205,7 +205,7 @@ def test_plain_numbers():
 def test_results_by_name():
     assert "networks" in read("masks/comparisons")
     assert read("masks/comparisons") == read("masks/comparisons.json")
-    assert read_result("training/crate_mini_animals.csv").startswith("epoch")
+    assert read_result("training/crate_mini_animals_s0.csv").startswith("epoch")
     assert first_name.read_result is read_result
 
 

@@ -903,7 +903,7 @@ class TestStored:
             written = read(f"masks/{name}")
             if name in cards:  # others are trained and scored, but not shipped
                 assert written["sha256"] == cards[name]["sha256"], f"run tools/score_masks.py again: {name}"
-        assert segmentation.stored("crate_mini_animals", "pets/test", 128)["chosen_on"] == "pets/train"
+        assert segmentation.stored("crate_mini_all_lion_s0", "pets/test", 128)["chosen_on"] == "pets/train"
 
     def test_networks_are_held_against_those_of_their_recipe(self):
         compared = read("masks/comparisons")
@@ -919,10 +919,10 @@ class TestStored:
             assert sorted(theirs) == [f"vit_mini_6_{family}", f"vit_mini_{family}"]
 
     @pytest.mark.realdata
-    @pytest.mark.parametrize("name", ["crate_mini_animals", "vit_mini_animals"])
+    @pytest.mark.parametrize("name", ["crate_mini_all_lion_s0", "vit_mini_6_all_lion_s0"])
     def test_agrees_with_a_run_here(self, name):
-        kept = segmentation.stored(name, "pets/test", 64)
-        pets = load("pets", "test", image_size=64)
+        kept = segmentation.stored(name, "pets/test", 128)
+        pets = load("pets", "test", image_size=128)
         again = summary_of(score_images(load_pretrained(name), pets))
         assert kept["images"] == len(pets)
         for rule in RULES:

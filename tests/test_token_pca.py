@@ -114,7 +114,7 @@ def test_features_are_the_recorded_projections_of_the_patches(name):
 
 def test_the_shipped_networks_first_component_finds_drawn_animals():
     """Better than calling everything, or nothing but the middle, an animal: the picture is worth looking at."""
-    model = load_pretrained("crate_mini_animals")
+    model = load_pretrained("crate_mini_all_lion_s0")
     animals = data.load("embedded", "test", n=12, seed=1, image_size=128)
     features = patch_features(model, animals.images, [4])[4]
     pca = fit_token_pca(features.flatten(0, 1), border(16, 16).flatten().repeat(12))

@@ -345,7 +345,7 @@ class TestCommandLine:
         ]
         assert main([*line, "--pool", "mean", "--out", str(out)]) == 0
         result = json.loads(out.read_text())
-        assert (result["weights"], result["data"]) == ("crate_mini_animals", "embedded")
+        assert (result["weights"], result["data"]) == ("crate_mini_all_lion_s0", "embedded")
         assert (result["images"], result["train_images"], result["untrained"]) == (40, 80, False)
         probe = result["probe"]
         assert probe["pool"] == "mean"
@@ -355,7 +355,7 @@ class TestCommandLine:
         assert f"top-1 {probe['top1']:.1%}" in told
         assert "calibration error" in told
         # by hand
-        model = load_pretrained("crate_mini_animals")
+        model = load_pretrained("crate_mini_all_lion_s0")
         train_set, test_set = (data.load("embedded", s, n=n) for s, n in (("train", 80), ("test", 40)))
         _, expected = linear_probe(model, train_set, test_set, pool="mean")
         assert probe["top1"] == pytest.approx(expected["top1"])

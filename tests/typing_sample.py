@@ -50,7 +50,7 @@ def models() -> None:
     assert_type(create_model("vit_mini", pretrained=Path("model.safetensors")), CRATE)
     assert_type(list_models("crate_*", pretrained=True), list[str])
     register_model("crate_wide", dim=1024, heads=16, depth=2)
-    assert_type(load_pretrained("crate_mini_animals", device="cuda"), CRATE)
+    assert_type(load_pretrained("crate_mini_all_lion_s0", device="cuda"), CRATE)
     assert_type(list_pretrained(), dict[str, dict[str, Any]])
     create_model(0)  # type: ignore[arg-type]
     create_model("crate_mini", num_classes="ten")  # type: ignore[arg-type]

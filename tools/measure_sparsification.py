@@ -1,7 +1,7 @@
 """What the parts of ISTA are worth in the shipped network: accuracy with one of them changed at a time.
 
-Nothing is trained again. Every variant keeps all weights but what its name says, in every layer, and names the
-held-out images of the 25 animals. Chapter 04 reads what this writes.
+Nothing is trained again. Every variant keeps all weights but what its name says, in every layer, and names
+held-out images of Tiny-ImageNet. Chapter 04 reads what this writes.
 
     CRATE_MINI_DATA=... python tools/measure_sparsification.py
 """
@@ -96,14 +96,15 @@ def measure(model: CRATE, change: Callable[[Block], None], images: data.ImageSet
 def main() -> None:
     """Measure all variants and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default="crate_mini_animals")
-    parser.add_argument("--data", default="tiny-imagenet-animals")
+    parser.add_argument("--weights", default="crate_mini_all_lion_s0")
+    parser.add_argument("--data", default="tiny-imagenet")
+    parser.add_argument("--n", type=int, default=1250, help="images to draw")
     parser.add_argument("--out", type=Path, default=RESULT)
     add_dirty(parser)
     arguments = parser.parse_args()
     require_clean(arguments.dirty)
     torch.manual_seed(0)
-    model, images = load_pretrained(arguments.weights), data.load(arguments.data, "val")
+    model, images = load_pretrained(arguments.weights), data.load(arguments.data, "val", n=arguments.n)
     found = {name: measure(model, change, images) for name, change in VARIANTS.items()}
     base = torch.tensor(found["as trained"]["right"], dtype=torch.float64)
     variants = {}

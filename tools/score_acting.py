@@ -227,7 +227,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("heads", "atoms"))
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    there = [name for name in NETWORKS if name in list_pretrained()]
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=there)
     add_dirty(parser)
     args = parser.parse_args()
     require_clean(args.dirty)

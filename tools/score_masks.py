@@ -54,11 +54,14 @@ MAIN_SIZE = 128
 # At 192 pixels a network is slow; a part of the images does. The embedded set is endless.
 COUNTS = {"embedded": 60}
 COUNTS_LARGE = {"pets": 120, "horses": 120, "embedded": 60}
-MAIN = ("crate_mini_animals", "vit_mini_animals")  # the pair that was trained for longer
+MAIN = (
+    "crate_mini_all_lion_s0",
+    "vit_mini_6_all_lion_s0",
+)  # the training of each that pictures are made with
 # whose architectures are scored without training, too
-TWINS = (*MAIN, "vit_mini_6_all_lion_s0")
+TWINS = MAIN
 # also scored on photographs with nothing cut off
-BOXED = (*MAIN, "crate_mini_heads3_all_lion_s0", "vit_mini_all_lion_s0")
+BOXED = MAIN
 SWEEPS = ("animals_pair", "animals_family", "animals_lion", "all_classes")
 RUNS = {name: run for sweep in SWEEPS for name, run in get_sweep(sweep).items()}
 SQUARE = (
@@ -136,9 +139,9 @@ def run_of(name: str) -> RunId | None:
 def rivals(first: str, names: Iterable[str]) -> list[str]:
     """Whom a network is held against: trained by the same recipe, or not at all.
 
-    The pair of MAIN against each other and against the untrained; of the family that has one recipe, CRATE's first
-    seed against all others, and every other seed of CRATE against the networks of its seed; of the families that
-    Lion trained, CRATE against the ViTs of its seed.
+    The first of MAIN against the second and against the untrained, too; of the family that has one recipe, CRATE's
+    first seed against all others, and every other seed of CRATE against the networks of its seed; of the families
+    that Lion trained, CRATE against the ViTs of its seed.
     """
     if first in MAIN[:1]:
         return [n for n in names if n in MAIN[1:] or n.endswith("_untrained")]

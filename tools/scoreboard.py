@@ -65,11 +65,10 @@ The paper pre-trains on ImageNet-21k: 14.2 million images, 90 epochs, and scores
 
 # results whose command stands for that of all of their kind: folder, what of a file's name is another's, the rest
 TOLD = (
-    ("reading", "crate_mini_animals", "val"),
     ("reading", "crate_mini_all_lion_s0", "val"),
     ("maskcut", "crate_mini_animals", "pets_test"),
     ("heads", "crate_mini_animals_s0", "pets_test"),
-    ("layerwise", "crate_mini_animals", "val"),
+    ("layerwise", "crate_mini_all_lion_s0", "val"),
 )
 
 
@@ -238,7 +237,7 @@ def _family_rows(scores: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _seen_by(score: str) -> str:
-    for (one, *_) in final_scores().values():
+    for one, *_ in final_scores().values():
         return f"{one['scores'][score]['images']:,}"
     return NONE
 

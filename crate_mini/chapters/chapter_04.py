@@ -431,7 +431,7 @@ def sources_of_zeros(model: CRATE, run: Record) -> dict[str, list[float]]:
             "moved": moved < 0,
             "zero": moved <= feed.step * feed.lam,
             "changed": (moved > 0) != (Y > 0),
-            "unshifted": Y < block.norm2.bias.detach(),
+            "unshifted": Y - block.norm2.bias.detach() < 0,
         }.items():
             found[name].append(100 * float(mask.double().mean()))
         found["skew"].append(float(((centred**3).mean(-1) / centred.square().mean(-1) ** 1.5).mean()))

@@ -668,7 +668,7 @@ def untrained(model: CRATE, seed: int = 0) -> CRATE:
 
 NETWORKS = {
     "200 classes": "crate_mini_all_lion_s0",
-    "25 animals": "crate_mini_animals",
+    "25 animals": "crate_mini_animals_s0",
     "drawn animals": "crate_nano_embedded",
 }
 """What was learned -> weights that ship with the package, one training each."""

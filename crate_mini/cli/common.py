@@ -128,7 +128,7 @@ def add_letterbox(p: argparse._ActionsContainer) -> None:
 
 def add_evaluation(p: argparse._ActionsContainer) -> None:
     """Options that every measurement of weights on a data set takes; goes with :func:`add_data`."""
-    p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
+    p.add_argument("--weights", default="crate_mini_all_lion_s0", help=WEIGHTS)
     p.add_argument("--split", help="by default the weights' held-out one, or the last that the set has")
     p.add_argument("--n", type=COUNT, help="images to draw; by default all")
     p.add_argument("--seed", type=SEED, metavar="N", default=0, help="of the draw")

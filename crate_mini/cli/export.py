@@ -21,7 +21,7 @@ def fill(p: argparse.ArgumentParser) -> None:
         "Write a model as ONNX or by torch.export, with batch, height and width open: images in, logits and the class "
         "token's attention of every layer out. The file is then run and held against the model."
     )
-    p.add_argument("--weights", default="crate_mini_animals", help=WEIGHTS)
+    p.add_argument("--weights", default="crate_mini_all_lion_s0", help=WEIGHTS)
     p.add_argument(
         "--out", type=file_or_folder, required=True, metavar="FILE", help=f"ends in {' or '.join(FORMATS)}"
     )

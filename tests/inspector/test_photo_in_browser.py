@@ -30,7 +30,7 @@ DONE = re.compile(r"in (\d+\.\d) s\. It stays in this page\.$")
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, CRATE]:
-    return {"CRATE": load_pretrained("crate_mini_animals"), "ViT": load_pretrained("vit_mini_animals")}
+    return {"CRATE": load_pretrained("crate_mini_animals_s0"), "ViT": load_pretrained("vit_mini_animals_s0")}
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,10 @@ def rgb(found: list) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def shipped_page(make_images, tmp_path_factory):
-    models = {"CRATE": load_pretrained("crate_mini_animals"), "ViT": load_pretrained("vit_mini_animals")}
+    models = {
+        "CRATE": load_pretrained("crate_mini_animals_s0"),
+        "ViT": load_pretrained("vit_mini_animals_s0"),
+    }
     pictures = [make_images(1, 64, 64)[0], make_images(1, 64, 80, seed=1)[0]]
     viewer = inspect_images(models, pictures, titles=["a", "b"], run_in_page=True, photo_side=64, layer=3)
     return viewer.save(tmp_path_factory.mktemp("strip") / "heads.html"), models, viewer
