@@ -19,18 +19,8 @@ from torch import Tensor, nn
 from crate_mini.data.imageset import ImageSet
 from crate_mini.embeddings import Tokens
 from crate_mini.model import CRATE
+from crate_mini.operators import Feed
 from crate_mini.passes import run
-from crate_mini.recorder import layer_numbers
-
-
-def unit_module(model: CRATE, layer: int) -> nn.Module:
-    """The module whose output are the units of a layer: the feed itself, of an MLP its activation."""
-    return model.blocks[layer].feed.neurons
-
-
-def writes(model: CRATE, layer: int) -> Float[Tensor, "m d"]:
-    """What each unit adds to the token that leaves the layer, for each 1 that it fires."""
-    return model.blocks[layer].feed.writes
 
 
 def fired(
@@ -38,7 +28,9 @@ def fired(
 ) -> tuple[Float[Tensor, "b n m"], Float[Tensor, "b n d"]]:
     """How much every unit of a layer fires at every token, and the tokens that leave it, from those that enter."""
     units: list[Tensor] = []
-    hook = unit_module(model, layer).register_forward_hook(lambda _, args, output: units.append(output))
+    hook = model.blocks[layer].feed.neurons.register_forward_hook(
+        lambda _, args, output: units.append(output)
+    )
     try:
         with torch.no_grad():
             leaving = [model.blocks[layer](part) for part in Z.split(batch_size)]
@@ -58,24 +50,23 @@ def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[N
 
 
 @contextmanager
-def clamped(model: CRATE, layer: int, unit: int, value: float) -> Iterator[CRATE]:
-    """Within the ``with`` block, a unit has this value at every token.
+def clamped(feed: Feed, unit: int, value: float) -> Iterator[None]:
+    """Within the ``with`` block, a unit of a layer's feed has this value at every token.
 
     Raises:
-        ValueError: no such layer or unit.
+        CannotAnswer: the feed has no module whose output are units.
+        ValueError: no such unit.
     """
-    (layer,) = layer_numbers(model, [layer])
-    count = len(writes(model, layer))
-    if not 0 <= unit < count:
-        raise ValueError(f"layer {layer} has units 0 to {count - 1}; got {unit}")
+    if not 0 <= unit < (count := len(feed.writes)):
+        raise ValueError(f"the layer has units 0 to {count - 1}; got {unit}")
 
     def hold(units: Tensor) -> Tensor:
         units = units.clone()
         units[..., unit] = value
         return units
 
-    with changed(unit_module(model, layer), hold):
-        yield model
+    with changed(feed.neurons, hold):
+        yield
 
 
 def explained(

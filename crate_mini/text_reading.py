@@ -5,8 +5,7 @@ What stands for nothing is scored by the same rule: networks before training, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -80,22 +79,6 @@ def units(model: LanguageModel, numbers: Int[Tensor, "b n"]) -> list[Float[Tenso
         for hook in hooks:
             hook.remove()
     return found
-
-
-@contextmanager
-def held(model: LanguageModel, layer: int, unit: int, value: float) -> Iterator[None]:
-    """Hold one unit of a layer at a value, at every token, whatever the network makes of it."""
-
-    def hold(_: object, __: object, out: Tensor) -> Tensor:
-        out = out.clone()
-        out[..., unit] = value
-        return out
-
-    hook = model.encoder.blocks[layer].feed.neurons.register_forward_hook(hold)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 VOWELS = "aeiouAEIOU"

@@ -37,7 +37,7 @@ def test_from_any_layer_on_it_is_the_model(family):
         torch.testing.assert_close(units, leaving)
     else:
         kept = record(model, images(), "tokens_mid")["tokens_mid"][1]
-        added = units @ atoms.writes(model, 1) + model.blocks[1].feed[2].bias
+        added = units @ model.blocks[1].feed.writes + model.blocks[1].feed[2].bias
         torch.testing.assert_close((kept + added).detach(), leaving, atol=1e-4, rtol=1e-4)
 
 
@@ -46,14 +46,14 @@ def test_a_held_unit_is_a_change_along_what_it_writes(family):
     model = tiny(family)
     entering = atoms.tokens_before(model, images())
     units, leaving = atoms.fired(model, 1, entering[1])
-    changed = leaving + (0.7 - units[..., 5])[..., None] * atoms.writes(model, 1)[5]
+    changed = leaving + (0.7 - units[..., 5])[..., None] * model.blocks[1].feed.writes[5]
     expected = atoms.onward(model, changed, 2)
-    with atoms.clamped(model, 1, 5, 0.7), torch.no_grad():
+    with atoms.clamped(model.blocks[1].feed, 5, 0.7), torch.no_grad():
         found = model(images()).log_softmax(-1)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     with torch.no_grad():  # and it was let go
         assert not torch.allclose(model(images()).log_softmax(-1), found)
-    with pytest.raises(ValueError, match="units 0 to"), atoms.clamped(model, 1, 500, 0.0):
+    with pytest.raises(ValueError, match="units 0 to"), atoms.clamped(model.blocks[1].feed, 500, 0.0):
         pass
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from crate_mini.atoms import clamped
 from crate_mini.language import LanguageConfig, LanguageModel
 from crate_mini.operators import CannotAnswer
 from crate_mini.text_reading import (
-    held,
     lengths,
     looking_back,
     looks,
@@ -82,7 +82,7 @@ def test_units_and_one_of_them_held(kind):
     with torch.no_grad():
         plain, found = model(NUMBERS), units(model, NUMBERS)
         assert found[0].shape == (16, 12, 96 if kind == "GPT" else 24)
-        with held(model, 0, 5, 2.5):
+        with clamped(model.encoder.blocks[0].feed, 5, 2.5):
             first, changed = units(model, NUMBERS)[0], model(NUMBERS)
         assert (first[..., 5] == 2.5).all()
         torch.testing.assert_close(first[..., :5], found[0][..., :5])

@@ -164,7 +164,7 @@ def holding(model: CRATE, images: ImageSet) -> dict[str, Any]:
     rows: dict[str, list] = {"units": [], "directions": [], "beside": []}
     read_from = atoms.tokens_before(model, reading)
     for layer in range(len(model.blocks)):
-        (units, leaving), out = atoms.fired(model, layer, read_from[layer]), atoms.writes(model, layer)
+        (units, leaving), out = atoms.fired(model, layer, read_from[layer]), model.blocks[layer].feed.writes
         now, plain_out = atoms.fired(model, layer, entering[layer])
         d = model.config.dim
         generator = torch.Generator().manual_seed(1000 * SEED + layer)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crate_mini.atoms import clamped
 from crate_mini.data.text import SHAKESPEARE, Text, open_text
 from crate_mini.language import LanguageModel, create_language_model, text_losses, write
 from crate_mini.model import count_parameters
@@ -26,7 +27,6 @@ from crate_mini.ngrams import NGrams, compressed
 from crate_mini.results import add_dirty, plain, provenance, require_clean
 from crate_mini.results import write as write_result
 from crate_mini.text_reading import (
-    held,
     lengths,
     looking_back,
     looks,
@@ -184,7 +184,7 @@ def holding(
         if held_unit is None:
             numbers = write(model, begin, WRITTEN, generator=draw)
         else:
-            with held(model, layer, held_unit, values[held_unit].item()):
+            with clamped(model.encoder.blocks[layer].feed, held_unit, values[held_unit].item()):
                 numbers = write(model, begin, WRITTEN, generator=draw)
         written = "".join(others.alphabet[i] for i in numbers[:, 32:].flatten().tolist())
         letters = [c for c in written if c.isalpha()]

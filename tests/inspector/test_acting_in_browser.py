@@ -167,7 +167,7 @@ def test_a_held_atom_is_one_of_the_package(open_viewer, page, networks, pictures
         for block in model.blocks[:2]:
             Z = block(Z)
         loudest = float(Z[:, 1:, unit].max())
-        with clamped(model, 1, unit, 2 * loudest):
+        with clamped(model.blocks[1].feed, unit, 2 * loudest):
             expected = model(pictures[0][1:])[0].softmax(-1)
     assert found["chances"] == pytest.approx(expected.tolist(), abs=1e-3)
     tab.get_by_role("button", name="Let it go").click()

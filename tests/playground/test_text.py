@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
+from crate_mini.atoms import clamped
 from crate_mini.chapters.chapter_16 import play_data
 from crate_mini.language import LanguageConfig, LanguageModel, text_losses
-from crate_mini.text_reading import held
 
 ABC = "\n abcdeABC"
 START = "abc\nBAd "
@@ -43,7 +43,7 @@ def nats(text: str, unit: int | None = None, share: float = 1.0) -> float:
         if unit is None:
             return text_losses(model, numbers).mean().item()
         _, layer, number, most = DATA["held"][unit]
-        with held(model, layer, number, share * most):
+        with clamped(model.encoder.blocks[layer].feed, number, share * most):
             return text_losses(model, numbers).mean().item()
 
 
