@@ -95,8 +95,14 @@ def test_an_image_of_class_ink_gets_a_twin_and_others_do_not(tmp_path):
 
 @pytest.mark.parametrize(
     ("page", "number"),
-    [("notebooks/09_a", 9), ("notebooks/09b_a", "9b"), ("notebooks/10_a", 10), ("notebooks/own_data", None), ("book/09_a", None)],
-)  # fmt: skip
+    [
+        ("notebooks/09_a", 9),
+        ("notebooks/09b_a", "9b"),
+        ("notebooks/10_a", 10),
+        ("notebooks/own_data", None),
+        ("book/09_a", None),
+    ],
+)
 def test_a_chapter_has_the_number_of_its_file(page, number):
     assert sphinx_chapters.own_number(page) == number
 
