@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,3 +91,45 @@ def test_an_image_of_class_ink_gets_a_twin_and_others_do_not(tmp_path):
     assert next(iter(document.findall(nodes.figure)))[1]["alt"] == "A line"
     twin = Image.open(tmp_path / "a-dark.png")
     assert (twin.mode, twin.size, twin.getextrema()[3]) == ("RGBA", (4, 3), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [
+        ("notebooks/09_a", 9),
+        ("notebooks/09b_a", "9b"),
+        ("notebooks/10_a", 10),
+        ("notebooks/own_data", None),
+        ("book/09_a", None),
+    ],
+)
+def test_a_chapter_has_the_number_of_its_file(page, number):
+    assert sphinx_chapters.own_number(page) == number
+
+
+def test_a_page_between_two_chapters_moves_none():
+    """Sphinx has counted 9, 10, 11; the files say 9, 9b, 10, and titles, figures and equations follow them."""
+    pages = [f"notebooks/{name}" for name in ("09_a", "09b_b", "10_c")]
+    titles = {page: nodes.title("", "", secnumber=[n]) for n, page in enumerate(pages, 9)}
+    tocs = {
+        page: nodes.bullet_list("", nodes.reference("", "", secnumber=[n]), nodes.reference("", ""))
+        for n, page in enumerate(pages, 9)
+    }
+    env = SimpleNamespace(
+        toc_secnumbers={page: {"": (n,), "#deep": ()} for n, page in enumerate(pages, 9)} | {"book/x": {}},
+        toc_fignumbers={
+            pages[1]: {"figure": {"fig-b": (10, 2)}},
+            pages[2]: {"displaymath": {"eq-c": (11, 1)}},
+        },
+        titles=titles,
+        tocs=tocs,
+    )
+    assert sphinx_chapters.number_by_file(None, env) == pages[1:]
+    assert [env.toc_secnumbers[page] for page in pages] == [{"": (n,), "#deep": ()} for n in (9, "9b", 10)]
+    assert [titles[page]["secnumber"] for page in pages] == [[9], ["9b"], [10]]
+    assert [[link.get("secnumber") for link in tocs[page]] for page in pages[1:]] == [
+        [["9b"], None],
+        [[10], None],
+    ]
+    assert env.toc_fignumbers[pages[1]]["figure"]["fig-b"] == ("9b", 2)
+    assert env.toc_fignumbers[pages[2]]["displaymath"]["eq-c"] == (10, 1)

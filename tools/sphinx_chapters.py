@@ -1,4 +1,4 @@
-"""A Sphinx extension for what all chapters share: links to the glossary, and figures that suit the dark.
+"""A Sphinx extension for what all chapters share: links to the glossary, figures that suit the dark, and numbers.
 
 *Glossary.* The first time a chapter's text uses a term of ``book/glossary.md``, the word leads there; nobody has to
 mark it. Words that mean something else in everyday language as well are left alone (``AMBIGUOUS``) and marked by hand,
@@ -20,8 +20,10 @@ from docutils import nodes
 from PIL import Image
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 BEFORE_IMAGES_ARE_COLLECTED = 400
+AFTER_SPHINX_HAS_COUNTED = 900
 INK = np.array([0.90, 0.91, 0.93])  # what is black by day
 AMBIGUOUS = {"code", "spread", "tied", "head", "sharpness", "compression", "temperature", "incoherent"}
 NOT_PROSE = (
@@ -137,6 +139,38 @@ def give_twins(doctree: nodes.document, source: Path) -> None:
         image.parent.insert(image.parent.index(image) + 1, twin)
 
 
+# ---- numbers ---------------------------------------------------------------------------------------------
+
+
+def own_number(docname: str) -> int | str | None:
+    """The number that a chapter's file begins with: 9, or ``"9b"``; None for a page that is no chapter."""
+    found = re.fullmatch(r"notebooks/0*(\d+)([a-z]?)_\w+", docname)
+    return found and (f"{found[1]}{found[2]}" if found[2] else int(found[1]))
+
+
+def number_by_file(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Put the number of its file in place of the one that Sphinx has counted; all that was numbered follows.
+
+    Returns:
+        The chapters whose number has changed.
+    """
+    changed = []
+    for docname, numbers in env.toc_secnumbers.items():
+        own, counted = own_number(docname), numbers.get("")
+        if own is None or not counted or counted[0] == own:
+            continue
+        changed.append(docname)
+        for anchor, number in numbers.items():
+            numbers[anchor] = (own, *number[1:]) if number else number
+        for node in (env.titles[docname], *env.tocs[docname].findall(nodes.reference)):
+            if node.get("secnumber"):
+                node["secnumber"] = [own, *node["secnumber"][1:]]
+        for placed in env.toc_fignumbers.get(docname, {}).values():
+            for name, number in placed.items():
+                placed[name] = (own, *number[1:])
+    return changed
+
+
 # ---- Sphinx ----------------------------------------------------------------------------------------------
 
 
@@ -156,4 +190,5 @@ def finish(app: Sphinx, doctree: nodes.document) -> None:
 def setup(app: Sphinx) -> dict[str, object]:
     """Sphinx calls this when it loads the extension."""
     app.connect("doctree-read", finish, priority=BEFORE_IMAGES_ARE_COLLECTED)
+    app.connect("env-get-updated", number_by_file, priority=AFTER_SPHINX_HAS_COUNTED)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
