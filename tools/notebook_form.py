@@ -11,6 +11,7 @@ What a cell's tags hide in the page is folded wherever a notebook is opened: Jup
 from __future__ import annotations
 
 import argparse
+import ast
 import copy
 import re
 import subprocess
@@ -65,12 +66,21 @@ def is_hidden(cell: nbformat.NotebookNode) -> bool:
     return cell.cell_type == "code" and not HIDING_TAGS.isdisjoint(cell.metadata.get("tags", ()))
 
 
+def lines_of_code(source: str) -> list[str]:
+    """Lines of a cell, less titles and the text that ``say`` puts on the page: that is prose and nobody's code."""
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say" and node.args:
+            prose.update(range(node.args[0].lineno, node.args[0].end_lineno + 1))
+    numbered = enumerate(source.splitlines(), 1)
+    return [line for number, line in numbered if number not in prose and not TITLE_LINE.match(line)]
+
+
 def hidden_lines(path: Path) -> int:
-    """Lines that the page does not show at once, less set-up cells, the solutions of exercises and titles."""
+    """Lines of code that the page does not show at once, less set-up cells and the solutions of exercises."""
     cells = nbformat.read(path, as_version=4).cells
     counted = [c for c in cells if is_hidden(c) and not c.source.startswith(SETUP_TITLE)]
-    lines = [c.source.splitlines() for c in counted if "solution" not in c.metadata.get("tags", ())]
-    return sum(not TITLE_LINE.match(line) for cell in lines for line in cell)
+    return sum(len(lines_of_code(c.source)) for c in counted if "solution" not in c.metadata.get("tags", ()))
 
 
 def fold_title(cell: nbformat.NotebookNode) -> str:
