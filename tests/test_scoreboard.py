@@ -27,8 +27,35 @@ def test_a_result_moves_its_cells(tmp_path, monkeypatch):
     path.write_text(json.dumps(content), encoding="utf-8")
     after = scoreboard.page().splitlines()
     changed = [b for a, b in zip(before, after, strict=True) if a != b]
-    assert len(changed) == 4, "CRATE's row, its cell of the 2 x 2, depth 8, and the end of the training"
+    assert len(changed) == 3, "its cell of the 2 x 2, depth 8, and the end of the training"
     assert all("12.3" in line for line in changed)
+
+
+def test_a_training_of_the_family_moves_its_rows(tmp_path, monkeypatch):
+    """Made-up scores of two trainings: their mean, the lowest, the highest; and a comparison as it was tested."""
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    (tmp_path / "family").mkdir()
+    cut = {
+        "images": 100,
+        "score": 0.02,
+        "all": {of: {"AP50": 0.02, "AP75": 0.01, "AP": 0.011} for of in ("box", "mask")},
+    }
+    for seed, value in enumerate((0.2, 0.3)):
+        score = {"images": 78, "score": [value, 0.1, 0.4], "centre": [0.25, 0.2, 0.3]}
+        scores = {key: cut if key == "coco_maskcut" else score for key in scoreboard.FINAL}
+        one = {"network": f"crate_s{seed}", "kind": "CRATE", "scores": scores}
+        (tmp_path / "family" / f"crate_s{seed}.json").write_text(json.dumps(one), encoding="utf-8")
+    line = {"a": "CRATE", "b": "ViT", "score": "voc_auroc", "trainings": [2, 2], "p": 0.034, "differs": False}
+    line["over_trainings"] = [0.031, -0.02, 0.082]
+    compared = {"comparisons": [line, {"score": "voc_paper", "trainings": [2, 1], "waits": "two a side"}]}
+    (tmp_path / "family" / "comparisons.json").write_text(json.dumps(compared), encoding="utf-8")
+    page = scoreboard.page()
+    assert "| CRATE (2 trainings), ours | — | 25.0 (20.0 to 30.0) |" in page
+    assert "| *a map that is brighter in the middle* | 25.0 (20.0 to 30.0) |" in page
+    assert "| CRATE, ours (mean of 2 trainings) | — | — | 2.0 / 1.0 / 1.1 | 2.0 / 1.0 / 1.1 |" in page
+    assert "| VOC, AUROC | 2 and 2 | +3.1 (-2.0 to +8.2) | 0.03 | no |" in page
+    assert "| VOC, paper's rule | 2 and 1 | — | — | two a side |" in page
+    assert "ours are 78 of them" in page
 
 
 def test_floors_move_their_rows(tmp_path, monkeypatch):
@@ -57,7 +84,7 @@ def test_without_results_every_cell_of_ours_is_a_dash(tmp_path, monkeypatch):
     rows = [
         line
         for line in scoreboard.page().splitlines()
-        if line.startswith(("| CRATE,", "| *centre", "| ViT,"))
+        if line.startswith(("| CRATE |", "| CRATE, untrained |", "| *a map", "| ViT |"))
     ]
     assert rows
     for row in rows:
