@@ -27,6 +27,7 @@ from crate_mini import figures, maskcut, results
 from crate_mini.attention_maps import upsample
 from crate_mini.average_precision import mask_overlaps
 from crate_mini.chapters.family import FAMILY, SHOWN
+from crate_mini.chapters.photographs import SETS, percent, stored
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.segmentation import centre_prior
@@ -34,8 +35,6 @@ from crate_mini.stats import Interval, mean_interval, welch_interval
 from crate_mini.tables import PlusMinus, number
 from crate_mini.token_pca import patch_features
 
-SETS: Mapping[str, str] = {"pets": "cats and dogs", "horses": "horses"}
-"""Photographs with one animal, by their name in ``results/maskcut`` and in a text."""
 LAST = 7
 """The layer that pictures show and headlines speak of: nothing is chosen."""
 THE: Mapping[str, str] = {"CRATE": "CRATE", "ViT": "the ViT"}
@@ -78,15 +77,6 @@ class Cut:
     def corloc(self) -> float:
         """Share of images whose first box is right."""
         return float(self.located.mean())
-
-
-def stored(label: str, where: str) -> dict[str, Any] | None:
-    """What ``tools/score_maskcut.py`` wrote of a network on a set; None where it has not been scored."""
-    try:
-        found = results.read(f"maskcut/{label}_{where}_test")
-    except FileNotFoundError:
-        return None
-    return found if "corloc_of_image" in found["baselines"]["centre"] else None
 
 
 def cuts_of(kind: str, label: str, where: str, found: Mapping[str, Any]) -> list[Cut]:
@@ -375,12 +365,6 @@ def coco_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows + [row(f"paper: {name}", 5000, values) for name, values in PAPER_BOXES.items()]
 
 
-def percent(triple: Sequence[float]) -> PlusMinus:
-    """Value and half an interval, in per cent."""
-    value, low, high = (100 * v for v in triple)
-    return PlusMinus(value, (high - low) / 2)
-
-
 # ---- tables and figures of the measurements -------------------------------------------------------------------------
 
 
@@ -455,11 +439,6 @@ def first_overlaps(found: Sequence[Bool[Tensor, "_ h w"]], drawn: ImageSet) -> l
         else 0.0
         for masks, truth in zip(found, drawn.masks, strict=True)
     ]
-
-
-def middle_one(values: Sequence[float]) -> int:
-    """The place of the value in the middle of all: a picture that is neither the best nor the worst."""
-    return sorted(range(len(values)), key=values.__getitem__)[len(values) // 2]
 
 
 def spots_on(mask: Shaped[Tensor, "H W"], patch: int) -> list[tuple[int, int]]:

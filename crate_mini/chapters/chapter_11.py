@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from crate_mini import figures, results
-from crate_mini.chapters.chapter_10 import SETS, percent, stored
 from crate_mini.chapters.family import FAMILY
+from crate_mini.chapters.photographs import SETS, percent, stored
 from crate_mini.stats import mean_interval
 from crate_mini.tables import number
 

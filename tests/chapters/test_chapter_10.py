@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from crate_mini import data, maskcut
 from crate_mini.chapters import chapter_10 as chapter
 from crate_mini.chapters.chapter_10 import Cut, select
+from crate_mini.chapters.photographs import middle_one
 from crate_mini.model import create_model
 from crate_mini.tables import PlusMinus
 from crate_mini.weights import list_pretrained
@@ -165,7 +166,7 @@ def test_what_the_page_shows_of_drawings():
     large = found[1][0].repeat_interleave(8, 0).repeat_interleave(8, 1)
     truth = drawn.masks[1] == 1
     assert values[1] == pytest.approx(float((large & truth).sum() / (large | truth).sum()))
-    assert chapter.middle_one([0.9, 0.1, 0.5]) == 2
+    assert middle_one([0.9, 0.1, 0.5]) == 2
     assert isinstance(chapter.steps_figure(drawn.images[1], drawn.masks[1], f[1], 8), Figure)
     outlines = [*drawn.masks[:2], None]
     shown = {"CRATE": found}
