@@ -286,6 +286,8 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/05_crate",
     "notebooks/06_training",
     "notebooks/07_layers",
+    "notebooks/10_maskcut",
+    "notebooks/11_emergence",
     "notebooks/12_heads",
     "notebooks/14_operators",
     "notebooks/15_rate_as_loss",
