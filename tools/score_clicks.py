@@ -1,7 +1,7 @@
 """How many clicks until the mask is good, for networks and for what needs none: ``results/clicks/*.json``.
 
     python tools/score_clicks.py                    drawn animals, and every set of photographs that is at hand
-    python tools/score_clicks.py --sets embedded --networks none vit_mini_animals      a part of it
+    python tools/score_clicks.py --sets embedded --networks none crate_mini_all_lion_s0  a part of it
 
 The rule is that of crate_mini.clicks. Layer, head and threshold are chosen on other images than those that are scored:
 for drawings on the val split, for photographs on the training split of the pets. Drawings have a seed of their own, at
@@ -40,6 +40,7 @@ PAIRS = (
     ("crate_mini_heads3_all_lion_s0", "vit_mini_all_lion_s0"),
     ("crate_mini_animals", "vit_mini_animals"),
     ("crate_mini_animals_s0", "vit_mini_animals_s0"),
+    ("crate_mini_all_lion_s1", "vit_mini_6_all_lion_s1"),
 )
 """Trainings of CRATE and of the ViT, two by two of one recipe."""
 NANO = {"crate_nano_embedded": "CRATE", "crate_nano_embedded_s1": "CRATE", "vit_nano_embedded": "ViT"}
@@ -167,10 +168,12 @@ def networks(name: str) -> dict[str, dict[str, Any]]:
     if name == "embedded_nano":
         return {file: {"kind": kind, "pair": None, "seed": None} for file, kind in NANO.items()}
     found: dict[str, dict[str, Any]] = {"none": {"kind": "none"}}
+    shipped = list_pretrained()  # a row of weights that have left the package stays as it is
     found |= {
         name: {"kind": kind, "pair": i, "seed": None}
         for i, pair in enumerate(PAIRS)
         for kind, name in zip(("CRATE", "ViT"), pair, strict=True)
+        if name in shipped
     }
     for kind, name in zip(("CRATE", "ViT"), TWINS, strict=True):
         found |= {f"{name}/untrained{s}": {"kind": kind, "pair": None, "seed": s} for s in SEEDS}

@@ -1,7 +1,7 @@
 """Score the attention of all shipped weights against true masks: ``results/masks/``, in one command.
 
     python tools/score_masks.py                    the sweeps of SWEEPS, and the untrained twins
-    python tools/score_masks.py --only crate_mini_animals vit_mini_animals
+    python tools/score_masks.py --only crate_mini_all_lion_s1 vit_mini_6_all_lion_s1
 
 Heads and layers are chosen on the training split of the pets, at the same input size. Every network is scored on the
 pets' test split, on the horses and on drawn animals; the networks of MAIN at all input sizes, the others at one. What
