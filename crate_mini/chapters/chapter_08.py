@@ -478,6 +478,20 @@ def component_says(told: Mapping[str, Any]) -> str:
 # ---- for the page's scripts -----------------------------------------------------------------------------------------
 
 
+def viewer_settings(looked: Sequence[Looked], drawn: ImageSet, picture: int) -> dict[str, Any]:
+    """For the head viewer: both networks, each with its chosen head first, and the pictures."""
+    pair = shown(looked)
+    pictures, titles, masks = viewer_pictures(drawn, picture)
+    return {
+        "models": {kind: one.model for kind, one in pair.items()},
+        "images": pictures,
+        "titles": titles,
+        "masks": masks,
+        "layer": {kind: one.layer for kind, one in pair.items()},
+        "head": {kind: one.head for kind, one in pair.items()},
+    }
+
+
 def temperature_data(looked: Sequence[Looked], drawn: ImageSet, picture: int) -> dict[str, Any]:
     """For the playground: the scores of all heads of the two layers that are shown, on one drawing."""
     image, mask = drawn.images[picture], drawn.masks[picture]

@@ -192,6 +192,8 @@ def test_every_figure_is_drawn_and_every_fact_is_a_number(page):
     pictures, titles, masks = chapter.viewer_pictures(drawn, i)
     assert len(pictures) == len(titles) == len(masks) == 8
     assert torch.equal(pictures[0], drawn.images[i])
+    settings = chapter.viewer_settings(looked, drawn, i)
+    assert settings["layer"] == {one.kind: one.layer for one in looked[:2]}
     told = chapter.spread_facts(looked)
     assert told["all_heads"] == 2 * 48
     play = chapter.temperature_data(looked, drawn, i)
