@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from crate_mini import data, figures, results
-from crate_mini.chapters import chapter_07, front_page
+from crate_mini.chapters import front_page
 from crate_mini.chapters.family import FAMILY
+from crate_mini.layerwise import curve, reading
 from crate_mini.segmentation import stored
 from crate_mini.weights import list_pretrained
 
@@ -126,10 +127,7 @@ def headline(found: Sequence[Scored]) -> str:
 def facts() -> dict[str, Any]:
     """Numbers and sentences of the page."""
     found = sets()
-    derived = chapter_07.answer_facts(
-        chapter_07.trainings(), chapter_07.stored(chapter_07.MEASURED["untrained"])
-    )
-    told = front_page.facts()
+    told = front_page.facts() | derivation()
     for one, prefix in zip(found, ("pets", "horses", "voc"), strict=False):
         told |= {
             f"{prefix}_fresh": " and ".join(f"{100 * v:.0f}" for of in one.untrained.values() for v in of)
@@ -138,13 +136,29 @@ def facts() -> dict[str, Any]:
     return told | {
         "headline": headline(found),
         "unseen": unseen(found),
-        "layers_down": derived["unit_down"],
-        "layers": derived["pairs"],
-        "cosine": derived["cosine"],
         "paper_crate": PAPER["CRATE-S/8"],
         "paper_vit": PAPER["ViT-S/8, supervised"],
         "top1": " and ".join(f"{cards[kind]['held_out']['top1']:.0%} ({kind})" for kind in FAMILY),
         "guess": 1 / len(cards["CRATE"]["classes"]),
+    }
+
+
+def derivation() -> dict[str, Any]:
+    """What is left of the derived attention: layers that lower the rate at length one, largest cosine with the descent.
+
+    Of those trainings of CRATE of the family that were measured layer by layer (``results/layerwise``).
+    """
+    measured = {entry.name for entry in results.folder().joinpath("layerwise").iterdir()}
+    found = [
+        results.read(f"layerwise/{name}_val") for name in FAMILY["CRATE"] if f"{name}_val.json" in measured
+    ]
+    changes = [v for one in found for v in curve(one, "Rc", "compress", "token")["mean"]]
+    cosines = [v for one in found for v in one["descent"][reading("none", 0.01)]["mean"]]
+    return {
+        "layers_down": sum(v < 0 for v in changes),
+        "layers": len(changes),
+        "measured": len(found),
+        "cosine": max(cosines),
     }
 
 
