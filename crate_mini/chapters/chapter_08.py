@@ -252,6 +252,7 @@ def answer_facts(looked: Sequence[Looked], masks: UInt8[Tensor, "n H W"]) -> dic
         "crate_above": above["CRATE"],
         "vit_above": above["ViT"],
         "headline": headline(sum(above.values()), sum(kinds.values())),
+        "trained": span(v for of in scores.values() for v in of),
         "fresh": span(float(one.chosen.mean()) for one in fresh),
         "fresh_picked": span(float(one.picked.mean()) for one in fresh),
         "picked": span(float(one.picked.mean()) for one in everyone),
@@ -269,33 +270,6 @@ def picking_beats(fresh: Sequence[Looked], everyone: Sequence[Looked]) -> str:
     if beaten == len(everyone):
         return "more than the chosen head of any training has"
     return f"more than the chosen heads of {beaten} of the {len(everyone)} trainings have"
-
-
-def score_rows(looked: Sequence[Looked], masks: UInt8[Tensor, "n H W"]) -> list[dict[str, Any]]:
-    """The table of scores: a row a kind of network, and the map that sees nothing."""
-    rows = []
-    for trained in (True, False):
-        for kind in ("CRATE", "ViT"):
-            group = _group(looked, kind, trained=trained)
-            if group:
-                rows.append(
-                    {
-                        "": kind if trained else f"{kind}, untrained",
-                        "trainings": len(group) if trained else None,
-                        "one head, chosen elsewhere": span(float(one.chosen.mean()) for one in group),
-                        "best head of each picture": span(float(one.picked.mean()) for one in group),
-                    }
-                )
-    middle = float(middle_scores(masks)["auroc"].mean())
-    rows.append(
-        {
-            "": "brighter in the middle",
-            "trainings": None,
-            "one head, chosen elsewhere": f"{middle:.2f}",
-            "best head of each picture": f"{middle:.2f}",
-        }
-    )
-    return rows
 
 
 def spread_facts(looked: Sequence[Looked]) -> dict[str, Any]:
@@ -371,12 +345,12 @@ def finer_rows(
 
 
 def finer_says(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What finer maps bring to the score, in points, by network."""
-    kinds = [head for head in rows[0] if head != "map"]
-    gains = {kind.split(",")[0]: 100 * (rows[-1][kind] - rows[0][kind]) for kind in kinds}
-    first, *others = (f"{number(gain, '+.1f')}|{_the(kind)}" for kind, gain in gains.items())
-    told = [first.replace("|", " points in "), *(one.replace("|", " in ") for one in others)]
-    return f"From patches to the last row the score changes by {' and '.join(told)}."
+    """What finer maps do to the score of each network."""
+    told = []
+    for head in list(rows[0])[1:]:
+        first, *others = (f"{row[head]:.3f} ({row['map']})" for row in rows)
+        told.append(f"from {first} to {' and '.join(others)} in {_the(head.split(',')[0])}")
+    return f"The AUROC goes {', and '.join(told)}."
 
 
 def _the(kind: str) -> str:
@@ -530,7 +504,7 @@ def every_head_figure(looked: Sequence[Looked], picture: int) -> Figure:
     pair = shown(looked)
     depth = max(len(one.maps[picture]) for one in pair.values())
     heads = sum(one.maps.shape[2] for one in pair.values())
-    size = (figures.WIDTH, figures.WIDTH / (heads + 1) * depth + 0.3)
+    size = (0.85 * figures.WIDTH, 0.8 * figures.WIDTH / (heads + 1) * depth + 0.3)
     fig, axes = plt.subplots(1, len(pair), figsize=size, squeeze=False)
     for ax, (kind, one) in zip(axes[0], pair.items(), strict=True):
         maps = one.maps[picture]
@@ -659,28 +633,14 @@ def finer_figure(
 def lit_figure(looked: Sequence[Looked], drawn: ImageSet, picture: int) -> Figure:
     """Heat map and lit picture of the chosen head, trained and not: what lighting adds by itself."""
     rows = shown_and_fresh(looked)
-    fig, axes = plt.subplots(2, len(rows), figsize=(figures.WIDTH, 2 * figures.WIDTH / len(rows) * 0.75))
-    for column, one in zip(axes.T, rows, strict=True):
+    size = (figures.WIDTH, figures.WIDTH / (2 * len(rows)) + 0.4)
+    fig, axes = plt.subplots(1, 2 * len(rows), figsize=size)
+    for heat, lit, one in zip(axes[::2], axes[1::2], rows, strict=True):
         attention = one.maps[picture, one.layer, one.head]
-        title = f"{one.label}: {float(one.chosen[picture]):.2f}"
-        figures.bare(column[0], title).imshow(attention.numpy(), cmap=figures.MAP_COLOURS)
-        figures.bare(column[1]).imshow(figures.spotlight(drawn.images[picture], attention))
-    plt.close(fig)
-    return fig
-
-
-def noise_figure(looked: Sequence[Looked], drawn: ImageSet, picture: int) -> Figure:
-    """One drawing without noise and with it, and what the chosen head of each network makes of both."""
-    pair = shown(looked)
-    clean = drawn.images[picture]
-    versions = {"clean": clean, f"σ {NOISE[0]} on {NOISE[1]:.0%}": gaussian_noise(clean[None], *NOISE)[0]}
-    width = 1 + len(pair)
-    fig, axes = plt.subplots(1, 2 * width, figsize=(figures.WIDTH, figures.WIDTH / (2 * width) + 0.3))
-    for start, (title, image) in zip((0, width), versions.items(), strict=True):
-        figures.bare(axes[start], title).imshow(figures.to_pixels(image))
-        for ax, (kind, one) in zip(axes[start + 1 :], pair.items(), strict=False):
-            a = cls_attention_maps(one.model, image[None], [one.layer])[0, 0, one.head]
-            figures.bare(ax, kind).imshow(a.numpy(), cmap=figures.MAP_COLOURS)
+        figures.bare(heat, one.label.replace(", ", ",\n")).imshow(attention.numpy(), cmap=figures.MAP_COLOURS)
+        figures.bare(lit, f"{float(one.chosen[picture]):.2f}").imshow(
+            figures.spotlight(drawn.images[picture], attention)
+        )
     plt.close(fig)
     return fig
 
