@@ -104,7 +104,8 @@ def main() -> None:
     arguments = parser.parse_args()
     require_clean(arguments.dirty)
     torch.manual_seed(0)
-    model, images = load_pretrained(arguments.weights), data.load(arguments.data, "val", n=arguments.n)
+    model = load_pretrained(arguments.weights).requires_grad_(False)
+    images = data.load(arguments.data, "val", n=arguments.n)
     found = {name: measure(model, change, images) for name, change in VARIANTS.items()}
     base = torch.tensor(found["as trained"]["right"], dtype=torch.float64)
     variants = {}
