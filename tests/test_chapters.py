@@ -17,7 +17,9 @@ CHAPTERS = [
     if path.stem[:2].isdigit() and path.stem[:2] != "00"  # a first look, with no formulas
 ]
 SECOND_EDITION = [
-    path for path in CHAPTERS if path.stem[:2] <= "07" or path.stem[:2] in ("13", "14", "15", "17", "18")
+    path
+    for path in CHAPTERS
+    if path.stem[:2] <= "07" or path.stem[:2] in ("09", "13", "14", "15", "17", "18")
 ]  # a chapter is added as it is rewritten
 DISPLAYED = re.compile(r"^\$\$\n(.*?)^\$\$(.*?)$", re.MULTILINE | re.DOTALL)
 

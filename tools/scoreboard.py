@@ -121,7 +121,8 @@ def chapter(name: str, title: str) -> str:
 
 SEEN = chapter("00_what_you_will_see", "What you will see")
 EMERGES = chapter("08_segmentation_emerges", "Segmentation emerges")
-SCORING = chapter("09_scoring", "Scoring it")
+SCORING = chapter("09_scoring", "What is a score worth?")
+BETTER = chapter("09b_is_crate_better", "Is CRATE better?")
 CUT = chapter("10_maskcut", "Objects without labels")
 WHY = chapter("11_emergence", "What makes it emerge")
 HEADS = chapter("12_heads", "What does a head mean?")
@@ -339,7 +340,7 @@ def _trainings() -> str:
     head += [f"{what}, {place}" for what in ("AUROC", "best IoU") for place in SETS.values()]
     return (
         "One training is one draw. The last four columns again for the networks of 200 classes, from the lowest to the "
-        f"highest of their trainings; {SCORING} compares them:\n\n" + table(head, lines, range(1, 6))
+        f"highest of their trainings; {BETTER} compares them:\n\n" + table(head, lines, range(1, 6))
     )
 
 
