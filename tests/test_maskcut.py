@@ -372,6 +372,7 @@ def test_summary_of_perfect_and_of_second_masks():
     assert got["corloc"][0] == got["first_iou"][0] == got["masks_per_image"] == 1
     got = command.summary([perfect, late])
     assert got["corloc"][0] == 0.5
+    assert got["corloc_of_image"] == [1, 0]
     assert got["first_iou_of_image"] == [1.0, 0.1]
     # hit, miss, hit: precision 1 up to half of all objects, 2/3 from there
     assert got["mask"]["AP50"][0] == pytest.approx((51 + 50 * 2 / 3) / 101)

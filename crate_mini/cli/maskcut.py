@@ -183,7 +183,9 @@ def summary(tables: list[dict]) -> dict:
             result["first_iou_of_image"] = [round(v, 4) for v in first.tolist()]
             result["masks_per_image"] = sum(map(len, by_image)) / len(by_image)
         else:
-            result["corloc"] = mean_interval(correct_localisation(by_image).float())
+            located = correct_localisation(by_image)
+            result["corloc"] = mean_interval(located.float())
+            result["corloc_of_image"] = located.int().tolist()
     return result
 
 
