@@ -94,7 +94,7 @@ function play(kit, data) {
     note.set(
       d === 0
         ? clear
-          ? "Decided, though there is nothing to find: this happens about once in twenty."
+          ? "Decided, though there is nothing to find: this happens once in twenty times at most."
           : "Not decided, and rightly: there is nothing to find."
         : !clear
           ? "Not decided: the interval holds 0, although a difference is there."
