@@ -18,10 +18,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from crate_mini import figures
-from crate_mini.attention_maps import mass_mask, patch_mask, spread
-from crate_mini.chapters.family import FAMILY
+from crate_mini.attention_maps import cls_attention_maps, mass_mask, patch_mask, spread
+from crate_mini.chapters.family import FAMILY, SHOWN
 from crate_mini.chapters.front_page import readings
-from crate_mini.segmentation import score_maps, stored
+from crate_mini.data.imageset import ImageSet
+from crate_mini.model import CRATE
+from crate_mini.segmentation import count_patches, score_maps, stored
 
 PLACES = {"pets/test": "cats and dogs", "horses/test": "horses"}
 """Photographs with outlines, by the name that they have in a sentence."""
@@ -300,6 +302,16 @@ def temperature_points(
 
 TEMPERATURES = (1.0, *(2.0 ** (k / 4) for k in range(-8, 21)))
 """The first is the network's own."""
+
+
+def at_temperatures(networks: Mapping[str, CRATE], animals: ImageSet) -> dict[str, list[tuple[float, float]]]:
+    """:func:`temperature_points` of the one head of each network that was chosen on photographs, on drawings."""
+    points = {}
+    for kind, network in networks.items():
+        head = stored(SHOWN[kind], "embedded/test")["rules"]["auroc"]["fixed"]
+        maps = cls_attention_maps(network, animals.images, [head["layer"]])[:, 0, head["head"]]
+        points[kind] = temperature_points(maps, count_patches(animals.masks, maps.shape[-2:]), TEMPERATURES)
+    return points
 
 
 def sharpness_figure(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:

@@ -1,0 +1,167 @@
+"""Chapter 11: what is said of the operators holds over all trainings, or the sentence changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from crate_mini.chapters import chapter_11 as chapter
+
+
+def network(last, layers=None, head=0.8, top1=0.3):
+    """A file of ``results/masks`` with the same scores on both sets."""
+    layers = layers or [0.5, 0.7, last]
+    rule = {
+        "mean_of_heads": {"last": [last, last - 0.02, last + 0.02], "by_layer": layers},
+        "cross_fitted": {"score": [head, head - 0.02, head + 0.02]},
+    }
+    scores = {f"{where}/test": {"128": {"rules": {"auroc": rule}}} for where in chapter.SETS}
+    return {"scores": scores, "parameters": 1_000_000, "top1": top1}
+
+
+@pytest.fixture
+def family(monkeypatch):
+    """Two networks with three trainings, and what they are asked for; every test changes it as it likes."""
+    there = {f"crate_mini_animals_s{i}": network(0.8 + 0.01 * i) for i in range(3)}
+    there |= {f"vit_mini_animals_s{i}": network(0.4 + 0.1 * i, head=0.85) for i in range(3)}
+    there |= {f"crate_mini_all_lion_s{i}": network(0.7 + 0.05 * i) for i in range(3)}
+    there |= {f"vit_mini_6_all_lion_s{i}": network(0.6 + 0.1 * i) for i in range(3)}
+    monkeypatch.setattr(chapter, "scored", lambda name: there.get(name, {}))
+    return there
+
+
+class TestSentences:
+    def test_all_trainings_decide(self, family):
+        facts = chapter.answer_facts()
+        assert (facts["last_holds"], facts["chance"], facts["crate_pets"]) == ("on both sets", 20, "80 to 82")
+        assert facts["last_pets"] == pytest.approx(31)
+        assert facts["head_horses"] == pytest.approx(-5)
+        assert facts["head_holds"] == "on neither set"
+        assert facts["vit_seeds"] == pytest.approx(20)
+        family["vit_mini_animals_s3"] = network(0.805)
+        facts = chapter.answer_facts()
+        assert (facts["last_holds"], facts["vits"]) == ("on neither set", 4)
+
+    def test_on_one_set_alone(self, family):
+        other = network(0.4)
+        other["scores"]["horses/test"] = network(0.9)["scores"]["horses/test"]
+        family["vit_mini_animals_s0"] = other
+        assert chapter.answer_facts()["last_holds"] == "on cats and dogs alone"
+
+    def test_more_names(self, family):
+        said = chapter.names_sentence()
+        assert "from +31 to +5 points on cats and dogs" in said
+        assert "the two overlap on both sets" in said
+        for i in range(3):
+            family[f"vit_mini_6_all_lion_s{i}"] = network(0.5)
+        assert "every CRATE still lies above every ViT on both sets" in chapter.names_sentence()
+        for i in (1, 2):
+            del family[f"vit_mini_6_all_lion_s{i}"]
+        assert "too few trainings" in chapter.names_sentence()
+
+    def test_which_map(self, family):
+        name = "vit_mini_animals_s0"
+        assert [chapter.auroc(name, "pets", take) for take in chapter.TAKES] == [0.4, 0.7, 0.85]
+
+    def test_separation(self):
+        assert chapter.separation([0.5, 0.6], [0.1, 0.4]) == "above"
+        assert chapter.separation([0.1], [0.4]) == "below"
+        assert chapter.separation([0.1, 0.5], [0.4]) == "overlap"
+
+
+class TestTheMeasuredFamily:
+    """What the page says in words that no number fills in: each fails if a training turns it round."""
+
+    def test_in_the_last_layer_and_elsewhere(self):
+        facts = chapter.answer_facts()
+        assert facts["crates"] >= 3
+        assert facts["vits"] >= 3
+        assert facts["last_holds"] == "on both sets"
+        assert facts["best_holds"] == "on neither set", "the object has not gone from the ViT"
+        for where in chapter.SETS:
+            assert facts[f"last_{where}"] > 30 > 5 > abs(facts[f"head_{where}"])
+
+    def test_the_square(self):
+        facts = chapter.square_facts()
+        assert facts["mssa_holds"] == "on horses alone"
+        worth = {row["worth of"]: row for row in chapter.effect_rows()}
+        for title in chapter.SETS.values():
+            mssa, ista = (worth[which][f"AUROC, {title}"] for which in ("MSSA", "ISTA"))
+            assert mssa.value - mssa.by > ista.value + ista.by > ista.value - ista.by > 0
+
+    def test_reading(self):
+        facts = chapter.reading_facts()
+        assert facts["crate_low"] > 3 * facts["mhsa_high"]
+        assert facts["mhsa_low"] > facts["mlp_high"]
+        assert facts["mlps"] == 6
+
+    def test_the_way(self, monkeypatch):
+        facts = chapter.shape_facts()
+        assert facts["outside"] == facts["above"] + facts["below"] <= facts["cases"]
+        monkeypatch.setattr(chapter, "interval", lambda name, where: [0.99, 0.98, 1.0])
+        assert chapter.shape_facts()["above"] == facts["cases"]
+        monkeypatch.undo()
+        assert facts["cases"] == 10
+        assert facts["seeds"] == 3
+
+    def test_what_is_known(self):
+        rows = chapter.known_rows()
+        assert [row["holds"] for row in rows[:2]] == ["on both sets", "on horses alone"]
+        assert rows[3]["holds"] == "yes"
+        assert {row["holds"] for row in rows[5:]} == {"not known"}
+
+
+def test_effects_of_the_papers_table():
+    found = chapter.effects([chapter.PAPER[kind][0] for kind in chapter.SQUARE])
+    assert found == pytest.approx({"MSSA": 6.7, "ISTA": 3.1, "interaction": -2.4})
+
+
+def test_boxes_one_training_each(monkeypatch):
+    def file(share, other=0.5):
+        hits = [int(i < share * 100) for i in range(100)]
+        row = {"corloc_of_image": hits, "first_iou_of_image": hits}
+        base = {"corloc_of_image": [int(i < other * 100) for i in range(100)]}
+        return {"by_layer": {"7": row}, "baselines": {"centre": base}}
+
+    shares = {"crate_mini_animals_s0": 0.6, "crate_mlp_mini_animals_s0": 0.3, "crate_mhsa_mini_animals_s0": 0.6,
+              "vit_wide_mini_animals_s0": 0.8}  # fmt: skip
+    monkeypatch.setattr(
+        chapter, "stored", lambda label, where: file(shares[label]) if label in shares else None
+    )
+    rows = {row["features of"]: row for row in chapter.box_rows()}
+    assert rows["CRATE-MLP"]["less CRATE, horses"].value == pytest.approx(-30)
+    assert rows["CRATE"]["CorLoc, horses, %"] == pytest.approx(60)
+    assert rows["*ellipse*"]["less CRATE, horses"].value == pytest.approx(-10)
+    assert rows["CRATE, untrained"]["CorLoc, horses, %"] is None
+    said = chapter.box_sentence()
+    assert (
+        "CRATE-MLP on both sets, CRATE-MHSA on neither set, ViT of CRATE's width on neither set (and below it on 2)"
+        in said
+    )
+    shares.pop("crate_mlp_mini_animals_s0")
+    assert "not scored yet" in chapter.box_sentence()
+
+
+def test_tables_and_figures_are_of_all_trainings():
+    rows = chapter.square_rows()
+    assert sum(row["trainings"] for row in rows) == sum(len(chapter.names_of(kind)) for kind in chapter.KINDS)
+    assert [row["network"] for row in chapter.name_rows()[:2]] == ["CRATE", "ViT, three heads"]
+    assert len(chapter.change_rows()) == 2 * (1 + len(chapter.CHANGES))
+    assert len(chapter.reading_rows()) == len(chapter.KINDS)
+    figure = chapter.layers_figure()
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 8]
+    kinds = (chapter.CRATES, chapter.VITS, "CRATE-MHSA", "CRATE-MLP")
+    assert len(lines) == sum(len(chapter.names_of(kind)) for kind in kinds)
+    assert isinstance(chapter.shape_figure(), Figure)
+    assert isinstance(chapter.maskcut_figure(), Figure)
+    play = chapter.play_data()
+    kept = {kind["name"]: kind["values"] for kind in play["kinds"]}
+    assert len(kept[play["first"]][play["measures"][0][0]]) == len(chapter.names_of(chapter.CRATES))
+    picture = chapter.picture_figure(
+        torch.zeros(3, 16, 16, dtype=torch.uint8),
+        {name: torch.rand(2, 4, 4) for name in ("CRATE", "ViT")},
+        {"CRATE": [0.5, 0.6], "ViT": [0.7, 0.26]},
+    )
+    assert [ax.get_title() for ax in picture.axes[1:3]] == ["layer 0\n50", "layer 1\n60"]
+    assert picture.axes[-1].get_title() == "26"
