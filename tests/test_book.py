@@ -279,6 +279,7 @@ CONTRAST = """() => {
 
 
 REWRITTEN = [  # a chapter is added as it is rewritten
+    "notebooks/00_what_you_will_see",
     "notebooks/01_coding_rate",
     "notebooks/02_rate_reduction",
     "notebooks/03_compression",
@@ -286,6 +287,7 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/05_crate",
     "notebooks/06_training",
     "notebooks/07_layers",
+    "notebooks/08_segmentation_emerges",
     "notebooks/09_scoring",
     "notebooks/09b_is_crate_better",
     "notebooks/10_maskcut",

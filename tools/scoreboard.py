@@ -120,7 +120,7 @@ def chapter(name: str, title: str) -> str:
 
 
 SEEN = chapter("00_what_you_will_see", "What you will see")
-EMERGES = chapter("08_segmentation_emerges", "Segmentation emerges")
+EMERGES = chapter("08_segmentation_emerges", "Does segmentation emerge?")
 SCORING = chapter("09_scoring", "What is a score worth?")
 BETTER = chapter("09b_is_crate_better", "Is CRATE better?")
 CUT = chapter("10_maskcut", "Objects without labels")
@@ -173,12 +173,12 @@ def _maps() -> str:
     rows = [
         ["Figure 1", "one head per image outlines the object; supervised CRATE, patch 8",
          "all heads, on drawings and photographs", scale, SEEN],
-        ["Figure 2", "how a map is made: image, tokens, class token, head", "by hand, in three lines of code", "the same", EMERGES],
+        ["Figure 2", "how a map is made: image, tokens, class token, head", "by hand, in four lines of code", "the same", EMERGES],
         ["Figure 7", "four heads stand for legs, body, face, ear (0, 1, 3, 4 of CRATE-B; chosen by hand)",
          "all heads against true parts, with controls", "0.14 M parameters, drawn animals", HEADS],
         ["Figure 8", "supervised CRATE-S/8 beside self-supervised DINO ViT-S/8",
          "both, and the two cells that it lacks, in numbers", "0.13 M parameters, drawn animals", VIEWS],
-        ["Figures 11, 12", "maps under Gaussian noise on the pixels", "the same noise, as pictures and as a curve", scale, EMERGES],
+        ["Figures 11, 12", "maps under Gaussian noise on the pixels", "the same noise, as pictures and in numbers", scale, EMERGES],
         ["Figure 13", "maps of the variants: MSSA or MHSA, ISTA, soft threshold or MLP",
          "the four of MSSA or MHSA and ISTA or MLP", "0.9 to 3.6 M parameters", WHY],
         ["Figure 14", "maps on COCO, CRATE beside ViT", "CRATE beside ViT, on drawings and photographs, not on COCO", scale, EMERGES],
@@ -442,7 +442,7 @@ def _layers() -> str:
         ["Figure 3", "principal components of the tokens, foreground in colour", "photographs and drawings", EMERGES],
         ["Figure 6, left", "MaskCut AP rises with depth, CRATE-B/8 far above ViT-B/8",
          "AUROC of the last layer's mean map on cats and dogs, by number of layers: " + "; ".join(depth), WHY],
-        ["Figure 6, right; Figure 9", "principal components layer by layer, CRATE-B/8", "layer by layer, CRATE and ViT", EMERGES],
+        ["Figure 6, right; Figure 9", "principal components layer by layer, CRATE-B/8", "layer by layer, CRATE and ViT, in the viewer", EMERGES],
         ["Figure 10", "box AP and components over training, epochs 2 to 90",
          "AUROC of the last layer's mean map on cats and dogs, by share of the training: " + "; ".join(time), WHY],
     ]  # fmt: skip

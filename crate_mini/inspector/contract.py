@@ -51,7 +51,7 @@ r"""What passes from Python to the page: one JSON object, described here and now
       ],
       "colours": str,                       base64 of 256 RGB triples
       "start": {"image": int, "layer": [int, ...], "head": [int, ...],   positions, not numbers; one a model
-                "view": "overlay" | "heat" | "mask", "share": float}
+                "view": "heat" | "lit" | "overlay" | "mask", "share": float}
     }
 
 A picture that comes later, from the kernel, brings one entry each of ``images``, of every model's ``maps`` and of
@@ -101,7 +101,7 @@ from torch import Tensor
 
 CONTRACT = "crate-mini/heads"
 VERSION = 3
-VIEWS = ("overlay", "heat", "mask")
+VIEWS = ("heat", "lit", "overlay", "mask")
 COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno", "plasma")
 """Maps of even perceived steps. Lightness alone orders them, so colour blindness hides nothing."""
 SHARES = (0.2, 0.9)
@@ -168,7 +168,7 @@ def build_contract(
         image: the position of the one seen first.
         layer: the number of the layer seen first, last but one if None; may be a dict by model name.
         head: seen first; may be a dict by model name.
-        view: seen first, ``"overlay"``, ``"heat"`` or ``"mask"``.
+        view: seen first, ``"heat"``, ``"lit"`` (the picture as bright as the attention), ``"overlay"`` or ``"mask"``.
         share: how much of the attention a mask holds, on the fewest patches that do (DINO's rule).
         colours: a perceptual colour map of matplotlib: viridis, cividis, magma, inferno, plasma.
         networks: the ``network`` entries, by the names in ``maps``, each from

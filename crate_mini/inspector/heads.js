@@ -143,6 +143,23 @@ function iou(mask, { object, counted, total }) {
   return both / (predicted + total - both); // NaN where neither has a pixel
 }
 
+// How often a pixel of the object gets more attention than one beside it; ties count half. As crate_mini.stats.auroc.
+function auroc({ x }, { object, counted }) {
+  const order = Array.from(x.keys()).sort((a, b) => x[a] - x[b]);
+  let [won, below, all] = [0, 0, 0];
+  for (let i = 0; i < order.length; ) {
+    let [inside, outside] = [0, 0];
+    for (const value = x[order[i]]; i < order.length && x[order[i]] === value; i++) {
+      inside += object[order[i]];
+      outside += counted[order[i]] - object[order[i]];
+    }
+    won += inside * (below + outside / 2);
+    below += outside;
+    all += inside;
+  }
+  return won / (all * below); // NaN where there is no object, or nothing else
+}
+
 // Bicubic enlargement along one axis, as PyTorch's interpolate(mode="bicubic", align_corners=False) has it.
 function cubicTaps(n, N) {
   const a = -0.75;
@@ -207,6 +224,10 @@ function paintHead(canvas, side, photo, map, grid, settings) {
   if (map === null) return paintBroken(canvas, pen);
   if (settings.view === "mask") return paintMask(canvas, pen, photo, map, scale, settings.mask);
   if (settings.view === "overlay") paintGrey(canvas, pen, photo, 0.15);
+  if (settings.view === "lit") {
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(photo, 0, 0, canvas.width, canvas.height);
+  }
   pen.drawImage(heatLayer(canvas.width, canvas.height, map, settings), 0, 0);
 }
 
@@ -215,6 +236,10 @@ function palette(colours, view) {
   const words = new Uint32Array(256);
   const rgba = new Uint8ClampedArray(words.buffer);
   for (let i = 0; i < 256; i++) {
+    if (view === "lit") {
+      rgba[4 * i + 3] = 255 * 0.92 * (1 - (i / 255) ** 0.8); // darkness, as crate_mini.figures.spotlight has it
+      continue;
+    }
     rgba.set(colours.subarray(3 * i, 3 * i + 3), 4 * i);
     // Over a photo, what is attended to shows its colour and the rest stays a photo.
     rgba[4 * i + 3] = view === "heat" ? 255 : 255 * (0.15 + (0.55 * i) / 255);
@@ -224,12 +249,14 @@ function palette(colours, view) {
 
 function heatLayer(W, H, map, { view, smooth, colours }) {
   const t = enlarge(map.t, map.h, map.w, H, W, smooth);
+  // full light from the 98th percentile on: one bright patch must not leave the rest in the dark
+  const full = view === "lit" ? Array.from(map.t).sort((a, b) => a - b)[Math.floor(0.98 * (map.t.length - 1))] || 1 : 1;
   const shades = palette(colours, view);
   const picture = new ImageData(W, H);
   const words = new Uint32Array(picture.data.buffer);
   const shade = new Uint8ClampedArray(1); // rounds, and keeps what bicubic overshoots within 0 to 255
   for (let i = 0; i < t.length; i++) {
-    shade[0] = 255 * t[i];
+    shade[0] = (255 * t[i]) / full;
     words[i] = shades[shade[0]];
   }
   const layer = document.createElement("canvas");
@@ -461,7 +488,7 @@ class HeadViewer {
 
   buildToolbar() {
     const { data, state, prefix } = this;
-    const views = [["overlay", "Overlay"], ["heat", "Heat map"], ["mask", "Mask"]];
+    const views = [["heat", "Heat map"], ["lit", "Lit"], ["overlay", "Overlay"], ["mask", "Mask"]];
     const details = [["smooth", "Smooth"], ["patches", "Patches"]];
     this.detail = choice(`${prefix}-detail`, "Detail", details, "smooth", (v) => this.set({ smooth: v === "smooth" }));
     this.shareText = el("output");
@@ -478,14 +505,14 @@ class HeadViewer {
       this.detail,
       this.share,
     );
-    const tick = (key, label) =>
+    const tick = (key, label, title = "") =>
       el(
         "label",
-        { class: "ch-tick" },
+        { class: "ch-tick", title },
         el("input", { type: "checkbox", checked: state[key], onchange: (e) => this.set({ [key]: e.target.checked }) }),
         label,
       );
-    if (this.truths.some(Boolean)) bar.append(tick("truth", "true outline"));
+    if (this.truths.some(Boolean)) bar.append((this.truthTick = tick("truth", "true outline")));
     if (data.models.length > 1) bar.append(tick("together", "move layers together"));
     return bar;
   }
@@ -734,7 +761,7 @@ class HeadViewer {
     const { canvas, input } = this.addThumb(images.length - 1);
     this.drawThumb(canvas, photo);
     input.checked = true;
-    this.set({ image: images.length - 1 });
+    this.set({ image: images.length - 1, spot: null, hover: null }); // a new picture begins with the class token
   }
 
   // Read a picture, run every model on it, show it. A later picture overtakes an earlier one that is still at work;
@@ -925,6 +952,7 @@ class HeadViewer {
     this.share.hidden = !masking;
     show(this.shareText, `${Math.round(100 * state.share)} %`);
     show(this.title, data.images[state.image].title);
+    if (this.truthTick) this.truthTick.style.visibility = this.truths[state.image] ? "" : "hidden";
     data.models.forEach((model, m) => {
       const panel = this.panels[m];
       panel.layer.value = state.layer[m];
@@ -992,6 +1020,7 @@ class HeadViewer {
       if (view === "mask" && tile.map) tile.settings.mask = massMask(tile.map, share);
       const scored = tile.settings.mask && truth;
       tile.iou = scored ? iou(tile.settings.mask, truth.counts.get(String(grid))) : null;
+      tile.auroc = tile.map && truth ? auroc(tile.map, truth.counts.get(String(grid))) : null;
       const score = scored && !Number.isNaN(tile.iou) ? tile.iou.toFixed(2) : "";
       show(tile.score, score);
       tile.button.setAttribute(
@@ -1080,11 +1109,12 @@ class HeadViewer {
     return `Sees: ${order.slice(0, 3).map((c) => `${classes[c]} ${percent(record.chances[c]).replace(" ", "\u00a0")}`).join(" · ")}`;
   }
 
-  factsOf({ map, settings, iou: score }, head) {
+  factsOf({ map, settings, iou: score, auroc: ranks }, head) {
     if (map === null) return `Head ${head} · not a number (NaN)`;
     if (!settings.mask) {
       const times = map.high * map.x.length;
-      return `Head ${head} · peak ${times.toFixed(times < 10 ? 1 : 0)} × an even share`;
+      const ranked = Number.isFinite(ranks) ? ` · AUROC ${ranks.toFixed(2)}` : "";
+      return `Head ${head}${ranked} · peak ${times.toFixed(times < 10 ? 1 : 0)} × an even share`;
     }
     const area = settings.mask.reduce((a, b) => a + b, 0) / settings.mask.length;
     const facts = `Head ${head} · ${Math.round(100 * this.state.share)} % of attention on ${percent(area)} of the image`;

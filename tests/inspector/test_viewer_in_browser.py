@@ -19,7 +19,7 @@ from PIL import Image
 from crate_mini.attention_maps import mass_mask, upsample
 from crate_mini.inspector import HeadViewer, dequantise
 from crate_mini.inspector.contract import VERSION, colour_table, decode_maps
-from crate_mini.segmentation import iou
+from crate_mini.segmentation import count_patches, iou, score_maps
 
 TITLES = ["cat", "astronaut", "coffee"]
 
@@ -134,6 +134,37 @@ def test_layer_slider_by_keyboard_changes_the_picture(tab, two_models):
     q, _ = stored(two_models, 0, 0)
     np.testing.assert_array_equal(at_patches(after, 10, 10), expected_colours(q[0, 0]))
     assert tab.locator(".ch-head output").all_inner_texts() == ["0", "6"]
+
+
+def test_lit_is_the_picture_as_bright_as_the_attention(tab, two_models):
+    tab.get_by_label("true outline").uncheck()
+    pick(tab, "patches")
+    pick(tab, "lit")
+    q, _ = stored(two_models, 0, 0)
+    t = (q[2, 0] / 255.0) ** 2
+    full = np.sort(t.flatten())[int(0.98 * (t.size - 1))]
+    light = 0.08 + 0.92 * np.clip(t / full, 0, 1) ** 0.8
+    lit = at_patches(pixels(tab, ".ch-large canvas"), 10, 10)
+    source = two_models.contract["images"][0]["src"].split(",")[1]
+    photo = Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB")
+    size = tab.locator(".ch-large canvas").first.evaluate("canvas => [canvas.width, canvas.height]")
+    bright = at_patches(np.array(photo.resize(size, Image.Resampling.BICUBIC)), 10, 10)
+    assert np.abs(lit - bright * light[..., None]).mean() < 4, "grey levels"
+
+
+def test_auroc_is_pythons_and_stands_only_where_there_is_an_outline(tab, two_models, make_mask):
+    pick(tab, "heat")
+    for model, grid in enumerate([(10, 10), (5, 5)]):
+        _, value = stored(two_models, model, 0)
+        layer = shown(tab)["layer"][model]
+        counts = count_patches(make_mask(80, 80), grid)
+        right = float(score_maps(value[layer, 0].flatten(), *counts)["auroc"])
+        assert f"AUROC {right:.2f}" in tab.locator(".ch-facts").nth(model).inner_text()
+    assert tab.get_by_label("true outline").is_visible()
+    tab.get_by_label("astronaut").first.check(force=True)
+    shown(tab)
+    assert "AUROC" not in tab.locator(".ch-facts").first.inner_text()
+    assert not tab.get_by_label("true outline").is_visible(), "there is none to show"
 
 
 def test_smooth_heat_map_is_pytorchs_bicubic(tab, two_models):
