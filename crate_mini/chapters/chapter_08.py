@@ -216,10 +216,10 @@ def span(values: Iterable[float], form: str = ".2f") -> str:
 def told_apart(crate: Sequence[float], vit: Sequence[float]) -> str:
     """What trainings of either kind allow to say of the two architectures."""
     if min(len(crate), len(vit)) < 2:
-        return "One training a side says nothing about architectures."
+        return "On these drawings one training a side says nothing about architectures."
     difference, low, high = welch_interval(crate, vit)
     told = (
-        f"CRATE minus ViT is {number(100 * difference, '+.1f')} points "
+        f"On these drawings CRATE minus ViT is {number(100 * difference, '+.1f')} points "
         f"({number(100 * low, '+.1f')} to {number(100 * high, '+.1f')} over trainings, 95 %)"
     )
     if welch_test(crate, vit) >= 0.05:
@@ -651,7 +651,9 @@ def colours_figure(looked: Sequence[Looked], drawn: ImageSet, kind_of_animal: st
     photos = data.photographs(drawn.images.shape[-1])
     alone = [photos["cat"], photos["astronaut"]]
     pair = shown(looked)
-    fig, axes = plt.subplots(1 + len(pair), len(group) + 2, figsize=(figures.WIDTH, 1.32 * (1 + len(pair))))
+    fig, axes = plt.subplots(
+        1 + len(pair), len(group) + 2, figsize=(0.92 * figures.WIDTH, 1.2 * (1 + len(pair)))
+    )
     for ax, image in zip(axes[0], [*drawn.images[group], *alone], strict=True):
         figures.bare(ax).imshow(figures.to_pixels(image))
     for row, (kind, one) in zip(axes[1:], pair.items(), strict=True):

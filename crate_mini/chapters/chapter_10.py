@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -551,14 +551,18 @@ def tau_figure(scores: Mapping[str, Sequence[float]], taus: Sequence[float]) -> 
     return fig
 
 
+def ncut(A: Float[Tensor, "n n"], side: Bool[Tensor, " n"]) -> float:
+    """What it costs to cut a graph into a side and the rest: severed weight over each side's, added up."""
+    severed = A[side][:, ~side].sum()
+    return float(severed / A[side].sum() + severed / A[~side].sum())
+
+
 def cost_rows(
-    cost: Callable[[Tensor, Tensor], float], A: Float[Tensor, "n n"], v: Float[Tensor, " n"], floor: float,
-    mask: Shaped[Tensor, "H W"], patch: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    A: Float[Tensor, "n n"], v: Float[Tensor, " n"], floor: float, mask: Shaped[Tensor, "H W"], patch: int
+) -> list[dict[str, Any]]:
     """What several cuts of one graph cost, the floor first.
 
     Args:
-        cost: of a graph and a side.
         A: affinity.
         v: its second eigenvector.
         floor: and that vector's eigenvalue.
@@ -575,7 +579,7 @@ def cost_rows(
         "half of the patches, at random": half,
     }
     rows = [{"cut": "the floor, $\\lambda_2$", "cost": floor}]
-    return rows + [{"cut": name, "cost": cost(A, side)} for name, side in cuts.items()]
+    return rows + [{"cut": name, "cost": ncut(A, side)} for name, side in cuts.items()]
 
 
 def cost_sentence(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -42,10 +42,12 @@ def looked(kind, name, *scores, others=0.0):
 
 
 def test_what_trainings_allow_to_say():
-    assert chapter.told_apart([0.9], [0.1, 0.2]) == "One training a side says nothing about architectures."
+    assert chapter.told_apart([0.9], [0.1, 0.2]).endswith(
+        "one training a side says nothing about architectures."
+    )
     assert chapter.told_apart([0.9, 0.8, 0.7], [0.8, 0.7, 0.75]).endswith("not decided.")
     ahead = chapter.told_apart([0.9, 0.91, 0.92], [0.7, 0.71, 0.72])
-    assert ahead.startswith("CRATE minus ViT is +20.0 points (+17.")
+    assert ahead.startswith("On these drawings CRATE minus ViT is +20.0 points (+17.")
     assert ahead.endswith(": CRATE is ahead.")
     assert chapter.told_apart([0.7, 0.71], [0.9, 0.91]).endswith("the ViT is ahead.")
 

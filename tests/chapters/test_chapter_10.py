@@ -187,11 +187,13 @@ def test_what_the_page_shows_of_drawings():
 
     A = maskcut.affinity(f[1])
     floor, v = maskcut.second_eigenvector(A)
-    rows = chapter.cost_rows(lambda A, side: float(side.sum()), A, v, floor, drawn.masks[1], 8)
+    rows = chapter.cost_rows(A, v, floor, drawn.masks[1], 8)
     assert rows[0]["cost"] == floor
-    assert rows[2]["cost"] == patches.sum() == pytest.approx(rows[3]["cost"], abs=6), (
-        "as far as patches allow"
-    )
+    assert all(row["cost"] > floor - 1e-9 for row in rows), "no cut goes below it"
+    inside = patches.flatten()
+    severed, whole = A[inside][:, ~inside].sum(), A.sum()
+    mine = A[inside].sum()
+    assert rows[2]["cost"] == pytest.approx(float(severed / mine + severed / (whole - mine)))
     assert "no better solver" in chapter.cost_sentence([{"cost": 0}, {"cost": 1}, {"cost": 2}])
     assert "has lost some" in chapter.cost_sentence([{"cost": 0}, {"cost": 2}, {"cost": 1}])
 

@@ -133,14 +133,15 @@ def test_boxes_one_training_each(monkeypatch):
     assert rows["CRATE-MLP"]["less CRATE, horses"].value == pytest.approx(-30)
     assert rows["CRATE"]["CorLoc, horses, %"] == pytest.approx(60)
     assert rows["*ellipse*"]["less CRATE, horses"].value == pytest.approx(-10)
-    assert rows["CRATE, untrained"]["CorLoc, horses, %"] is None
+    assert rows["untrained CRATE"]["CorLoc, horses, %"] is None
     said = chapter.box_sentence()
     assert (
-        "CRATE-MLP on both sets, CRATE-MHSA on neither set, ViT of CRATE's width on neither set (and below it on 2)"
+        "CRATE-MLP on both sets, CRATE-MHSA on neither set, ViT, wide on neither set (and below it on 2)"
         in said
     )
-    shares.pop("crate_mlp_mini_animals_s0")
+    shares.clear()
     assert "not scored yet" in chapter.box_sentence()
+    assert [list(row) for row in chapter.box_rows()] == [["features of", "paper: AP50 on COCO"]] * 4
 
 
 def test_tables_and_figures_are_of_all_trainings():
