@@ -410,13 +410,14 @@ def network_facts() -> dict[str, Any]:
     """What both networks are and saw, from the cards of the weights in the package."""
     cards = {kind: list_pretrained()[FAMILY[kind][0]] for kind in KINDS}
     one = cards["CRATE"]
+    counts = [WORDS[len(scored(kind, "pets/test"))] for kind in KINDS]
     return {
         "crate_size": one["parameters"] / 1e6,
         "vit_size": cards["ViT"]["parameters"] / 1e6,
         "classes": len(one["classes"]),
         "train_images": f"{one['data']['images']:,}",
         "epochs": one["recipe"]["epochs"],
-        "trainings": " and ".join(str(len(scored(kind, "pets/test"))) for kind in KINDS),
+        "trainings": f"{counts[0].capitalize()} trainings of CRATE and {counts[1]} of the ViT were scored",
         "cannot_tell": results.read("family/plan")["cannot_tell"],
     }
 
