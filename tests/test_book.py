@@ -288,6 +288,8 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/06_training",
     "notebooks/07_layers",
     "notebooks/08_segmentation_emerges",
+    "notebooks/09_scoring",
+    "notebooks/09b_is_crate_better",
     "notebooks/10_maskcut",
     "notebooks/11_emergence",
     "notebooks/12_heads",

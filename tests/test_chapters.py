@@ -19,7 +19,7 @@ CHAPTERS = [
 SECOND_EDITION = [
     path
     for path in CHAPTERS
-    if path.stem[:2] <= "08" or path.stem[:2] in ("10", "11", "13", "14", "15", "17", "18")
+    if path.stem[:2] <= "08" or path.stem[:2] in ("09", "10", "11", "13", "14", "15", "17", "18")
 ]  # a chapter is added as it is rewritten
 DISPLAYED = re.compile(r"^\$\$\n(.*?)^\$\$(.*?)$", re.MULTILINE | re.DOTALL)
 

@@ -70,7 +70,12 @@ def lines_of_code(source: str) -> list[str]:
     """Lines of a cell, less titles and the text that ``say`` puts on the page: that is prose and nobody's code."""
     prose: set[int] = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say" and node.args:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "say"
+            and node.args
+        ):
             prose.update(range(node.args[0].lineno, node.args[0].end_lineno + 1))
     numbered = enumerate(source.splitlines(), 1)
     return [line for number, line in numbered if number not in prose and not TITLE_LINE.match(line)]

@@ -124,7 +124,8 @@ def chapter(name: str, title: str) -> str:
 
 SEEN = chapter("00_what_you_will_see", "What you will see")
 EMERGES = chapter("08_segmentation_emerges", "Does segmentation emerge?")
-SCORING = chapter("09_scoring", "Scoring it")
+SCORING = chapter("09_scoring", "What is a score worth?")
+BETTER = chapter("09b_is_crate_better", "Is CRATE better?")
 CUT = chapter("10_maskcut", "Objects without labels")
 WHY = chapter("11_emergence", "What makes it emerge")
 HEADS = chapter("12_heads", "What does a head mean?")

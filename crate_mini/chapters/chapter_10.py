@@ -369,9 +369,9 @@ def coco_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def photograph_rows(cuts: Sequence[Cut]) -> list[dict[str, Any]]:
-    """Last layer: CorLoc, its paired difference to the ellipse, and the overlap of the first mask."""
+    """Last layer: CorLoc, and its paired difference to the ellipse."""
     if not is_scored(cuts):
-        return [{"first box and mask of": "not scored yet"}]
+        return [{"first box of": "not scored yet"}]
     people = [(kind, i) for kind in FAMILY for i in range(len(select(cuts, kind, "pets")))]
     networks = [(f"{kind}, seed {i}", [select(cuts, kind, where)[i] for where in SETS]) for kind, i in people]
     for kind in FAMILY:
@@ -383,14 +383,13 @@ def photograph_rows(cuts: Sequence[Cut]) -> list[dict[str, Any]]:
     ]
     rows = []
     for name, both in networks:
-        line: dict[str, Any] = {"first box and mask of": name}
+        line: dict[str, Any] = {"first box of": name}
         for c in both:
             apart = None if c.kind == "ellipse" else percent(lead(c, ellipse(cuts, c.where)))
             line |= {
                 f"CorLoc, {SETS[c.where]}, %": 100 * c.corloc,
                 f"less the ellipse, {SETS[c.where]}": apart,
             }
-        line |= {f"IoU of the mask, {SETS[c.where]}, %": 100 * float(c.overlap.mean()) for c in both}
         rows.append(line)
     return rows
 
@@ -594,6 +593,19 @@ def cost_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 # ---- the playground -------------------------------------------------------------------------------------------------
+
+
+def play_pictures(
+    drawn: ImageSet, photos: Mapping[str, Shaped[Tensor, "3 H W"]], model: CRATE, layer: int = LAST
+) -> dict[str, Tensor]:
+    """Of some drawings the one whose mask is in the middle, the best and the worst, and the photographs, by name."""
+    side = drawn.images.shape[-1] // model.config.patch_size
+    found = maskcut.maskcut_batch(features_of(model, drawn.images, layer), (side, side), n_masks=1)
+    overlaps = first_overlaps(found, drawn)
+    order = sorted(range(len(overlaps)), key=overlaps.__getitem__)
+    places = {"in the middle": order[len(order) // 2], "the best": order[-1], "the worst": order[0]}
+    named = {f"a {drawn.classes[drawn.labels[i]]}, {word}": drawn.images[i] for word, i in places.items()}
+    return named | {f"photograph: {name}": photo for name, photo in photos.items()}
 
 
 def play_data(

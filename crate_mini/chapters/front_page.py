@@ -9,15 +9,16 @@ from typing import Any
 import torch
 
 from crate_mini import data, results, stats, weights
+from crate_mini.chapters.family import FAMILY, SHOWN
 from crate_mini.data import ImageSet
 from crate_mini.inspector.glance import Glance
 from crate_mini.segmentation import stored
 
-NETWORKS = {"CRATE": "crate_mini_all_lion_s0", "ViT": "vit_mini_6_all_lion_s0"}
+NETWORKS = dict(SHOWN)
 """The pair that is shown: by its name on the page, the weights."""
 TRAININGS = {
-    "CRATE": tuple(f"crate_mini_all_lion_s{seed}" for seed in range(3)),
-    "ViT": tuple(f"vit_mini_6_all_lion_s{seed}" for seed in range(3)),
+    kind: tuple(name for name in names if results.folder().joinpath("masks", f"{name}.json").is_file())
+    for kind, names in FAMILY.items()
 }
 """All trainings of either kind that were scored."""
 PHOTOGRAPHS = {"pets": "pets/test", "horses": "horses/test"}

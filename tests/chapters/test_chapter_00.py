@@ -31,7 +31,8 @@ def test_all_trainings_and_controls_are_there():
     found = chapter.sets()
     assert [one.title for one in found][:2] == ["cats and dogs", "horses"]
     for one in found:
-        assert {kind: len(of) for kind, of in one.trained.items()} == {k: len(v) for k, v in FAMILY.items()}
+        assert set(one.trained) == set(FAMILY)
+        assert min(map(len, one.trained.values())) >= 2, "no claim from one training a side"
         assert all(one.untrained.values())
         assert 0.5 < one.middle < 1
     assert isinstance(chapter.trainings_figure(found), Figure)

@@ -75,7 +75,7 @@ class TestVerdicts:
     def test_before_the_scoring(self):
         without = [c for c in cuts() if c.kind != "ViT"]
         assert "not scored yet" in chapter.photograph_facts(without)["photographs"]
-        assert chapter.photograph_rows(without) == [{"first box and mask of": "not scored yet"}]
+        assert chapter.photograph_rows(without) == [{"first box of": "not scored yet"}]
         assert isinstance(chapter.corloc_figure([]), Figure)
         assert "every image.**" in chapter.photograph_facts(cuts())["photographs"]
 
@@ -89,7 +89,7 @@ def test_the_difference_is_paired():
 
 def test_a_row_a_network():
     rows = chapter.photograph_rows(cuts())
-    assert [r["first box and mask of"] for r in rows] == [
+    assert [r["first box of"] for r in rows] == [
         *(f"{kind}, seed {i}" for kind in ("CRATE", "ViT") for i in range(3)),
         "CRATE, untrained", "ViT, untrained", "*ellipse*", "*whole image*",
     ]  # fmt: skip
@@ -178,6 +178,11 @@ def test_what_the_page_shows_of_drawings():
     play = chapter.play_data({"one": drawn.images[0]}, network, 3)
     assert play["grid"] == 8
     assert len(play["pictures"][0]["cosines"]) >= 64 * 63 / 2 * 2 * 4 / 3
+
+    named = chapter.play_pictures(drawn, {"cat": drawn.images[0]}, network, 3)
+    assert list(named)[-1] == "photograph: cat"
+    best = max(range(3), key=values.__getitem__)
+    assert torch.equal(named[f"a {drawn.classes[drawn.labels[best]]}, the best"], drawn.images[best])
 
     (r, c), other, far = chapter.spots_on(drawn.masks[1], 8)
     patches = truth.view(8, 8, 8, 8).float().mean((1, 3)) > 0.5

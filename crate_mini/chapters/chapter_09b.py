@@ -1,0 +1,561 @@
+"""Chapter 9b, is CRATE better: every training, every comparison that was written down beforehand, and what they allow.
+
+Lines of the comparison come from two places. Cats and dogs and horses (``results/masks``) were looked at through the
+whole search for a recipe, so they stand here without a test. VOC and COCO were not: ``tools/score_family.py`` scores
+them by ``results/family/plan.json`` into ``results/family``. No sentence assumes how they end, or that they are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import beta, chi2, norm
+from scipy.stats import t as student
+
+from crate_mini import figures, results
+from crate_mini.chapters.chapter_09 import PLACES, UNTRAINED, one_head, scored
+from crate_mini.chapters.family import FAMILY
+from crate_mini.segmentation import stored
+from crate_mini.stats import Interval, welch_interval
+from crate_mini.tables import PlusMinus, number
+from crate_mini.weights import list_pretrained
+
+RULE = "auroc"
+"""Of the lines that were looked at: it needs no threshold."""
+PLANNED = {
+    "voc_paper": "VOC by the paper's rule",
+    "voc_auroc": "VOC by AUROC",
+    "coco_auroc": "COCO by AUROC",
+    "coco_maskcut": "COCO by MaskCut",
+}
+"""The planned scores, as a sentence calls them."""
+WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+KINDS = ("CRATE", "ViT")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One score of both networks on one set.
+
+    Attributes:
+        said: how a sentence calls it.
+        state: ``"looked at"`` of a set that the search saw; of a planned one ``"not scored"``, ``"waits"`` for a second
+            training a side, ``"differs"`` or ``"does not differ"``, after the correction for several tests.
+        images: how many were scored.
+        scores: by kind of network, one score a training.
+        fresh: the same of untrained networks.
+        middle: of a map that is only brighter in the middle, by the same rule.
+        gap: CRATE minus ViT with its 95 % interval over new trainings.
+        both: with that over new trainings and new images together.
+        p: of the test over trainings.
+    """
+
+    said: str
+    state: str
+    images: int | None = None
+    scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    fresh: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    middle: float | None = None
+    gap: Interval | None = None
+    both: Interval | None = None
+    p: float | None = None
+
+    @property
+    def pairs(self) -> list[float]:
+        """CRATE minus ViT of all pairs of one training each."""
+        return [a - b for a in self.scores.get("CRATE", ()) for b in self.scores.get("ViT", ())]
+
+
+# ---- what was measured ----------------------------------------------------------------------------------------------
+
+
+def looked_at() -> list[Line]:
+    """Photographs that recipe, optimiser and heads were chosen in sight of: one head, chosen on other photographs."""
+    lines = []
+    for place, said in PLACES.items():
+        found = {kind: scored(kind, place) for kind in KINDS}
+        scores = {kind: [one_head(one, RULE) for one in of] for kind, of in found.items()}
+        first = next(one for of in found.values() for one in of)
+        gap = _whole(welch_interval(scores["CRATE"], scores["ViT"])) if all(scores.values()) else None
+        lines.append(
+            Line(
+                said,
+                "looked at",
+                first["images"],
+                scores,
+                {kind: [one_head(stored(name, place), RULE)] for kind, name in UNTRAINED.items()},
+                first["rules"][RULE]["baselines"]["centre"][0],
+                gap,
+                _both(place, gap),
+            )
+        )
+    return lines
+
+
+def _both(place: str, gap: Interval | None) -> Interval | None:
+    """The interval over trainings and images, if it was measured of the same trainings as the gap."""
+    names = [FAMILY[kind][0].rsplit("_s", 1)[0] for kind in KINDS]
+    for row in results.read("masks/comparisons")["trainings"]:
+        if [row["a"], row["b"], row["data"], row["size"], row["rule"]] == [*names, place, 128, RULE]:
+            found = row["fixed"].get("both")
+            same = found and gap and abs(found[0] - gap[0]) < 1e-3
+            return _whole(found) if same else None
+    return None
+
+
+def planned() -> list[Line]:
+    """The comparisons of the list, all of them and in its order, scored or not."""
+    asked = [one["score"] for one in results.read("family/plan")["comparisons"]]
+    try:
+        found = results.read("family/comparisons")
+    except FileNotFoundError:
+        return [Line(PLANNED[key], "not scored") for key in asked]
+    rows = {
+        kind: [results.read(f"family/{name}")["scores"] for name in names]
+        for kind, names in found["seeds"].items()
+    }
+    lines = []
+    for key, line in zip(asked, found["comparisons"], strict=True):
+        of = {kind: [_first(row[key]["score"]) for row in files] for kind, files in rows.items()}
+        one = next(row[key] for files in rows.values() for row in files)
+        lines.append(
+            Line(
+                PLANNED[key],
+                "waits" if "p" not in line else "differs" if line["differs"] else "does not differ",
+                one["images"],
+                {kind: of.get(kind, []) for kind in KINDS},
+                {kind: of.get(f"{kind}, untrained", []) for kind in KINDS},
+                _first(one["centre"]) if "centre" in one else None,
+                _whole(line.get("over_trainings")),
+                _whole(line.get("over_trainings_and_images")),
+                line.get("p"),
+            )
+        )
+    return lines
+
+
+def lines() -> list[Line]:
+    """All of them: first what was looked at, then what was planned."""
+    return [*looked_at(), *planned()]
+
+
+def _first(value: Any) -> float:
+    """A number, or the first of a value with its interval."""
+    return float(value[0] if isinstance(value, list | tuple) else value)
+
+
+def _whole(interval: Any) -> Interval | None:
+    """An interval; None where an end is missing, as with one training a side."""
+    if not interval or any(v is None or np.isnan(v) for v in interval):
+        return None
+    value, low, high = map(float, interval)
+    return value, low, high
+
+
+# ---- what it allows to say ------------------------------------------------------------------------------------------
+
+
+def several(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def verdict(of: Sequence[Line]) -> str:
+    """The answer, from the planned comparisons alone."""
+    asked = [line for line in of if line.state != "looked at"]
+    n = WORDS[len(asked)]
+    if all(line.state == "not scored" for line in asked):
+        return (
+            f"**Not scored yet.** The {n} comparisons that decide it are written down, on photographs that nobody "
+            "tuned on; none of them is scored. What this page shows meanwhile was looked at while the recipe was "
+            "chosen, and decides nothing."
+        )
+    waits = [line for line in asked if line.state == "waits"]
+    if len(waits) == len(asked):
+        return f"**Not decided.** The {n} comparisons wait for a second training of each network."
+    ahead = [line.said for line in asked if line.state == "differs" and line.gap[0] > 0]
+    behind = [line.said for line in asked if line.state == "differs" and line.gap[0] < 0]
+    if ahead and behind:
+        told = (
+            f"**Each is, somewhere.** Of {n} comparisons that were written down beforehand CRATE is ahead in "
+            f"{WORDS[len(ahead)]} ({several(ahead)}), the ViT in {WORDS[len(behind)]} ({several(behind)})."
+        )
+    elif ahead or behind:
+        who, where = ("CRATE", ahead) if ahead else ("The ViT", behind)
+        told = (
+            f"**{who} is ahead in {WORDS[len(where)]} of {n}** comparisons that were written down beforehand: "
+            f"{several(where)}."
+        )
+    else:
+        told = f"**Not decided.** None of the {n} comparisons that were written down beforehand separates the two."
+    rest = len(asked) - len(ahead) - len(behind) - len(waits)
+    if (ahead or behind) and rest:
+        told += f" {WORDS[rest].capitalize()} {'does' if rest == 1 else 'do'} not separate them."
+    return told + (f" {WORDS[len(waits)].capitalize()} wait for a second training a side." if waits else "")
+
+
+def one_draw(of: Sequence[Line]) -> str:
+    """What a comparison of one training each would have said."""
+    told = [line for line in of if len(line.pairs) > 1]
+    if not told:
+        return "There is one training of each network here, and one training is one draw."
+    shares = {line.said: (sum(v > 0 for v in line.pairs), len(line.pairs)) for line in told}
+    split = {said: share for said, share in shares.items() if 0 < share[0] < share[1]}
+    if not split:
+        return (
+            "**One training of each would have said the same.** In every line all pairs of one CRATE and one ViT agree "
+            "on who is ahead."
+        )
+    said, (k, n) = min(split.items(), key=lambda item: abs(item[1][0] / item[1][1] - 0.5))
+    return (
+        f"**With one training of each you can report either.** On {said} CRATE is ahead in {k} of {n} pairs of one "
+        f"training each; in {WORDS[len(split)]} of {WORDS[len(told)]} lines the pairs disagree."
+    )
+
+
+def against_the_middle(of: Sequence[Line]) -> str:
+    """How many scores are above those of a map that saw nothing."""
+    counts = {
+        kind: [score > line.middle for line in of if line.middle is not None for score in line.scores[kind]]
+        for kind in KINDS
+    }
+    n = sum(line.middle is not None for line in of)
+    told = " and ".join(f"{sum(c)} of {len(c)} scores of {_kind(kind)}" for kind, c in counts.items())
+    return (
+        f"**Hold both against the middle of the picture.** A map that is only brighter there is beaten by {told} "
+        f"({WORDS[n]} line{'s' if n != 1 else ''}, a score for each training)."
+    )
+
+
+def _kind(kind: str) -> str:
+    return "CRATE" if kind == "CRATE" else "the ViT"
+
+
+def answer_facts(of: Sequence[Line], reads: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """The sentences of the first screen."""
+    return {
+        "verdict": verdict(of),
+        "one_draw": one_draw(of),
+        "middle": against_the_middle(of),
+        "reading": reading_sentence(reads),
+    }
+
+
+def gap_rows(of: Sequence[Line]) -> list[dict[str, Any]]:
+    """The table: a row a line, in per cent and points, means over trainings."""
+    said = {
+        "looked at": "looked at, no test",
+        "not scored": "not scored yet",
+        "waits": "waits for trainings",
+    }
+    rows = []
+    for line in of:
+        row: dict[str, Any] = {"score, %": line.said, "n": line.images}
+        for kind in KINDS:
+            row[kind] = 100 * float(np.mean(line.scores[kind])) if line.scores.get(kind) else None
+        row["middle"] = None if line.middle is None else 100 * line.middle
+        row["CRATE − ViT, ± trainings"] = _plus_minus(line.gap)
+        row["± trainings and images"] = None if line.both is None else 50 * (line.both[2] - line.both[1])
+        row["says"] = said.get(line.state) or (
+            f"{_ahead(line)}, p = {number(line.p, '.2g')}"
+            if line.state == "differs"
+            else f"not decided, p = {number(line.p, '.2g')}"
+        )
+        rows.append(row)
+    return rows
+
+
+GAP_FORMATS = dict.fromkeys((*KINDS, "middle", "CRATE − ViT, ± trainings", "± trainings and images"), ".1f")
+
+
+def _plus_minus(interval: Interval | None) -> PlusMinus | None:
+    return None if interval is None else PlusMinus(100 * interval[0], 50 * (interval[2] - interval[1]))
+
+
+def _ahead(line: Line) -> str:
+    return "CRATE is ahead" if line.gap[0] > 0 else "the ViT is ahead"
+
+
+def holds(of: Sequence[Line], reads: Mapping[str, Sequence[Any]]) -> str:
+    """What is true of every training that there is, as items of a list."""
+
+    def where(test: Callable[[Line], bool]) -> str | None:
+        found = [line.said for line in of if all(line.scores.get(kind) for kind in KINDS) and test(line)]
+        return several(found) if found else None
+
+    def trained(line: Line, kind: str) -> bool:
+        return bool(line.fresh.get(kind)) and min(line.scores[kind]) > max(line.fresh[kind])
+
+    def above(line: Line, kind: str) -> bool:
+        return line.middle is not None and min(line.scores[kind]) > line.middle
+
+    def over(line: Line, a: str, b: str) -> bool:
+        return min(line.scores[a]) > max(line.scores[b])
+
+    items = {
+        "Every training of both is above untrained networks of its kind": where(
+            lambda line: all(trained(line, kind) for kind in KINDS)
+        ),
+        "Every training of both is above the middle": where(
+            lambda line: all(above(line, kind) for kind in KINDS)
+        ),
+        "Every training of CRATE is above the middle, of the ViT not every one": where(
+            lambda line: above(line, "CRATE") and not above(line, "ViT")
+        ),
+        "Every training of the ViT is above the middle, of CRATE not every one": where(
+            lambda line: above(line, "ViT") and not above(line, "CRATE")
+        ),
+        "Every training of CRATE is above every one of the ViT": where(
+            lambda line: over(line, "CRATE", "ViT")
+        ),
+        "Every training of the ViT is above every one of CRATE": where(
+            lambda line: over(line, "ViT", "CRATE")
+        ),
+    }
+    told = [f"- {said} on {places}." for said, places in items.items() if places]
+    return "\n".join([*told, f"- {reading_sentence(reads)}"])
+
+
+def open_questions(of: Sequence[Line]) -> str:
+    """Which lines do not say who is ahead, as a sentence."""
+    unsure = [line.said for line in of if line.state == "does not differ"]
+    missing = [line.said for line in of if line.state in ("not scored", "waits")]
+    told = []
+    if unsure:
+        told.append(f"Who is ahead is not decided on {several(unsure)}.")
+    if missing:
+        told.append(f"Nothing can be said yet of {several(missing)}.")
+    inside = [
+        line.said for line in of if line.state == "looked at" and line.gap and line.gap[1] < 0 < line.gap[2]
+    ]
+    if inside:
+        told.append(f"Of what was looked at, the interval over trainings holds zero on {several(inside)}.")
+    return " ".join(told) or "Every line says who is ahead."
+
+
+# ---- how many trainings a claim needs -------------------------------------------------------------------------------
+
+MOST = 20
+"""Trainings a side, in the playground."""
+RATIOS = np.linspace(0, 4, 21)
+"""True differences, in standard deviations of a training."""
+
+
+def power(ratio: float, n: int, points: int = 60) -> float:
+    r"""How often Welch's test over ``n`` trainings a side finds a difference of ``ratio`` standard deviations, at 5 %.
+
+    With as many on both sides, normal and of one spread, the difference of the means is normal about
+    :math:`\sqrt{n/2}` times the ratio, in standard errors. The sum of the two observed variances is a :math:`\chi^2` of
+    :math:`2n - 2` degrees of freedom; of it the first has a share :math:`r`, a Beta variable, which sets the degrees of
+    freedom that the test believes in, :math:`(n - 1) / (r^2 + (1 - r)^2)`. Averaged over both.
+    """
+    places = (np.arange(points) + 0.5) / points
+    r = beta.ppf(places, (n - 1) / 2, (n - 1) / 2)
+    limit = student.ppf(0.975, (n - 1) / (r**2 + (1 - r) ** 2))
+    errors = np.sqrt(chi2.ppf(places, 2 * n - 2) / (2 * n - 2))
+    beyond, shift = np.outer(limit, errors), ratio * (n / 2) ** 0.5
+    return float(np.mean(norm.cdf(shift - beyond) + norm.cdf(-shift - beyond)))
+
+
+def spread_of(line: Line) -> float:
+    """Standard deviation of a training about the mean of its kind, in points."""
+    return 100 * float(np.mean([np.var(line.scores[kind], ddof=1) for kind in KINDS])) ** 0.5
+
+
+def smallest_found(spread: float, n: int, chance: float = 0.8) -> float:
+    """The true difference, in points, that ``n`` trainings a side find with this chance."""
+    ratios = np.linspace(0, 12, 121)
+    powers = [power(ratio, n) for ratio in ratios]
+    return spread * float(np.interp(chance, powers, ratios))
+
+
+def play_data(of: Sequence[Line]) -> dict[str, Any]:
+    """For the playground: how often a test decides, and where it starts, at what cats and dogs show."""
+    first = of[0]
+    return {
+        "ratios": RATIOS.round(3).tolist(),
+        "power": [[round(power(ratio, n), 4) for ratio in RATIOS] for n in range(2, MOST + 1)],
+        "t": [round(float(student.ppf(0.975, nu)), 4) for nu in range(1, 2 * MOST)],
+        "difference": round(100 * abs(first.gap[0]), 1),
+        "spread": round(spread_of(first), 1),
+        "trainings": min(len(first.scores[kind]) for kind in KINDS),
+    }
+
+
+def power_facts(of: Sequence[Line]) -> dict[str, Any]:
+    """What so many trainings a side can find, with the spread that they show."""
+    first = of[0]
+    n, spread = min(len(first.scores[kind]) for kind in KINDS), spread_of(first)
+    return {
+        "trainings": n,
+        "said": first.said,
+        "spread": spread,
+        "found": smallest_found(spread, n),
+        "more": 2 * n,
+        "found_by_more": smallest_found(spread, 2 * n),
+    }
+
+
+# ---- the networks ---------------------------------------------------------------------------------------------------
+
+
+def network_facts() -> dict[str, Any]:
+    """What both networks are and saw, from the cards of the weights in the package."""
+    cards = {kind: list_pretrained()[FAMILY[kind][0]] for kind in KINDS}
+    one = cards["CRATE"]
+    counts = [WORDS[len(scored(kind, "pets/test"))] for kind in KINDS]
+    return {
+        "crate_size": one["parameters"] / 1e6,
+        "vit_size": cards["ViT"]["parameters"] / 1e6,
+        "classes": len(one["classes"]),
+        "train_images": f"{one['data']['images']:,}",
+        "epochs": one["recipe"]["epochs"],
+        "trainings": f"{counts[0].capitalize()} trainings of CRATE and {counts[1]} of the ViT were scored",
+        "cannot_tell": results.read("family/plan")["cannot_tell"],
+    }
+
+
+# ---- where the class token reads ------------------------------------------------------------------------------------
+
+
+def readings() -> dict[str, list[dict[str, Any]]]:
+    """What every training loses without reading, by kind; those that were measured."""
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for kind in KINDS:
+        for name in FAMILY[kind]:
+            try:
+                found[kind].append(results.read(f"reading/{name}_val")["reading"])
+            except FileNotFoundError:
+                continue
+    return found
+
+
+def lost_in_last(reads: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
+    """Points of accuracy that are lost if the class token does not read in the last layer, one a training."""
+    return {kind: [100 * one["alone"][-1][0] for one in of] for kind, of in reads.items()}
+
+
+def reading_sentence(reads: Mapping[str, Sequence[Any]]) -> str:
+    """Whether the two differ in how much they need their last layer."""
+    lost = lost_in_last(reads)
+    if not all(lost.values()):
+        return "Where the class token reads is not measured yet."
+    counts = several([f"{len(lost[kind])} of {_kind(kind)}" for kind in KINDS])
+    told = {kind: _span(lost[kind]) for kind in KINDS}
+    numbers = (
+        f"without reading in its last layer CRATE loses {told['CRATE']} points of accuracy, the ViT {told['ViT']} "
+        f"(trainings: {counts})."
+    )
+    if min(lost["CRATE"]) > max(lost["ViT"]):
+        return f"CRATE needs its last layer more than the ViT does: {numbers}"
+    if min(lost["ViT"]) > max(lost["CRATE"]):
+        return f"The ViT needs its last layer more than CRATE does: {numbers}"
+    return f"How much the last layer is needed does not tell the two apart: {numbers}"
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = (number(v, ".1f") for v in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def reading_facts(reads: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """What the text says of the ablation; every field is words, for a side may not be measured."""
+    facts = {"sentence": reading_sentence(reads)}
+    for kind in KINDS:
+        key = kind.lower()
+        tops = [100 * one["top1"][0] for one in reads[kind]]
+        most = [int(np.argmax([row[0] for row in one["alone"]])) for one in reads[kind]]
+        facts[f"{key}_top1"] = f"{_span(tops)} %" if tops else "not measured"
+        facts[f"{key}_layer"] = several(sorted({str(layer) for layer in most})) if most else "not measured"
+    return facts
+
+
+# ---- figures --------------------------------------------------------------------------------------------------------
+
+
+def _colour(kind: str) -> Any:
+    return figures.COLOURS[kind.lower()]
+
+
+def trainings_figure(of: Sequence[Line]) -> Figure:
+    """A panel a line: a dot a training, open dots for untrained networks, and the middle as a dashed line."""
+    shown = [line for line in of if line.scores]
+    columns = 2 if len(shown) <= 4 else 3
+    rows = -(-len(shown) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(figures.WIDTH, 1.75 * rows), squeeze=False)
+    for ax, line in zip(axes.flat, shown, strict=False):
+        for y, kind in enumerate(KINDS):
+            for values, filled in ((line.scores.get(kind, ()), True), (line.fresh.get(kind, ()), False)):
+                for score in values:
+                    colour = _colour(kind) if filled else "0.55"
+                    ax.plot(
+                        100 * score, y, "o", color=colour, mfc=colour if filled else "none", ms=7, alpha=0.85
+                    )
+        if line.middle is not None:
+            ax.axvline(100 * line.middle, color="0.4", lw=1, ls="--", zorder=0)
+        ax.set_title(line.said + (" *" if line.state == "looked at" else ""), fontsize=9)
+        _bare_rows(ax, KINDS)
+    for ax in axes.flat[len(shown) :]:
+        ax.set_visible(False)
+    for ax in axes[-1]:
+        ax.set_xlabel("score (%)", fontsize=9)
+    plt.close(fig)
+    return fig
+
+
+def _bare_rows(ax: Axes, names: Sequence[str]) -> None:
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+
+
+def gaps_figure(of: Sequence[Line]) -> Figure:
+    """CRATE minus ViT, a row a line: all pairs of trainings, and both intervals about their mean."""
+    shown = [line for line in of if line.pairs]
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 0.9 + 0.42 * len(shown)))
+    for y, line in enumerate(shown):
+        ax.plot(
+            [100 * v for v in line.pairs], [y + 0.22] * len(line.pairs), "o", color="0.55", ms=4, mfc="none"
+        )
+        for interval, width in ((line.both, 1.2), (line.gap, 4)):
+            if interval is not None:
+                ax.plot([100 * v for v in interval[1:]], [y, y], color="0.25", lw=width)
+        middle = line.gap[0] if line.gap else float(np.mean(line.pairs))
+        ax.plot(100 * middle, y, "D", color="0.25", ms=6)
+    ax.axvline(0, color="0.5", lw=0.9, ls="--", zorder=0)
+    _bare_rows(ax, [line.said + (" *" if line.state == "looked at" else "") for line in shown])
+    ax.set_xlabel("CRATE minus ViT (points)")
+    plt.close(fig)
+    return fig
+
+
+def reading_figure(reads: Mapping[str, Sequence[Any]]) -> Figure:
+    """A column a kind: what is lost without reading in a layer, and how its mean map scores; a line a training."""
+    fig, axes = plt.subplots(2, 2, figsize=(figures.WIDTH, 3.9), sharex=True, sharey="row")
+    for column, kind in zip(axes.T, KINDS, strict=True):
+        for one in reads[kind]:
+            lost = [100 * row[0] for row in one["alone"]]
+            column[0].plot(range(len(lost)), lost, "o-", color=_colour(kind), ms=4, lw=1.2)
+        found = scored(kind, "horses/test")
+        for one in found:
+            by_layer = one["rules"][RULE]["mean_of_heads"]["by_layer"]
+            column[1].plot(
+                range(len(by_layer)), [100 * v for v in by_layer], "o-", color=_colour(kind), ms=4, lw=1.2
+            )
+        column[1].axhline(
+            100 * found[0]["rules"][RULE]["baselines"]["centre"][0], color="0.5", lw=0.9, ls="--"
+        )
+        column[0].axhline(0, color="0.6", lw=0.8)
+        column[0].set_title(kind, fontsize=9)
+        column[1].set(xlabel="layer", xticks=range(len(by_layer)))
+    axes[0, 0].set_ylabel("points lost")
+    axes[1, 0].set_ylabel("AUROC, mean map (%)")
+    plt.close(fig)
+    return fig

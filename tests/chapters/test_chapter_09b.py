@@ -1,0 +1,219 @@
+"""Chapter 9b: every way in which the planned comparisons can end has its sentence, told from the numbers alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from crate_mini import results
+from crate_mini.chapters import chapter_09b as chapter
+from crate_mini.chapters.chapter_09b import Line
+from crate_mini.stats import welch_interval, welch_test
+
+KEYS = ("voc_paper", "voc_auroc", "coco_auroc", "coco_maskcut")
+FAR, NEAR, BACK = (
+    ([0.7, 0.71, 0.72], [0.5, 0.51, 0.5]),
+    ([0.6, 0.7], [0.62, 0.66]),
+    ([0.3, 0.31], [0.5, 0.52]),
+)
+
+
+@pytest.fixture
+def family(tmp_path, monkeypatch):
+    """Writes ``results/family`` as ``tools/score_family.py`` does, of scores by comparison; the rest stays as it is."""
+    folder = tmp_path / "results"
+    (folder / "family").mkdir(parents=True)
+    shutil.copy(results.folder() / "family" / "plan.json", folder / "family")
+    monkeypatch.setattr(results, "folder", lambda: folder)
+
+    def write(sides, differs=(False,) * 4):
+        counts = [len(side) for side in sides[0]]
+        seeds = {
+            kind: [f"{kind}_s{i}" for i in range(n)] for kind, n in zip(chapter.KINDS, counts, strict=True)
+        }
+        seeds |= {f"{kind}, untrained": [f"{kind}_untrained_{i}" for i in (0, 1)] for kind in chapter.KINDS}
+        for kind, names in seeds.items():
+            for i, name in enumerate(names):
+                scores = {}
+                for key, both in zip(KEYS, sides, strict=True):
+                    score = 0.2 if "untrained" in kind else both[chapter.KINDS.index(kind)][i]
+                    scores[key] = {"images": 78, "score": [score, 0, 1], "centre": [0.55, 0.5, 0.6]}
+                (folder / "family" / f"{name}.json").write_text(json.dumps({"scores": scores}))
+        rows = []
+        for key, (a, b), differ in zip(KEYS, sides, differs, strict=True):
+            row = {"a": "CRATE", "b": "ViT", "score": key, "trainings": counts}
+            if min(counts) < 2:
+                rows.append(row | {"waits": "two trainings a side at least"})
+                continue
+            row |= {"over_trainings": list(welch_interval(a, b)), "p": welch_test(a, b), "differs": differ}
+            both = {} if key == "coco_maskcut" else {"over_trainings_and_images": [0.1, -0.1, 0.3]}
+            rows.append(row | both)
+        kept = {"seeds": seeds, "comparisons": rows}
+        (folder / "family" / "comparisons.json").write_text(json.dumps(kept))
+        return chapter.planned()
+
+    return write
+
+
+def test_what_is_not_scored_is_said(family):
+    lines = chapter.planned()
+    assert [line.state for line in lines] == ["not scored"] * 4
+    assert chapter.verdict(lines).startswith("**Not scored yet.** The four comparisons")
+    assert {row["says"] for row in chapter.gap_rows(lines)} == {"not scored yet"}
+    assert chapter.open_questions(lines).startswith("Nothing can be said yet of VOC by the paper's rule, VOC")
+
+
+@pytest.mark.parametrize(
+    ("sides", "differs", "said"),
+    [
+        ([NEAR] * 4, [0, 0, 0, 0], "**Not decided.** None of the four"),
+        ([FAR] * 4, [1, 1, 1, 1], "**CRATE is ahead in four of four** comparisons"),
+        ([FAR, NEAR, NEAR, NEAR], [1, 0, 0, 0], "by the paper's rule. Three do not separate them."),
+        ([BACK] * 4, [0, 1, 1, 0], "**The ViT is ahead in two of four** comparisons"),
+        ([FAR, NEAR, FAR, NEAR], [1, 0, 1, 0], "VOC by the paper's rule and COCO by AUROC. Two do not"),
+    ],
+)
+def test_every_end_has_its_sentence(family, sides, differs, said):
+    n = min(len(side) for pair in sides for side in pair)
+    told = chapter.verdict(
+        family([[side[:n] for side in pair] for pair in sides], [bool(d) for d in differs])
+    )
+    assert said in told
+
+
+def test_who_is_ahead_where_both_are(family):
+    lines = family([[s[:2] for s in side] for side in (FAR, BACK, NEAR, NEAR)], [True, True, False, False])
+    told = chapter.verdict(lines)
+    assert told.startswith("**Each is, somewhere.**")
+    assert "CRATE is ahead in one (VOC by the paper's rule), the ViT in one (VOC by AUROC)" in told
+    assert told.endswith("Two do not separate them.")
+    says = [row["says"].split(",")[0] for row in chapter.gap_rows(lines)]
+    assert says == ["CRATE is ahead", "the ViT is ahead", "not decided", "not decided"]
+    assert "not decided on COCO by AUROC and COCO by MaskCut" in chapter.open_questions(lines)
+
+
+def test_one_training_a_side_waits(family):
+    lines = family([[side[:1] for side in FAR]] * 4)
+    assert chapter.verdict(lines) == (
+        "**Not decided.** The four comparisons wait for a second training of each network."
+    )
+    assert [line.gap for line in lines] == [None] * 4
+    assert chapter.gap_rows(lines)[0]["says"] == "waits for trainings"
+    assert "one training is one draw" in chapter.one_draw(lines)
+    assert len(chapter.gaps_figure(lines).axes[0].lines) == 2 * 4 + 1
+
+
+def test_a_line_holds_what_was_measured(family):
+    line, *_, cut = family([FAR] * 4, [True] * 4)
+    assert line.scores == {"CRATE": FAR[0], "ViT": FAR[1]}
+    assert line.fresh["ViT"] == [0.2, 0.2]
+    assert (line.middle, line.images, line.both) == (0.55, 78, (0.1, -0.1, 0.3))
+    assert line.gap == pytest.approx(welch_interval(*FAR))
+    assert cut.both is None, "of AP there is no value for an image"
+    assert len(line.pairs) == 9
+    (row, *_) = chapter.gap_rows([line])
+    assert row["CRATE − ViT, ± trainings"].value == pytest.approx(100 * line.gap[0])
+    assert row["± trainings and images"] == pytest.approx(20)
+    figure = chapter.trainings_figure([line, cut])
+    assert [len(ax.lines) for ax in figure.axes] == [2 * (3 + 2) + 1] * 2
+
+
+def lines_of(crate, vit, **more):
+    return Line("here", "looked at", 9, {"CRATE": crate, "ViT": vit}, middle=0.5, **more)
+
+
+def test_one_training_each_may_say_either():
+    split, agreed = lines_of([0.6, 0.4], [0.5, 0.3]), lines_of([0.6, 0.7], [0.5, 0.3])
+    assert "On here CRATE is ahead in 3 of 4 pairs" in chapter.one_draw([agreed, split])
+    assert "in one of two lines" in chapter.one_draw([agreed, split])
+    assert chapter.one_draw([agreed]).startswith("**One training of each would have said the same.**")
+
+
+def test_against_what_saw_nothing():
+    told = chapter.against_the_middle([lines_of([0.6, 0.4], [0.3, 0.2]), Line("x", "not scored")])
+    assert "1 of 2 scores of CRATE and 0 of 2 scores of the ViT (one line," in told
+
+
+def reads(*last):
+    rows = [[{"alone": [[0.3, 0, 1], [v, 0, 1]], "top1": [0.25, 0, 1]} for v in side] for side in last]
+    return dict(zip(chapter.KINDS, rows, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("crate", "vit", "said"),
+    [
+        ([0.1, 0.2], [0.0, 0.01], "CRATE needs its last layer more"),
+        ([0.0, 0.01], [0.1, 0.2], "The ViT needs its last layer more"),
+        ([0.0, 0.2], [0.1, 0.1], "does not tell the two apart"),
+        ([0.1], [], "not measured yet"),
+    ],
+)
+def test_who_needs_the_last_layer(crate, vit, said):
+    told = chapter.reading_sentence(reads(crate, vit))
+    assert said in told
+    facts = chapter.reading_facts(reads(crate, vit))
+    assert facts["crate_layer"] == "0"
+    assert facts["vit_top1"] == ("25.0 %" if vit else "not measured")
+
+
+def test_what_holds_in_every_training():
+    fresh = {"CRATE": [0.2], "ViT": [0.2]}
+    line = lines_of([0.6, 0.7], [0.55, 0.3], fresh=fresh)
+    told = chapter.holds([line], reads([0.1], [0.1]))
+    assert "- Every training of both is above untrained networks of its kind on here." in told
+    assert "of CRATE is above the middle, of the ViT not every one on here." in told
+    assert "Every training of CRATE is above every one of the ViT on here." in told
+    assert "Every training of both is above the middle" not in told
+    turned = lines_of([0.55, 0.3], [0.6, 0.7], fresh=fresh)
+    assert "of the ViT is above every one of CRATE on here." in chapter.holds([turned], reads([0.1], [0.1]))
+
+
+@pytest.mark.parametrize(("ratio", "n"), [(0.0, 3), (1.5, 3), (3.0, 3), (1.0, 8), (2.0, 2)])
+def test_power_is_that_of_trainings_that_are_drawn(ratio, n):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(ratio, 1, (n, 20_000)), rng.normal(0, 1, (n, 20_000))
+    decided = (ttest_ind(a, b, equal_var=False).pvalue < 0.05).mean()
+    assert chapter.power(ratio, n) == pytest.approx(decided, abs=0.012)
+
+
+def test_what_so_many_trainings_can_find():
+    found = chapter.smallest_found(2.0, 5)
+    assert chapter.power(found / 2, 5) == pytest.approx(0.8, abs=0.01)
+    line = lines_of([0.6, 0.62], [0.5, 0.54], gap=(0.09, 0.0, 0.2))
+    assert chapter.spread_of(line) == pytest.approx(100 * ((0.0002 + 0.0008) / 2) ** 0.5)
+    data = chapter.play_data([line])
+    assert (data["difference"], data["trainings"]) == (9.0, 2)
+    assert len(data["power"]) == chapter.MOST - 1
+    assert data["t"][0] == pytest.approx(12.706, abs=1e-3)
+
+
+class TestOfThePage:
+    """With what there is, whatever it says."""
+
+    def test_all_of_it_can_be_told(self):
+        lines, found = chapter.lines(), chapter.readings()
+        assert lines[0].said == "cats and dogs", "where the playground starts"
+        assert [line.state for line in lines[:2]] == ["looked at"] * 2
+        assert len(lines) == 6
+        assert all(len(line.scores[kind]) >= 2 for line in lines[:2] for kind in chapter.KINDS)
+        facts = chapter.answer_facts(lines, found) | chapter.reading_facts(found) | chapter.network_facts()
+        assert all(facts.values())
+        assert len(chapter.gap_rows(lines)) == 6
+        assert chapter.holds(lines, found)
+        assert chapter.power_facts(lines)["found_by_more"] < chapter.power_facts(lines)["found"]
+
+    def test_an_interval_of_other_trainings_is_not_shown(self):
+        gap = chapter.looked_at()[0].gap
+        assert chapter._both("pets/test", (gap[0] + 0.1, gap[1], gap[2])) is None
+
+    def test_figures(self):
+        lines, found = chapter.lines(), chapter.readings()
+        scored = [line for line in lines if line.scores]
+        assert sum(ax.get_visible() for ax in chapter.trainings_figure(lines).axes) == len(scored)
+        assert len(chapter.gaps_figure(lines).axes[0].get_yticks()) == len(scored)
+        above = chapter.reading_figure(found).axes[0]
+        assert len(above.lines) == len(found["CRATE"]) + 1
