@@ -102,18 +102,20 @@ def _cut(
 
 
 def measured() -> list[Cut]:
-    """The family and its untrained twins, as far as they have been scored, and what needs no network."""
+    """The family and its untrained twins, as far as they have been scored on every set, and what needs no network."""
+    files: dict[tuple[str, str], dict[str, Any]] = {}
+    for kind, names in FAMILY.items():
+        for label in (*names, f"{SHOWN[kind].rpartition('_s')[0]}_untrained"):
+            found = {where: stored(label, where) for where in SETS}
+            if all(found.values()):
+                files[kind, label] = found
     cuts = []
     for where in SETS:
-        files = {}
-        for kind, names in FAMILY.items():
-            twin = f"{SHOWN[kind].rpartition('_s')[0]}_untrained"
-            files |= {(kind, label): found for label in (*names, twin) if (found := stored(label, where))}
         for (kind, label), found in files.items():
-            cuts += cuts_of(kind, label, where, found)
+            cuts += cuts_of(kind, label, where, found[where])
         for kind, key in {"ellipse": "centre", "whole image": "everything"}.items():
             for found in list(files.values())[:1]:
-                cuts.append(_cut(kind, key, where, "", None, found["baselines"][key]))
+                cuts.append(_cut(kind, key, where, "", None, found[where]["baselines"][key]))
     return cuts
 
 

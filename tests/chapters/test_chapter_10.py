@@ -145,6 +145,18 @@ class TestCoco:
         }  # fmt: skip
 
 
+def test_a_network_counts_once_all_sets_are_scored(monkeypatch):
+    """So that no table has a hole, and no gap has another number of trainings on one set than on the other."""
+    row = {"corloc_of_image": [1, 0], "first_iou_of_image": [0.7, 0.2]}
+    file = {"untrained": False, "by_layer": {"7": row}, "baselines": {"centre": row, "everything": row}}
+    there = {(name, where) for name in chapter.FAMILY["CRATE"][:2] for where in chapter.SETS}
+    there.remove((chapter.FAMILY["CRATE"][1], "horses"))
+    monkeypatch.setattr(chapter, "stored", lambda name, where: file if (name, where) in there else None)
+    found = chapter.measured()
+    assert {c.name for c in found} == {chapter.FAMILY["CRATE"][0], "centre", "everything"}
+    assert len(select(found, "ellipse", "pets", "")) == 1
+
+
 def test_what_is_stored_is_of_the_weights_in_the_package():
     """And of all images: a network that is trained anew is scored anew."""
     shipped, seen = list_pretrained(), {where: set() for where in chapter.SETS}
