@@ -125,7 +125,7 @@ def test_the_network_notices_the_matrix_and_not_the_threshold():
     assert facts["solved_top1"] < 2 * facts["guessing"]
     rows = chapter.variant_rows()
     assert [row["second half"] for row in rows] == list(chapter.VARIANTS.values())
-    assert "−15.9 <small>± 2.8</small>" in markdown_table(rows, {"change (points)": ".1f"})
+    assert "−14.8 <small>± 2.3</small>" in markdown_table(rows, {"change (points)": ".1f"})
 
 
 def test_the_rate_bends_down_by_an_eighth_of_alpha_at_most():
