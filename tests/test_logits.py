@@ -1,7 +1,8 @@
 """What every shipped network says, held against what it said before the package was rebuilt.
 
 ``logits.npz`` was written by the code of commit 8083e8d: logits in float64 of every shipped weight and of a state
-dict as the authors' code writes it, for the images of :func:`asked`. Whatever changes inside, these numbers stay.
+dict as the authors' code writes it, for the images of :func:`asked`; what was trained since, by the code that trained
+it. Whatever changes inside, these numbers stay.
 """
 
 from __future__ import annotations

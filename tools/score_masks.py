@@ -139,18 +139,19 @@ def run_of(name: str) -> RunId | None:
 def rivals(first: str, names: Iterable[str]) -> list[str]:
     """Whom a network is held against: trained by the same recipe, or not at all.
 
-    The first of MAIN against the second and against the untrained, too; of the family that has one recipe, CRATE's
-    first seed against all others, and every other seed of CRATE against the networks of its seed; of the families
-    that Lion trained, CRATE against the ViTs of its seed.
+    Of the family that has one recipe, CRATE's first seed against all others, and every other seed of CRATE against the
+    networks of its seed; of the families that Lion trained, CRATE against the ViTs of its seed, and the first of MAIN
+    against the untrained, too.
     """
-    if first in MAIN[:1]:
-        return [n for n in names if n in MAIN[1:] or n.endswith("_untrained")]
     mine = RUNS.get(first)
     if mine is None or mine.model != "crate_mini":
         return []
     alike = {n: run for n in names if n != first and (run := run_of(n)) and run.recipe == mine.recipe}
     if mine.recipe != "animals":
-        return [n for n, run in alike.items() if run.seed == mine.seed and run.model.startswith("vit")]
+        fresh = [n for n in names if n.endswith("_untrained")] if first == MAIN[0] else []
+        return [
+            n for n, run in alike.items() if run.seed == mine.seed and run.model.startswith("vit")
+        ] + fresh
     if mine.changes:
         return []
     return [n for n, run in alike.items() if mine.seed == 0 or run.seed == mine.seed]

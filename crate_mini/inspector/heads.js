@@ -1113,8 +1113,9 @@ class HeadViewer {
     if (map === null) return `Head ${head} · not a number (NaN)`;
     if (!settings.mask) {
       const times = map.high * map.x.length;
-      const ranked = Number.isFinite(ranks) ? ` · AUROC ${ranks.toFixed(2)}` : "";
-      return `Head ${head}${ranked} · peak ${times.toFixed(times < 10 ? 1 : 0)} × an even share`;
+      const peak = `peak ${times.toFixed(times < 10 ? 1 : 0)} ×`;
+      // one line on a phone, with an outline and without: what is below must not move
+      return `Head ${head} · ${Number.isFinite(ranks) ? `AUROC ${ranks.toFixed(2)} · ${peak}` : `${peak} an even share`}`;
     }
     const area = settings.mask.reduce((a, b) => a + b, 0) / settings.mask.length;
     const facts = `Head ${head} · ${Math.round(100 * this.state.share)} % of attention on ${percent(area)} of the image`;

@@ -133,7 +133,7 @@ def test_patches_by_keyboard(open_viewer, page):
 
 def test_a_tap_keeps_and_masks_are_scored(open_viewer, page):
     tab = open_viewer(page, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740})
-    tab.locator(".ch-choice label").nth(2).tap()
+    tab.locator(".ch-choice label").nth(3).tap()
     before = tab.locator(".ch-score").all_inner_texts()
     top = "document.querySelector('.ch-large canvas').getBoundingClientRect().top + scrollY"
     was = tab.evaluate(top)

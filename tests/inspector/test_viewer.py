@@ -151,7 +151,7 @@ def test_images_of_several_sizes(make_maps, make_images):
         (ValueError, "there is no layer 4; layers are 0, 1, 2, 3", lambda i, m, t: {"layer": 4}),
         (ValueError, "there is no head 3; heads are 0 to 2", lambda i, m, t: {"head": 3}),
         (ValueError, "image must be a position from 0 to 2", lambda i, m, t: {"image": 3}),
-        (ValueError, "view must be one of overlay, heat, mask", lambda i, m, t: {"view": "map"}),
+        (ValueError, "view must be one of heat, lit, overlay, mask", lambda i, m, t: {"view": "map"}),
         (ValueError, r"share must lie between 0\.2 and 0\.9", lambda i, m, t: {"share": 0.95}),
         (ValueError, "colours must be one of viridis", lambda i, m, t: {"colours": "jet"}),
     ],

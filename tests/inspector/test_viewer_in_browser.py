@@ -342,7 +342,7 @@ def test_touch(browser, two_models, tmp_path):
         assert shown(tab)["head"] == [2, 0]
         tab.locator(".ch-thumbs label").nth(2).tap()
         assert shown(tab)["image"] == 2
-        tab.locator(".ch-choice label").nth(2).tap()
+        tab.locator(".ch-choice label").nth(3).tap()
         assert shown(tab)["view"] == "mask"
 
 
