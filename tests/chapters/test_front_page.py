@@ -35,12 +35,15 @@ def test_no_number_of_a_result_is_typed_in():
     assert re.findall(r".*\d.*", results) == []
 
 
-def test_every_training_of_crate_is_above_the_middle(told):
-    assert "every training of CRATE has a head that finds animals better than the middle" in INTRO
+def test_most_trainings_of_crate_and_not_all_are_above_the_middle(told):
+    assert (
+        "most trainings of CRATE, and not all, have a head that finds animals better than the middle" in INTRO
+    )
     for prefix, place in front_page.PHOTOGRAPHS.items():
-        n = len(front_page.TRAININGS["CRATE"])
-        assert told[f"{prefix}_crate_above"] == f"{n} of {n}"
-        assert 100 * min(front_page.scores_on(place)["CRATE"]) > float(told[f"{prefix}_middle"])
+        of = front_page.scores_on(place)["CRATE"]
+        above = sum(100 * score > float(told[f"{prefix}_middle"]) for score in of)
+        assert told[f"{prefix}_crate_above"] == f"{above} of {len(of)}"
+        assert len(of) / 2 < above < len(of), "rewrite the sentence below the cards"
 
 
 def test_it_is_called_undecided_as_long_as_it_is(told):
