@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from crate_mini import data
 from crate_mini.chapters import chapter_06 as chapter
-from crate_mini.model import create_model
+from crate_mini.model import CRATEConfig, create_model
 from crate_mini.provenance import read_result
 from crate_mini.segmentation.evaluation import untrained_twin
 from crate_mini.stats import auroc
@@ -122,8 +122,8 @@ def test_what_the_page_says_of_trainings_on_photographs_is_true_of_all_of_them()
     facts = chapter.long_facts()
     assert facts["longest"] == len(chapter.LONGEST) >= 3
     assert facts["learned_above"] == facts["of_every"], "“each is above the untrained network, on both sets”"
-    assert facts["longest_above"] == facts["of_longest"], "“the longest pass the bell, each on both sets”"
-    assert facts["three_heads_above"] < facts["of_longest"], "“not so with three heads”"
+    assert facts["of_longest"] / 2 < facts["longest_above"] < facts["of_longest"], "“in most, not in all”"
+    assert facts["three_heads_above"] < facts["of_longest"], "“no law”"
     assert facts["pets_short_above"] == 0, "“the others are below it on cats and dogs”"
     assert facts["horses_short_above"] == facts["short"], "“and above it on horses”"
 
@@ -132,7 +132,7 @@ def test_the_trainings_differ_in_what_the_page_says_and_in_no_size():
     cards = json.loads(read_result("training/cards.json"))
     short, longest = (chapter.ON_THE_WAY[1.0], *chapter.OTHERS), chapter.LONGEST
     shapes = {
-        name: {"keep": 1.0, "move": 1.0} | cards[name]["config"] | {"num_classes": 1}
+        name: asdict(CRATEConfig.from_dict(cards[name]["config"] | {"num_classes": 1}))
         for name in (*short, *longest, *chapter.THREE_HEADS)
     }
     assert len(shapes) == len(short) + len(longest) + len(chapter.THREE_HEADS)
