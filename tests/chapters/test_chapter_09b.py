@@ -162,14 +162,24 @@ def test_who_needs_the_last_layer(crate, vit, said):
 
 def test_what_holds_in_every_training():
     fresh = {"CRATE": [0.2], "ViT": [0.2]}
-    line = lines_of([0.6, 0.7], [0.55, 0.3], fresh=fresh)
+    line = lines_of([0.6, 0.7, 0.65], [0.55, 0.3, 0.4], fresh=fresh)
     told = chapter.holds([line], reads([0.1], [0.1]))
     assert "- Every training of both is above untrained networks of its kind on here." in told
     assert "of CRATE is above the middle, of the ViT not every one on here." in told
     assert "Every training of CRATE is above every one of the ViT on here." in told
     assert "Every training of both is above the middle" not in told
-    turned = lines_of([0.55, 0.3], [0.6, 0.7], fresh=fresh)
+    turned = lines_of([0.55, 0.3, 0.4], [0.6, 0.7, 0.65], fresh=fresh)
     assert "of the ViT is above every one of CRATE on here." in chapter.holds([turned], reads([0.1], [0.1]))
+    two = lines_of([0.6, 0.7], [0.55, 0.3], fresh=fresh)
+    assert "above every one" not in chapter.holds([two], reads([0.1], [0.1])), (
+        "chance alone does that too often"
+    )
+
+
+def test_one_training_of_each_is_said_to_be_one():
+    assert chapter.reading_sentence(reads([0.1], [0.2])).startswith(
+        "In one training of each, without reading"
+    )
 
 
 @pytest.mark.parametrize(("ratio", "n"), [(0.0, 3), (1.5, 3), (3.0, 3), (1.0, 8), (2.0, 2)])
