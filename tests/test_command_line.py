@@ -784,8 +784,8 @@ class TestCompletion:
             (["evaluate", "segmentation", "--ch"], ["--choose-on", "--choice-from"]),
             (["train", "--data", "tiny"], ["tiny-imagenet", "tiny-imagenet-animals"]),
             (
-                ["train", "--data", "embedded", "--sweep", "anim"],
-                ["animals_pair", "animals_family", "animals_lion"],
+                ["train", "--data", "embedded", "--sweep", "all_"],
+                ["all_classes"],
             ),
             (["data", "hor"], ["horses"]),
             (["evaluate", "--n", "5", "heads", "--by", "at"], ["attention"]),

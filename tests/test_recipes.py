@@ -341,8 +341,8 @@ class TestGetRecipe:
     def test_names_that_pages_say(self):
         assert get_recipe("tiny_imagenet_crate").run == RunId("tiny_imagenet")
         assert get_recipe("embedded_live").recipe.keep_patches == 0.5
-        assert get_recipe("crate_mini_animals", batch_size=64).run == RunId(
-            "animals_long", changes={"batch_size": 64}
+        assert get_recipe("crate_mini_animals_s1", batch_size=32).run == RunId(
+            "animals", "crate_mini", 1, changes={"batch_size": 32}
         )
 
     def test_start_is_that_of_the_command_line(self):
@@ -448,7 +448,7 @@ class TestCommandLine:
         [
             (["--recipe", "nothing"], "unknown recipe 'nothing'; known are imagenet1k_lion"),
             (
-                ["--sweep", "animals_pair", "--recipe", "animals"],
+                ["--sweep", "all_classes", "--recipe", "animals"],
                 "--sweep trains a list of runs, --recipe one of them",
             ),
             (["--recipe", "animals", "--lr", "1", "--set", "lr=2"], "lr is given twice"),
@@ -589,7 +589,7 @@ class TestRehearsal:
         ("name", "sweeps"),
         [
             ("all_classes.sh", ["all_classes"]),
-            ("animals.sh", ["animals_pair", "animals_family", "animals_lion", "variants"]),
+            ("animals.sh", ["animals_family", "variants"]),
             ("flagship.sh", ["flagship"]),
             ("tiny_imagenet.sh", ["tiny_imagenet"]),
             ("imagenet.sh", []),

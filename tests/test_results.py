@@ -18,6 +18,7 @@ import torch
 
 from crate_mini import provenance as first_name
 from crate_mini import results
+from crate_mini.recipes import list_runs
 from crate_mini.results import (
     add_dirty,
     dirty_commits,
@@ -265,6 +266,26 @@ def test_no_new_result_is_of_code_that_no_commit_holds():
     assert not new, "measured with code that no commit holds: commit, and measure again"
     gone = [name for name in known if found.get(name) != known[name]]
     assert not gone, "clean by now: take them off tests/dirty_results.json"
+
+
+def test_the_archive_holds_what_no_page_reads():
+    """What lies in it is of no run that there is, or of a training that was made again under its name."""
+    archive = read("archive")
+    again = {"crate_mini_all_lion_s2", "vit_mini_6_all_lion_s2"}
+    files = {name: path for path in archive["files"] if (name := Path(path).stem.removesuffix("_val"))}
+    assert len(archive["files"]) > 30
+    for name, path in files.items():
+        if name in again:
+            kept, now = archive["files"][path], ROOT / "results" / path
+            assert now.is_file()
+            assert path.endswith(".csv") or kept["date"] == "2026-11-28"
+        elif name not in ("comparisons", "cards", "heads", "atoms", "embedded"):  # rows of them
+            assert name not in list_runs(), name
+            assert not (ROOT / "results" / path).exists(), path
+    for path, part in (("masks/comparisons", "networks"), ("acting/heads", "rows"), ("clicks/embedded", "rows")):
+        gone, here = archive["files"][f"{path}.json"][part], read(path)[part]
+        assert gone, path
+        assert not set(gone) & set(here), path
 
 
 def test_no_result_holds_nan():

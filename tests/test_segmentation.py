@@ -834,7 +834,7 @@ class TestCompareTrainings:
 class TestComparisons:
     """What tools/score_masks.py renews of its comparisons, and what it keeps."""
 
-    CRATES, VITS = ([f"{stem}_all_lion_s{k}" for k in (0, 1)] for stem in ("crate_mini", "vit_mini"))
+    CRATES, VITS = ([f"{stem}_all_lion_s{k}" for k in (0, 1)] for stem in ("crate_mini", "vit_mini_6"))
 
     @pytest.fixture
     def scored(self, tmp_path, monkeypatch):
@@ -878,7 +878,7 @@ class TestComparisons:
     def test_trainings_of_one_recipe_are_one_row(self, scored):
         results, compared = scored
         rows = compared([*self.CRATES, *self.VITS])["trainings"]
-        assert [(r["a"], r["b"]) for r in rows] == [("crate_mini_all_lion", "vit_mini_all_lion")] * len(RULES)
+        assert [(r["a"], r["b"]) for r in rows] == [("crate_mini_all_lion", "vit_mini_6_all_lion")] * len(RULES)
         assert {r["rule"] for r in rows} == set(RULES)
         for row in rows:
             assert row["seeds"] == [[0, 1], [0, 1]]
@@ -916,9 +916,10 @@ class TestStored:
                     same = {"seed": 0, "precision": None, "evaluate_every": None}
                     mine, theirs = ({**recipes[n], **same} for n in (first, second))
                     assert mine == theirs, (first, second)
-        for family in ("animals_lion_s0", "all_lion_s0"):
-            theirs = score_masks.rivals(f"crate_mini_heads3_{family}", compared["networks"])
-            assert sorted(theirs) == [f"vit_mini_6_{family}", f"vit_mini_{family}"]
+        for seed in range(3):
+            theirs = score_masks.rivals(f"crate_mini_all_lion_s{seed}", compared["networks"])
+            trained = [name for name in theirs if not name.endswith("_untrained")]
+            assert trained == [f"vit_mini_6_all_lion_s{seed}"]
 
     @pytest.mark.realdata
     @pytest.mark.parametrize("name", ["crate_mini_all_lion_s0", "vit_mini_6_all_lion_s0"])

@@ -31,8 +31,8 @@ RESULTS = Path(__file__).resolve().parent.parent / "results" / "acting"
 SEED = 19
 NETWORKS = {
     "crate_mini_all_lion_s0": "CRATE", "vit_mini_6_all_lion_s0": "ViT",
-    "crate_mini_heads3_all_lion_s0": "CRATE", "vit_mini_all_lion_s0": "ViT",
-    "crate_mini_animals": "CRATE", "vit_mini_animals": "ViT",
+    "crate_mini_all_lion_s1": "CRATE", "vit_mini_6_all_lion_s1": "ViT",
+    "crate_mini_all_lion_s2": "CRATE", "vit_mini_6_all_lion_s2": "ViT",
     "crate_mini_animals_s0": "CRATE", "vit_mini_animals_s0": "ViT",
     "crate_nano_embedded": "CRATE", "crate_nano_embedded_s1": "CRATE", "vit_nano_embedded": "ViT",
 }  # fmt: skip

@@ -37,10 +37,9 @@ from crate_mini.weights import list_pretrained, load_pretrained
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "clicks"
 PAIRS = (
     ("crate_mini_all_lion_s0", "vit_mini_6_all_lion_s0"),
-    ("crate_mini_heads3_all_lion_s0", "vit_mini_all_lion_s0"),
-    ("crate_mini_animals", "vit_mini_animals"),
-    ("crate_mini_animals_s0", "vit_mini_animals_s0"),
     ("crate_mini_all_lion_s1", "vit_mini_6_all_lion_s1"),
+    ("crate_mini_all_lion_s2", "vit_mini_6_all_lion_s2"),
+    ("crate_mini_animals_s0", "vit_mini_animals_s0"),
 )
 """Trainings of CRATE and of the ViT, two by two of one recipe."""
 NANO = {"crate_nano_embedded": "CRATE", "crate_nano_embedded_s1": "CRATE", "vit_nano_embedded": "ViT"}

@@ -62,7 +62,7 @@ MAIN = (
 TWINS = MAIN
 # also scored on photographs with nothing cut off
 BOXED = MAIN
-SWEEPS = ("animals_pair", "animals_family", "animals_lion", "all_classes")
+SWEEPS = ("animals_family", "all_classes")
 RUNS = {name: run for sweep in SWEEPS for name, run in get_sweep(sweep).items()}
 SQUARE = (
     "crate_mini",

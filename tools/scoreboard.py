@@ -104,6 +104,10 @@ def _commands() -> str:
             "`results/training/`",
             "log and card of `crate-mini train`, put there by `python tools/ship_weights.py runs/NAME NAME`",
         ],
+        [
+            "`results/archive.json`",
+            "numbers of the first edition, which no page reads; each of its files names its own command",
+        ],
         ["this page", "`python tools/scoreboard.py`"],
     ]
     told = """A command refuses to write a result while code is changed that no commit holds, unless it is told `--dirty`.
@@ -251,6 +255,7 @@ FINAL = {
     "voc_paper": "VOC, paper's rule",
     "voc_auroc": "VOC, AUROC",
     "voc_auroc_smooth": "VOC, AUROC, maps enlarged",
+    "voc_auroc_shifts": "VOC, AUROC, maps enlarged, 2 × 2 shifts",
     "coco_auroc": "COCO, AUROC by object",
     "coco_maskcut": "COCO, MaskCut's boxes, AP50",
 }

@@ -48,22 +48,10 @@ ON_THE_WAY = {
     1.0: "crate_mini_animals_s0",
 }
 """One training on photographs: share of its steps -> scores (in ``results/masks``) of the weights kept there."""
-OTHERS = (
-    "crate_mini_animals_s1",
-    "crate_mini_animals_s2",
-    "crate_mini_animals",
-    "crate_mini_animals_lion_s0",
-    "crate_mini_animals_lion_s1",
-)
+OTHERS = ("crate_mini_animals_s1", "crate_mini_animals_s2")
 """Other trainings of the same network on the same photographs."""
 LONGEST = ("crate_mini_all_lion_s0", "crate_mini_all_lion_s1", "crate_mini_all_lion_s2")
 """The longest trainings of the same network, on eight times as many photographs and names, one for each seed."""
-THREE_HEADS = (
-    "crate_mini_heads3_all_lion_s0",
-    "crate_mini_heads3_all_lion_s1",
-    "crate_mini_heads3_all_lion_s2",
-)
-"""As :data:`LONGEST`, with three heads a layer in place of six."""
 UNTRAINED = "crate_mini_untrained"
 SETS = {"pets": "cats and dogs", "horses": "horses"}
 
@@ -398,14 +386,13 @@ def long_facts() -> dict[str, Any]:
         "of_longest": len(SETS) * len(LONGEST),
         "of_every": len(SETS) * len(every),
     }
-    above = {"short": 0, "longest": 0, "three_heads": 0, "learned": 0}
+    above = {"short": 0, "longest": 0, "learned": 0}
     for where in SETS:
         start = _looks(UNTRAINED, where)
-        aurocs = {name: _looks(name, where)["auroc"][0] for name in (half, *every, *THREE_HEADS)}
+        aurocs = {name: _looks(name, where)["auroc"][0] for name in (half, *every)}
         passed = {
             "short": sum(aurocs[name] > start["bell"] for name in short),
             "longest": sum(aurocs[name] > start["bell"] for name in LONGEST),
-            "three_heads": sum(aurocs[name] > start["bell"] for name in THREE_HEADS),
             "learned": sum(aurocs[name] > start["auroc"][0] for name in every),
         }
         above = {kind: above[kind] + passed[kind] for kind in above}

@@ -22,7 +22,7 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 from torch import Tensor
 
-from crate_mini import data, figures
+from crate_mini import data, figures, results
 from crate_mini.attention_maps import cls_attention_maps, smooth_maps, spread, upsample
 from crate_mini.chapters.family import trainings
 from crate_mini.checkpoints import load_pretrained
@@ -351,6 +351,31 @@ def finer_says(rows: Sequence[Mapping[str, Any]]) -> str:
         first, *others = (f"{row[head]:.3f} ({row['map']})" for row in rows)
         told.append(f"from {first} to {' and '.join(others)} in {_the(head.split(',')[0])}")
     return f"The AUROC goes {', and '.join(told)}."
+
+
+def finer_on_photographs(scored: Sequence[Mapping[str, Any]]) -> str:
+    """What finer maps do on VOC, over trainings.
+
+    Args:
+        scored: ``results/family``, one a training.
+    """
+    ways = ("voc_auroc", "voc_auroc_smooth", "voc_auroc_shifts")
+    plain, smooth, moved = (np.array([one["scores"][way]["score"][0] for one in scored]) for way in ways)
+    images = scored[0]["scores"][ways[0]]["images"]
+
+    def gains(by: np.ndarray) -> str:
+        low, high = 100 * by.min(), 100 * by.max()
+        return f"{low:+.1f} to {high:+.1f} points"
+
+    return (
+        f"On {images} photographs of VOC the mean map of each of the {len(scored)} trainings changes by "
+        f"{gains(smooth - plain)} when it is enlarged, and by another {gains(moved - smooth)} with the shifts."
+    )
+
+
+def family_scores() -> list[dict[str, Any]]:
+    """``results/family`` of the trainings that are in the package."""
+    return [results.read(f"family/{name}") for names in trainings().values() for name in names]
 
 
 def _the(kind: str) -> str:

@@ -23,7 +23,7 @@ _crate_mini() {
         esac
     done
     case "$path ${COMP_WORDS[COMP_CWORD-1]}" in
-        ' train --sweep') words='flagship tiny_imagenet all_classes animals_pair animals_family animals_lion variants embedded views operators' ;;
+        ' train --sweep') words='flagship tiny_imagenet all_classes animals_family variants embedded views operators' ;;
         ' train --task') words='classification simdino dino masked next-token' ;;
         ' train --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;

@@ -123,7 +123,6 @@ def test_what_the_page_says_of_trainings_on_photographs_is_true_of_all_of_them()
     assert facts["longest"] == len(chapter.LONGEST) >= 3
     assert facts["learned_above"] == facts["of_every"], "“each is above the untrained network, on both sets”"
     assert facts["of_longest"] / 2 < facts["longest_above"] < facts["of_longest"], "“in most, not in all”"
-    assert facts["three_heads_above"] < facts["of_longest"], "“no law”"
     assert facts["pets_short_above"] == 0, "“the others are below it on cats and dogs”"
     assert facts["horses_short_above"] == facts["short"], "“and above it on horses”"
 
@@ -133,11 +132,10 @@ def test_the_trainings_differ_in_what_the_page_says_and_in_no_size():
     short, longest = (chapter.ON_THE_WAY[1.0], *chapter.OTHERS), chapter.LONGEST
     shapes = {
         name: asdict(CRATEConfig.from_dict(cards[name]["config"] | {"num_classes": 1}))
-        for name in (*short, *longest, *chapter.THREE_HEADS)
+        for name in (*short, *longest)
     }
-    assert len(shapes) == len(short) + len(longest) + len(chapter.THREE_HEADS)
+    assert len(shapes) == len(short) + len(longest)
     assert all(shapes[name] == shapes[longest[0]] for name in (*short, *longest))
-    assert all(shapes[name] == shapes[longest[0]] | {"heads": 3} for name in chapter.THREE_HEADS)
 
     def views(name):
         return cards[name]["data"]["images"] * cards[name]["recipe"]["epochs"]
