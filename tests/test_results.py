@@ -282,7 +282,11 @@ def test_the_archive_holds_what_no_page_reads():
         elif name not in ("comparisons", "cards", "heads", "atoms", "embedded"):  # rows of them
             assert name not in list_runs(), name
             assert not (ROOT / "results" / path).exists(), path
-    for path, part in (("masks/comparisons", "networks"), ("acting/heads", "rows"), ("clicks/embedded", "rows")):
+    for path, part in (
+        ("masks/comparisons", "networks"),
+        ("acting/heads", "rows"),
+        ("clicks/embedded", "rows"),
+    ):
         gone, here = archive["files"][f"{path}.json"][part], read(path)[part]
         assert gone, path
         assert not set(gone) & set(here), path

@@ -100,7 +100,9 @@ def test_the_answer_counts_trainings_above_the_middle():
 def test_what_finer_maps_do_on_photographs():
     def one(*scores):
         ways = ("voc_auroc", "voc_auroc_smooth", "voc_auroc_shifts")
-        return {"scores": {way: {"images": 78, "score": [s, 0, 1]} for way, s in zip(ways, scores, strict=True)}}
+        return {
+            "scores": {way: {"images": 78, "score": [s, 0, 1]} for way, s in zip(ways, scores, strict=True)}
+        }
 
     assert chapter.finer_on_photographs([one(0.70, 0.72, 0.715), one(0.60, 0.61, 0.63)]) == (
         "On 78 photographs of VOC the mean map of each of the 2 trainings changes by +1.0 to +2.0 points when it is "
