@@ -474,6 +474,14 @@ class TestScoreImages:
         assert len(kept) == 5
         assert "image 5 of 'blobs' shows no object" in kept.facts["left_out"]
 
+    def test_the_mean_map_alone_scores_the_same(self, model):
+        how = {"smooth": True, "shifts": 2}
+        every, alone = (score_images(model, blobs(5), **how, only_mean=only) for only in (False, True))
+        assert set(alone.values) == {k for k in every.values if k.startswith(("mean/", "centre/", "everything/"))} | {
+            "spread", "offset"
+        }  # fmt: skip
+        assert all(torch.equal(alone[k], every[k]) for k in alone.values)
+
     @pytest.mark.parametrize("fine", [{"shifts": 2}, {"smooth": True}, {"shifts": 4, "smooth": True}])
     def test_finer_maps(self, model, monkeypatch, fine):
         """Scored pixel by pixel, one object at a time or several."""
@@ -878,7 +886,9 @@ class TestComparisons:
     def test_trainings_of_one_recipe_are_one_row(self, scored):
         results, compared = scored
         rows = compared([*self.CRATES, *self.VITS])["trainings"]
-        assert [(r["a"], r["b"]) for r in rows] == [("crate_mini_all_lion", "vit_mini_6_all_lion")] * len(RULES)
+        assert [(r["a"], r["b"]) for r in rows] == [("crate_mini_all_lion", "vit_mini_6_all_lion")] * len(
+            RULES
+        )
         assert {r["rule"] for r in rows} == set(RULES)
         for row in rows:
             assert row["seeds"] == [[0, 1], [0, 1]]

@@ -146,8 +146,8 @@ def score(
         else:
             found[key] = score_images(
                 network, images(how, patch), rule=how["rule"], resolution=how["resolution"], objects=how["objects"],
-                smooth=how.get("smooth", False), shifts=how.get("shifts", 1), leave_out=True, partial=cache / key,
-                progress=True,
+                smooth=how.get("smooth", False), shifts=how.get("shifts", 1), only_mean=how["take"] == "mean map",
+                leave_out=True, partial=cache / key, progress=True,
             )  # fmt: skip
     return found
 
