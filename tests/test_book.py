@@ -102,6 +102,20 @@ def test_no_page_is_too_heavy(soups, built_book):
     assert files == {file.name for file in (built_book / "_static" / "weights").iterdir()}, "none twice"
 
 
+def test_a_page_loads_each_script_once(soups, built_book):
+    """However many of its outputs need it. The text lies in files, which pages share; of a style one copy is enough."""
+    loaded = set()
+    for page, soup in soups.items():
+        scripts = [Path(tag["src"]).name for tag in soup.select("script[src*='_static/shared/']")]
+        styles = [tag.get_text() for tag in soup.select("article style")]
+        assert len(scripts) == len(set(scripts)), page
+        assert len(styles) == len(set(styles)), page
+        inline = soup.select("article script:not([src]):not([type])")
+        assert max((len(tag.get_text()) for tag in inline), default=0) < 20_000, page
+        loaded |= set(scripts)
+    assert loaded == {file.name for file in (built_book / "_static" / "shared").iterdir()}
+
+
 def test_no_dead_widget_and_no_bare_object(soups):
     for page, soup in soups.items():
         assert not soup.select('script[type^="application/vnd.jupyter.widget"]'), f"{page}: needs a kernel"
@@ -255,10 +269,11 @@ CONTRAST = """() => {
   const linear = v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
   const light = c => .2126 * linear(c[0]) + .7152 * linear(c[1]) + .0722 * linear(c[2]);
   const over = (top, base) => [0, 1, 2].map(i => top[i] * top[3] + base[i] * (1 - top[3])).concat(1);
+  const grounds = new Map([[null, [255, 255, 255, 1]]]);  // what is painted behind an element, and by itself
   const ground = element => {
-    const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
-    return layers.reverse().reduce((base, layer) => over(layer, base), [255, 255, 255, 1]);
+    if (!grounds.has(element))
+      grounds.set(element, over(parse(getComputedStyle(element).backgroundColor), ground(element.parentElement)));
+    return grounds.get(element);
   };
   const weak = new Map();
   const walker = document.createTreeWalker(document.querySelector('article'), NodeFilter.SHOW_TEXT);
