@@ -28,7 +28,9 @@ def test_numbers_that_are_written_already_stand_on_the_right_too():
     text = table([{"a": "0.12", "b": "12 of 20"}, {"a": "−1,200", "b": "3"}]).data
     assert text.split("\n")[1] == "| ---: | :--- |"
     several = {"a": "2.18, 2.15", "b": "70 to 77", "c": "0.79 (−0.77 to 0.83)", "d": "", "e": "leg 0.78"}
-    assert table([several, dict.fromkeys(several, "1")]).data.split("\n")[1] == "| " + 4 * "---: | " + ":--- |"
+    assert (
+        table([several, dict.fromkeys(several, "1")]).data.split("\n")[1] == "| " + 4 * "---: | " + ":--- |"
+    )
 
 
 @pytest.mark.parametrize(

@@ -506,7 +506,11 @@ def variant_facts() -> dict[str, Any]:
     result = variants()
     measured = result["variants"]
     kinds = len(list_pretrained()[result["weights"]]["classes"])
-    found: dict[str, Any] = {"images": result["images"], "weights": result["weights"], "guessing": 100 / kinds}
+    found: dict[str, Any] = {
+        "images": result["images"],
+        "weights": result["weights"],
+        "guessing": 100 / kinds,
+    }
     keys = {"lam 0": "none", "lam 1": "ten", "no gradient step": "still", "problem solved": "solved"}
     for key, name in (keys | {"fresh dictionary": "fresh", "as trained": "trained"}).items():
         found[name] = 100 * measured[key]["change"]

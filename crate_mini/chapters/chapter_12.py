@@ -116,16 +116,20 @@ def stay_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         for end, pick in (("low", min), ("high", max))
     }
     known = {f"{kind}_known": _at_least(facts[f"{kind}_low"]) for kind in ("pictures", "classes")}
-    return facts | known | {
-        "fresh_low": min(row["known"]["pictures"] for row in fresh),
-        "trained": len(trained),
-        "layers": layers,
-        "among": len(among),
-        "among_alike": more_alike(among),
-        "among_of": layers * len(among),
-        "beside_alike": more_alike(beside),
-        "beside_of": layers * len(beside),
-    }
+    return (
+        facts
+        | known
+        | {
+            "fresh_low": min(row["known"]["pictures"] for row in fresh),
+            "trained": len(trained),
+            "layers": layers,
+            "among": len(among),
+            "among_alike": more_alike(among),
+            "among_of": layers * len(among),
+            "beside_alike": more_alike(beside),
+            "beside_of": layers * len(beside),
+        }
+    )
 
 
 def _at_least(share: float) -> str:
