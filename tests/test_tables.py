@@ -57,6 +57,9 @@ def test_what_is_no_table_is_refused(rows, formats, message):
         (np.float32(0.25), ".3g", "0.25"),
         (3.2e-7, "e", "$3 \\times 10^{-7}$"),
         (0.0, "e", "0"),
+        (-0.04, "+.1f", "0.0"),
+        (-0.3, ".0f", "0"),
+        (-10, "+d", "−10"),
     ],
 )
 def test_numbers_of_any_kind(value, form, text):
