@@ -85,7 +85,7 @@ def written(cell: Any, form: str = ".3g") -> str:
 
 
 def number(value: Any, form: str = ".3g") -> str:
-    r"""A number for a text: by Python's format, with a true minus sign, and none before zero; ``"e"`` is a power of ten.
+    r"""A number for a text: by Python's format, with a true minus sign, none before zero; ``"e"`` is a power of ten.
 
     >>> number(-0.25, ".1f"), number(3.2e-7, "e"), number(0.123, ".0%")
     ('−0.2', '$3 \\times 10^{-7}$', '12%')
