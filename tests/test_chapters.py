@@ -138,7 +138,9 @@ class TestSecondEdition:
     def test_no_bar_hangs_above_prose_and_little_is_hidden(self, path):
         for cell in nbformat.read(path, as_version=4).cells:
             if "hide-input" in cell.metadata.get("tags", ()):
-                assert not re.search(r"\b(?:Markdown|say|table)\(|^# @title Imports", cell.source), cell.source
+                assert not re.search(r"\b(?:Markdown|say|table)\(|^# @title Imports", cell.source), (
+                    cell.source
+                )
         assert notebook_form.hidden_lines(path) <= 150
 
     def test_code_fits_its_column(self, path):
