@@ -236,7 +236,7 @@ SIDEWAYS = """wide => {
   for (const details of folded) details.open = true;
   const scrolls = e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
   const found = [], told = e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 60);
-  const boxes = 'pre, table, img, figure, .cell_output, .pst-scrollable-table-container, mjx-container';
+  const boxes = 'pre, table, img, figure, .cell_output, .pst-scrollable-table-container, div.math mjx-container';
   for (const element of document.querySelectorAll('.bd-article :is(' + boxes + ')')) {
     if (!element.checkVisibility() || element.closest('.crate-play, .crate-heads')) continue;
     if (wide) {
