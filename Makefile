@@ -16,7 +16,7 @@ CODE := $(wildcard crate_mini hubconf.py tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository pdf archive links
+.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository pdf archive links rehearse
 
 help:
 	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
@@ -29,6 +29,7 @@ help:
 	@echo "make pdf          the whole book as one file, _build/book.pdf"
 	@echo "make archive      the rendered book in one archive that opens from disk, _build/book.zip"
 	@echo "make links        does every link to the outside lead somewhere: the one check that needs a network"
+	@echo "make rehearse     every notebook with each cell run twice, and with its training passed over or stopped"
 	@echo "make serve        serve the built book at http://localhost:8000"
 	@echo "make screenshots  wide and narrow, light and dark; PAGES='book/intro' for some, SHOTS=folder for where"
 	@echo "make lock         refresh requirements.lock from pyproject.toml (newest versions that agree)"
@@ -38,23 +39,26 @@ help:
 
 # ---- set-up ----------------------------------------------------------------------------------------------
 
+NO_PACKAGES = { echo "Packages could not be installed; the lines above say why. This takes a network (or a mirror that pip"; \
+  echo "knows) and about 8 GB of disk. Then run the same command again: what is there is kept."; exit 1; }
+
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "crate-mini needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one: make book PYTHON=python3.12"; exit 1; }
 	@# A .venv that was cut off half-way has no working pip: only then is it cleared.
 	@if $(PY) -m pip --version >/dev/null 2>&1; then :; else $(PYTHON) -m venv --clear $(VENV); fi
-	$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.4"
+	$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.4" || $(NO_PACKAGES)
 	@touch $@
 
 # uv is fast; where it cannot be used (a pip-only mirror, say), pip does the same more slowly.
 $(VENV)/.locked: $(VENV)/.created requirements.lock
-	$(PY) -m uv pip install --python $(PY) -r requirements.lock || $(PY) -m pip install -r requirements.lock
+	$(PY) -m uv pip install --python $(PY) -r requirements.lock || $(PY) -m pip install -r requirements.lock || $(NO_PACKAGES)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	$(PY) -m uv pip install --python $(PY) --no-deps --editable . \
-	  || $(PY) -m pip install --no-deps --editable .
+	  || $(PY) -m pip install --no-deps --editable . || $(NO_PACKAGES)
 	@touch $@
 
 setup: $(VENV)/.installed
@@ -113,6 +117,9 @@ set-repository: setup
 
 links: setup
 	@$(PY) tools/outside_links.py
+
+rehearse: setup
+	@$(PY) tools/rehearse.py
 
 pdf: book browser
 	@$(PY) tools/book_pdf.py

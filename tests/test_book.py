@@ -18,9 +18,11 @@ import build_book
 import executed_copies
 import nbformat
 import notebook_form
+import page_costs
 import page_sizes
 import pytest
 import sphinx_head
+import widgets
 from browser import SETTLED, offline_context
 from bs4 import BeautifulSoup
 
@@ -128,11 +130,11 @@ def test_links_between_pages_resolve(soups, built_book):
 
 
 def test_images_say_what_they_show(soups):
-    """Figures of the pages need words for those who cannot see them; outputs of cells are exempt."""
+    """Figures need words for those who cannot see them; the name of a file is none."""
     for page, soup in soups.items():
         for image in soup.select("article img"):
-            if not image.find_parent(class_="cell_output"):
-                assert image.get("alt"), f"{page}: {image.get('src')}"
+            alt = image.get("alt", "")
+            assert alt.strip() and "_images/" not in alt, f"{page}: {image.get('src', '')[:80]}"
 
 
 def test_buttons_lead_where_the_address_is(soups):
@@ -320,9 +322,12 @@ def test_page_in_a_browser(built_book, browser, page):
     A rewritten chapter is short, and soon there is something to play with: at most ten screens of text, and a widget
     within the first one and a half. Measured with the fonts of one machine; those of another may be a little wider.
     """
-    refused, errors = [], []
+    refused, errors, asked = [], [], []
     with offline_context(browser, refused, viewport=page_sizes.SCREEN) as context:
+        context.add_init_script(page_costs.WATCH)
+        context.on("request", lambda request: asked.append(request.url))
         tab = open_page(context, built_book / f"{page}.html", errors)
+        assert page_costs.dearer(page, page_costs.weight(asked), page_costs.shift_of(tab)) == []
         if page in REWRITTEN:
             found = page_sizes.measure(tab)
             assert found["height"] <= 1.06 * 9000
@@ -332,11 +337,15 @@ def test_page_in_a_browser(built_book, browser, page):
         for width in WIDTHS:
             tab.set_viewport_size({"width": width, "height": 800})
             tab.evaluate(SETTLED)
+            if width == WIDTHS[0]:
+                widgets.mark(tab)
             state = tab.evaluate(INSPECT)
             assert state["missing"] == []
             assert state["unset"] == []
             assert state["faulty"] == []
             assert state["overflow"] <= 0, f"{width} pixels wide, and these stick out: {state['wide']}"
+        assert widgets.faults(tab) == []
+        assert widgets.restless(tab) == []
         assert serious_faults(tab) == []
     assert refused == [], "the page asked for something outside itself"
     assert errors == []

@@ -52,3 +52,11 @@ def test_tests_are_counted(tmp_path):
     (tmp_path / "conftest.py").write_text("def test_not(): pass\n")
     assert list(sphinx_status.tests_by_file(tmp_path).values()) == [1, 2]
     assert sphinx_status.tests_by_file(Path(__file__).parent)[Path(__file__).resolve()] == 4
+
+
+def test_a_row_for_each_page_that_was_measured():
+    found = json.loads(sphinx_status.COSTS.read_text(encoding="utf-8"))["pages"]
+    head, *rows = sphinx_status.cost_rows(found)
+    assert [row[0] for row in rows] == list(found)
+    assert {len(row) for row in rows} == {len(head)}
+    assert all(row[1].replace(",", "") == str(found[row[0]]["kB"]) for row in rows)
