@@ -134,7 +134,8 @@ def test_images_say_what_they_show(soups):
     for page, soup in soups.items():
         for image in soup.select("article img"):
             alt = image.get("alt", "")
-            assert alt.strip() and "_images/" not in alt, f"{page}: {image.get('src', '')[:80]}"
+            said = alt.strip() and "_images/" not in alt
+            assert said, f"{page}: {image.get('src', '')[:80]}"
 
 
 def test_buttons_lead_where_the_address_is(soups):

@@ -207,7 +207,7 @@ def test_a_function_that_trains_is_stopped_where_it_is_called():
     [
         ("x = x + 1", True),
         ("x += 1", True),
-        ("x = [x for x in range(3)]", False),
+        ("x = [y for y in range(3)]", False),
         ("x = 1\nx = x + 1", False),
         ("y = x\ny = y + 1", False),
     ],

@@ -8,7 +8,8 @@ import page_costs
 import pytest
 
 HEAD = '<!doctype html><html lang="en"><meta charset="utf-8"><title>p</title><link rel="icon" href="data:,">'
-SHIFTS = """<article class="bd-article"><div id="late"></div><p style="height: 450px; background: #eee">moves</p></article>
+SHIFTS = """<article class="bd-article"><div id="late"></div>
+<p style="height: 450px; background: #eee">moves</p></article>
 <script>
 requestAnimationFrame(() => requestAnimationFrame(() => { document.getElementById('late').style.height = '300px'; }));
 </script>"""

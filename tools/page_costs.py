@@ -1,4 +1,4 @@
-"""What pages of the built book cost a reader: their weight, how much shifts while they load, how soon a picture is there.
+"""What pages of the built book cost a reader: weight, what shifts while they load, how soon a picture is there.
 
     python tools/page_costs.py               all pages, after make book: some minutes; written to a file
     python tools/page_costs.py book/intro    a look at some; nothing is written

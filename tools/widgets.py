@@ -45,7 +45,7 @@ FAULTS = f"""async ({{room, near}}) => {{
     await frames();
     const name = nameOf(widget), frame = widget.getBoundingClientRect();
 
-    // 1. Nothing that a wide page shows is left out, and nothing lies outside of the widget or of a box that cuts it off.
+    // 1. Nothing that a wide page shows is left out, and nothing lies outside of it or of a box that cuts it off.
     for (const part of widget.querySelectorAll('[data-wide]'))
       if (part.isConnected && !seen(part)) found.push(`${{name}}: ${{part.tagName}}.${{part.className}} is hidden`);
     for (const part of parts(widget)) {{
