@@ -21,22 +21,20 @@ def test_every_file_is_weighed_once(browser, tmp_path):
         f'{HEAD}<link rel="stylesheet" href="book.css"><link rel="stylesheet" href="book.css"><p>x</p>'
     )
     (tmp_path / "not_asked_for.js").write_text("1" * 10_000)
-    found = page_costs.weight_and_shift(browser, tmp_path / "page.html")
-    assert found == {"kB": 16, "shift_wide": 0, "shift_narrow": 0}
+    found = page_costs.measured(browser, tmp_path / "page.html")
+    assert found == {"kB": 16, "shift_wide": 0, "shift_narrow": 0, "first_picture": None}
 
 
 def test_what_moves_while_it_loads_is_seen(browser, tmp_path):
     (tmp_path / "page.html").write_text(HEAD + SHIFTS)
-    found = page_costs.weight_and_shift(browser, tmp_path / "page.html")
+    found = page_costs.measured(browser, tmp_path / "page.html")
     assert found["shift_wide"] > 0.1
     assert found["shift_narrow"] > 0.1
 
 
 def test_the_first_picture(browser, tmp_path):
     (tmp_path / "plain.html").write_text(page_costs.PLAIN)
-    (tmp_path / "none.html").write_text(f'{HEAD}<article class="bd-article"><p>no picture</p></article>')
-    assert page_costs.first_picture(browser, tmp_path / "plain.html", rounds=1) > 0
-    assert page_costs.first_picture(browser, tmp_path / "none.html", rounds=1) is None
+    assert page_costs.measured(browser, tmp_path / "plain.html", rounds=2)["first_picture"] > 0
 
 
 def test_a_page_that_became_dearer_is_named(tmp_path, monkeypatch):

@@ -85,15 +85,27 @@ def shift_of(tab: Page) -> float:
     return round(tab.evaluate("costs.shift"), 3)
 
 
-def weight_and_shift(browser: Browser, page: Path) -> dict[str, float]:
-    """The weight in kB, and the shift in either size."""
-    found = {}
-    for size in SIZES:
-        with watched(browser, size) as context:
-            asked: list[str] = []
-            context.on("request", lambda request, asked=asked: asked.append(request.url))
-            found[f"shift_{size}"] = shift_of(opened(context, page))
-            found["kB"] = weight(asked)
+def measured(browser: Browser, page: Path, rounds: int = 1) -> dict[str, float | None]:
+    """Weight in kB, shift in either size, and how many times as long as on the plain page it takes until a picture is
+    there, None if the page has none.
+    """
+    found: dict[str, float | None] = {}
+    times: dict[str, list[float | None]] = {"plain": [], "page": []}
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.html"
+        plain.write_text(PLAIN, encoding="utf-8")
+        for _ in range(rounds):
+            for name, which in (("plain", plain), ("page", page)):
+                with watched(browser, "wide") as context:
+                    asked: list[str] = []
+                    context.on("request", lambda request, asked=asked: asked.append(request.url))
+                    tab = opened(context, which)
+                    times[name].append(tab.evaluate("costs.picture"))
+                    found |= {"kB": weight(asked), "shift_wide": shift_of(tab)}
+    with watched(browser, "narrow") as context:
+        found["shift_narrow"] = shift_of(opened(context, page))
+    seen = None not in times["page"]
+    found["first_picture"] = round(median(times["page"]) / median(times["plain"]), 1) if seen else None
     return found
 
 
@@ -108,21 +120,6 @@ def dearer(page: str, kB: int, shift: float) -> list[str]:
     if shift > furthest:
         found.append(f"{page} shifts by {shift:.3f}, and {furthest:.3f} are allowed: {told}")
     return found
-
-
-def first_picture(browser: Browser, page: Path, rounds: int) -> float | None:
-    """How many times as long as on the plain page it takes until a picture is there; None if the page has none."""
-    times: dict[Path, list[float | None]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "plain.html"
-        plain.write_text(PLAIN, encoding="utf-8")
-        for _ in range(rounds):
-            for which in (plain, page):
-                with watched(browser, "wide") as context:
-                    times.setdefault(which, []).append(opened(context, which).evaluate("costs.picture"))
-    if None in times[page]:
-        return None
-    return round(median(times[page]) / median(times[plain]), 1)
 
 
 def built_from(html: Path) -> str | None:
@@ -155,8 +152,7 @@ def main() -> int:
                     raise FileNotFoundError(
                         f"{page}.html is not in the built book: run `make book`, or mend the name"
                     )
-                rows[page] = weight_and_shift(browser, file)
-                rows[page]["first_picture"] = first_picture(browser, file, a.rounds)
+                rows[page] = measured(browser, file, a.rounds)
                 print(page, json.dumps(rows[page]), flush=True)
             version = browser.version
         if not a.pages:
