@@ -44,8 +44,8 @@ def test_a_page_that_became_dearer_is_named(tmp_path, monkeypatch):
     assert page_costs.dearer("new", 5000, 0.1) == []
     (heavy,) = page_costs.dearer("a", 1200, 0.1)
     assert "a weighs 1200 kB, and 1120 are allowed" in heavy
-    (shifts,) = page_costs.dearer("new", 5000, 0.2)
-    assert "new shifts by 0.200" in shifts
+    (shifts,) = page_costs.dearer("new", 5000, 0.3)
+    assert "new shifts by 0.300" in shifts
 
 
 @pytest.mark.parametrize(("text", "commit"), [("commit 0123456789ab.", "0123456789ab"), ("nothing", None)])

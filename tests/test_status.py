@@ -55,8 +55,10 @@ def test_tests_are_counted(tmp_path):
 
 
 def test_a_row_for_each_page_that_was_measured():
-    found = json.loads(sphinx_status.COSTS.read_text(encoding="utf-8"))["pages"]
+    costs = {"kB": 4990, "shift_wide": 0.034, "shift_narrow": 0.0}
+    found = {"book/intro": costs | {"first_picture": 7.5}, "book/api": costs | {"first_picture": None}}
     head, *rows = sphinx_status.cost_rows(found)
     assert [row[0] for row in rows] == list(found)
     assert {len(row) for row in rows} == {len(head)}
-    assert all(row[1].replace(",", "") == str(found[row[0]]["kB"]) for row in rows)
+    assert rows[0] == ("book/intro", "4,990", "0.034", "0.000", "7.5")
+    assert rows[1][-1] == "–"
