@@ -369,8 +369,10 @@ def test_every_python_that_is_promised_is_tried_once_a_week():
 
 
 def test_workflows_ask_for_what_there_is():
-    """Targets of the Makefile and scripts of the checkout; jobs that wait for jobs; and every weekly failure is told."""
-    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    """Targets of the Makefile and scripts of the checkout; jobs that wait for jobs; every weekly failure is told."""
+    targets = set(
+        re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
     assert len(files) >= 3
     for file in files:
@@ -386,7 +388,9 @@ def test_workflows_ask_for_what_there_is():
                     assert set(line.split()) <= targets, f"{file.name}: make {line}"
                 for script in re.findall(r"python (tools/\S+)", step.get("run", "")):
                     assert (ROOT / script).is_file(), f"{file.name}: {script}"
-    weekly = yaml.safe_load((ROOT / ".github" / "workflows" / "newest.yml").read_text(encoding="utf-8"))["jobs"]
+    weekly = yaml.safe_load((ROOT / ".github" / "workflows" / "newest.yml").read_text(encoding="utf-8"))[
+        "jobs"
+    ]
     assert set(weekly["tell"]["needs"]) == set(weekly) - {"tell"}
 
 
