@@ -258,10 +258,11 @@ CONTRAST = """() => {
   const linear = v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
   const light = c => .2126 * linear(c[0]) + .7152 * linear(c[1]) + .0722 * linear(c[2]);
   const over = (top, base) => [0, 1, 2].map(i => top[i] * top[3] + base[i] * (1 - top[3])).concat(1);
+  const grounds = new Map([[null, [255, 255, 255, 1]]]);  // what is painted behind an element, and by itself
   const ground = element => {
-    const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
-    return layers.reverse().reduce((base, layer) => over(layer, base), [255, 255, 255, 1]);
+    if (!grounds.has(element))
+      grounds.set(element, over(parse(getComputedStyle(element).backgroundColor), ground(element.parentElement)));
+    return grounds.get(element);
   };
   const weak = new Map();
   const walker = document.createTreeWalker(document.querySelector('article'), NodeFilter.SHOW_TEXT);

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crate_mini import calibration, data
 from crate_mini.cli import main
+from crate_mini.model import CRATE
 from crate_mini.segmentation import scoring
-from crate_mini.weights import load_model
+from crate_mini.training import evaluate
+from crate_mini.weights import list_pretrained, load_model, load_pretrained
 
 
 @pytest.fixture
@@ -254,17 +257,44 @@ def test_missing_data_names_the_way_out(tmp_path, capsys):
     assert "CRATE_MINI_DATA" in capsys.readouterr().err
 
 
-@pytest.mark.realdata
-@pytest.mark.parametrize("name", ["crate_mini_all_lion_s0", "vit_mini_6_all_lion_s0"])
-def test_shipped_weights_have_the_accuracy_of_their_card(name, tmp_path):
-    from crate_mini.weights import list_pretrained
+def test_accuracy_and_calibration_are_of_one_pass(tmp_path, monkeypatch):
+    seen, forward, out = [], CRATE.forward, tmp_path / "r.json"
 
+    def counted(self, images, *rest):
+        seen.append(len(images))
+        return forward(self, images, *rest)
+
+    monkeypatch.setattr(CRATE, "forward", counted)
+    line = ["evaluate", "--weights", "crate_nano_embedded", "--n", "70", "--device", "cpu", "--out", str(out)]
+    assert main(line) == 0
+    assert sum(seen) == 70
+    found = json.loads(out.read_text())
+    model = load_pretrained("crate_nano_embedded")
+    images = data.load("embedded", "test", n=70, image_size=model.config.image_size)
+    assert found["accuracy"] == evaluate(model, images)
+    logits, labels = calibration.logits_of(model, images)
+    assert found["calibration"]["nll"] == pytest.approx(calibration.report(logits, labels)["nll"], rel=1e-5)
+
+
+DRAWN = {"crate_mini_all_lion_s0": 0.259, "vit_mini_6_all_lion_s0": 0.238}
+"""Shares of right names on a thousand images, drawn by seed 0 of the ten thousand on which the cards' were measured;
+by the code of commit 20e2621, which had the cards' numbers on all of them.
+"""
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", DRAWN)
+def test_shipped_weights_have_the_accuracy_of_their_card(name, tmp_path):
+    """All ten thousand take minutes. Whatever changes one name in five hundred changes it on the thousand, too."""
     out = tmp_path / "r.json"
-    assert main(["evaluate", "--weights", name, "--data", "tiny-imagenet", "--out", str(out)]) == 0
-    card = list_pretrained()[name]
+    line = ["evaluate", "--weights", name, "--data", "tiny-imagenet", "--n", "1000", "--out", str(out)]
+    assert main(line) == 0
     measured = json.loads(out.read_text())["accuracy"]["top1"]
-    assert measured == pytest.approx(card["held_out_as_shipped"]["top1"], abs=0.002)
-    assert measured == pytest.approx(card["held_out"]["top1"], abs=0.005)  # what halving the weights costs
+    assert measured == pytest.approx(DRAWN[name], abs=0.002)
+    card = list_pretrained()[name]
+    assert measured == pytest.approx(card["held_out_as_shipped"]["top1"], abs=0.05)  # 4 standard errors
+    # what halving the weights costs
+    assert card["held_out"]["top1"] == pytest.approx(card["held_out_as_shipped"]["top1"], abs=0.005)
 
 
 def test_layerwise_measures_another_checkpoint_on_other_data(pictures, tmp_path, capsys):
@@ -287,7 +317,6 @@ def test_layerwise_measures_another_checkpoint_on_other_data(pictures, tmp_path,
     assert len(result["layers"]) == len(result["rates"]["none 0.5"]["tokens_in"]["Rc"]["mean"]) == 4
 
     # the same numbers as a call from Python on the same images
-    from crate_mini import data
     from crate_mini.layerwise import measure
 
     images = data.load("folder", "val", root=pictures, image_size=32, n=5, seed=3)

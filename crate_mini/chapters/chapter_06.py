@@ -23,9 +23,9 @@ from PIL import Image
 from skimage.measure import find_contours
 from torch import Tensor
 
-from crate_mini import data, figures
+from crate_mini import figures
 from crate_mini.attention_maps import cls_attention_maps
-from crate_mini.data import ImageSet
+from crate_mini.data import ImageSet, embedded
 from crate_mini.inspector.contract import data_uri
 from crate_mini.model import CRATE
 from crate_mini.operations import ACCELERATORS, training_multiply_adds
@@ -78,9 +78,8 @@ UNSEEN_SEED = 1
 
 def drawings(split: str, n: int, size: int = 64, seed: int = 0) -> ImageSet:
     """Those of the first ``n`` drawings of a split that show one of the five kinds, numbered anew."""
-    every = data.load("embedded", split, n=n, image_size=size, seed=seed)
-    numbers = torch.tensor([every.classes.index(name) for name in FIVE])
-    some = every.subset(torch.isin(every.labels, numbers).nonzero().flatten().tolist())
+    some = embedded.generate(n, split=split, image_size=size, seed=seed, only=FIVE)
+    numbers = torch.tensor([some.classes.index(name) for name in FIVE])
     return replace(some, labels=(some.labels[:, None] == numbers).int().argmax(1), classes=FIVE)
 
 

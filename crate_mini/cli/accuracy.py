@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from crate_mini import calibration
 from crate_mini.cli.common import add_data, add_evaluation, card_of, model_and_images, report
+from crate_mini.data.imageset import ImageSet
 from crate_mini.results import provenance
 from crate_mini.training import TASKS, evaluate
 
@@ -38,10 +42,22 @@ def _accuracy(a: argparse.Namespace) -> None:
         more = "; its masks: crate-mini evaluate segmentation" if images.masks is not None else ""
         raise ValueError(f"{images.name} has not the classes that {a.weights} was trained on{more}")
     result = provenance(device, weights=a.weights, data=images.name, images=len(images), seed=a.seed)
-    result |= {"image_size": a.image_size, "untrained": a.untrained, "accuracy": evaluate(model, images)}
+    accuracy, logits = _measured(model, images)
+    result |= {"image_size": a.image_size, "untrained": a.untrained, "accuracy": accuracy}
     if len(images) >= FEWEST:
-        result["calibration"] = calibration.report(*calibration.logits_of(model, images))
+        result["calibration"] = calibration.report(logits, images.labels.cpu())
     report(a, result, _print)
+
+
+def _measured(model: nn.Module, images: ImageSet) -> tuple[dict[str, float], Tensor]:
+    """Accuracies, and the logits that they were counted in: one pass is enough for both."""
+    seen: list[Tensor] = []
+    hook = model.register_forward_hook(lambda module, given, logits: seen.append(logits.float().cpu()))
+    try:
+        accuracy = evaluate(model, images)
+    finally:
+        hook.remove()
+    return accuracy, torch.cat(seen)
 
 
 def _print(result: dict[str, Any]) -> None:

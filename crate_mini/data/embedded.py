@@ -24,6 +24,7 @@ How an image comes about (each step draws from a random stream of its own):
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +104,13 @@ def describe() -> dict[str, tuple[str, ...]]:
 
 
 def generate(
-    n: int, *, seed: int = 0, image_size: int = 64, split: str = "train", start: int = 0
+    n: int,
+    *,
+    seed: int = 0,
+    image_size: int = 64,
+    split: str = "train",
+    start: int = 0,
+    only: Collection[str] = CLASSES,
 ) -> ImageSet:
     """Images ``start`` to ``start + n - 1`` of an endless, deterministic sequence of animals.
 
@@ -124,6 +131,7 @@ def generate(
         image_size: side in pixels, at least 16.
         split: ``"train"``, ``"val"`` or ``"test"``.
         start: index of the first image.
+        only: classes to be drawn; of the ``n`` images those of others are left out, and cost nothing.
 
     Returns:
         ImageSet with ``images`` (n, 3, S, S) uint8, ``labels`` (n,), ``masks`` and ``parts`` (n, S, S) uint8.
@@ -132,8 +140,10 @@ def generate(
         ValueError: for any argument outside its range; the message says what was expected.
     """
     key = _checked(n, seed, image_size, split, start)
-    labels = [_label(key, start + i) for i in range(n)]
-    return _drawn(key, [(start + i, label) for i, label in enumerate(labels)], image_size)
+    if unknown := sorted(set(only) - set(CLASSES)):
+        raise ValueError(f"only names no class: {', '.join(unknown)}; there are {', '.join(CLASSES)}")
+    labels = [(index, _label(key, index)) for index in range(start, start + n)]
+    return _drawn(key, [(index, label) for index, label in labels if CLASSES[label] in only], image_size)
 
 
 def crossed(n: int, *, seed: int = 0, image_size: int = 64, split: str = "test", start: int = 0) -> ImageSet:

@@ -96,6 +96,14 @@ class TestDeterminism:
         whole = generate(12, seed=3)
         assert equal(whole.subset(range(7, 12)), generate(5, seed=3, start=7))
 
+    def test_only_some_classes_are_those_of_the_whole(self):
+        whole, some = generate(20, seed=3), generate(20, seed=3, only=("fish", "cat"))
+        which = [i for i, label in enumerate(whole.labels.tolist()) if CLASSES[label] in ("fish", "cat")]
+        assert len(which) == 4
+        assert equal(whole.subset(which), some)
+        with pytest.raises(ValueError, match="only names no class: dog; there are horse, "):
+            generate(20, only=("cat", "dog"))
+
     def test_seed_changes_everything(self):
         a, b = generate(10, seed=0), generate(10, seed=1)
         assert (a.images != b.images).flatten(1).any(1).all()
