@@ -306,16 +306,13 @@ REWRITTEN = [  # a chapter is added as it is rewritten
 
 
 ON_A_PHONE = [  # looked at: nothing of their widgets is hidden or out of sight, nothing moves by itself; more to come
-    "notebooks/00_what_you_will_see",
     "notebooks/01_coding_rate",
     "notebooks/02_rate_reduction",
     "notebooks/03_compression",
     "notebooks/04_sparsification",
     "notebooks/05_crate",
     "notebooks/07_layers",
-    "notebooks/08_segmentation_emerges",
     "notebooks/09_scoring",
-    "notebooks/19_acting",
 ]
 
 
