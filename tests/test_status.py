@@ -51,7 +51,7 @@ def test_tests_are_counted(tmp_path):
     (tmp_path / "sub" / "test_b.py").write_text("def helper(): pass\ndef test_three(): pass\n")
     (tmp_path / "conftest.py").write_text("def test_not(): pass\n")
     assert list(sphinx_status.tests_by_file(tmp_path).values()) == [1, 2]
-    assert sphinx_status.tests_by_file(Path(__file__).parent)[Path(__file__).resolve()] == 4
+    assert sphinx_status.tests_by_file(Path(__file__).parent)[Path(__file__).resolve()] == 5
 
 
 def test_a_row_for_each_page_that_was_measured():
