@@ -104,6 +104,20 @@ def test_no_page_is_too_heavy(soups, built_book):
     assert files == {file.name for file in (built_book / "_static" / "weights").iterdir()}, "none twice"
 
 
+def test_a_page_loads_each_script_once(soups, built_book):
+    """However many of its outputs need it. The text lies in files, which pages share; of a style one copy is enough."""
+    loaded = set()
+    for page, soup in soups.items():
+        scripts = [Path(tag["src"]).name for tag in soup.select("script[src*='_static/shared/']")]
+        styles = [tag.get_text() for tag in soup.select("article style")]
+        assert len(scripts) == len(set(scripts)), page
+        assert len(styles) == len(set(styles)), page
+        inline = soup.select("article script:not([src]):not([type])")
+        assert max((len(tag.get_text()) for tag in inline), default=0) < 20_000, page
+        loaded |= set(scripts)
+    assert loaded == {file.name for file in (built_book / "_static" / "shared").iterdir()}
+
+
 def test_no_dead_widget_and_no_bare_object(soups):
     for page, soup in soups.items():
         assert not soup.select('script[type^="application/vnd.jupyter.widget"]'), f"{page}: needs a kernel"

@@ -453,16 +453,23 @@ def component_says(told: Mapping[str, Any]) -> str:
 
 
 def viewer_settings(looked: Sequence[Looked], drawn: ImageSet, picture: int) -> dict[str, Any]:
-    """For the head viewer: both networks, each with its chosen head first, and the pictures."""
-    pair = shown(looked)
+    """For the head viewer: two trainings of both networks, each with its chosen head first, and the pictures."""
+    trained: dict[str, list[Looked]] = {}
+    for one in looked:
+        if one.trained:
+            trained.setdefault(one.kind, []).append(one)
+    named = {
+        kind: {f"training {i}": one for i, one in enumerate(found[:2], 1)} for kind, found in trained.items()
+    }
+    keyed = {(kind, name): one for kind, found in named.items() for name, one in found.items()}
     pictures, titles, masks = viewer_pictures(drawn, picture)
     return {
-        "models": {kind: one.model for kind, one in pair.items()},
+        "models": {kind: {name: one.model for name, one in found.items()} for kind, found in named.items()},
         "images": pictures,
         "titles": titles,
         "masks": masks,
-        "layer": {kind: one.layer for kind, one in pair.items()},
-        "head": {kind: one.head for kind, one in pair.items()},
+        "layer": {key: one.layer for key, one in keyed.items()},
+        "head": {key: one.head for key, one in keyed.items()},
     }
 
 

@@ -113,7 +113,8 @@ class Acting:
             still="A still: a picture to click at. To act on the networks, open this page where scripts may run.",
             data=self._json,
             weights=self._weights,
-            script="\n".join([*map(_asset, FILES), f'mountActing("{self.id}");']),
+            scripts=FILES,
+            mount="mountActing",
         )
 
 

@@ -3,7 +3,7 @@ r"""What passes from Python to the page: one JSON object, described here and now
 ::
 
     {
-      "contract": "crate-mini/heads", "version": 3,
+      "contract": "crate-mini/heads", "version": 4,
       "images": [                           one entry an image
         {"title": str,
          "width": int, "height": int,       pixels of the picture in src, only its shape matters
@@ -16,14 +16,16 @@ r"""What passes from Python to the page: one JSON object, described here and now
         {"side": int, "patch": int},        how a reader's photo is fitted: shorter side, multiple of both sides
       "patches": null |                     null: patches cannot be asked; otherwise, where queries and keys come from:
         "page" | "prepared" | "kernel",     a run of the networks below; "pairs"; "pairs" that the kernel brings
-      "models": [                           one entry a model, shown side by side
-        {"name": str,
+      "models": [                           one entry a model, shown side by side; those of equal name are trainings of
+        {"name": str,                       one network, share a place, and have the same layers, heads and grids
+         "training": str,                   which of them, or empty
          "layers": [int, ...],              layer numbers, as the recorder counts them (from 0)
          "heads": int,                      K
          "maps": [                          one entry an image, in the order of "images"
            {"grid": [h, w],                 patches
             "low": [...], "high": [...],    L*K numbers, layer by layer; both null where a map is not finite
-            "values": str,                  base64 of L*K*h*w bytes q, by layer, head, row
+            "values": str,                  base64 of L*K*h*w bytes q, by layer, head, row; all three null where the
+                                            page runs the network when it is looked at
             "pairs": null |                 null: the page runs the networks, or patches cannot be asked
               [null |                       one entry a layer, null where the page does not have it
                 {"keys": str,               base64 of float16, little endian: (1 + h*w)*K*p numbers, by token, class
@@ -44,10 +46,10 @@ r"""What passes from Python to the page: one JSON object, described here and now
             "axes": [                       one entry a layer, to colour other pictures by; null where not finite
               null | {"low": [r, g, b], "high": [r, g, b],    scores that become 0 and 1
                       "values": str}],      base64 of float32, little endian: the mean, then four components
-            "images": [                     one entry an image; numbers by layer, null where not finite
+            "images": [                     one entry an image; numbers by layer, null where not finite; null for all
               {"zeros": [...],              share of exact zeros in the tokens that leave the layer
                "rates": [...],              nats, of the projections that attention is computed from, all tokens
-               "colours": str}]}}           base64 of L*h*w RGB triples, by layer and row
+               "colours": str}]}}           base64 of L*h*w RGB triples, by layer and row; where maps are null, too
       ],
       "colours": str,                       base64 of 256 RGB triples
       "start": {"image": int, "layer": [int, ...], "head": [int, ...],   positions, not numbers; one a model
@@ -56,9 +58,9 @@ r"""What passes from Python to the page: one JSON object, described here and now
 
 A picture that comes later, from the kernel, brings one entry each of ``images``, of every model's ``maps`` and of
 every strip's ``images``: ``{"number": int, "image": ..., "maps": [...], "strips": [...]}``, handed to the viewer's
-``receive``. The number makes a second delivery harmless. Pairs that the kernel was asked for come as
-``{"image": int, "layer": [int, ...], "pairs": [...]}``, with a position and an entry of ``pairs`` a model, or with
-``"error": str`` instead, handed to ``receivePairs``.
+``receive``. The number makes a second delivery harmless. The page asks the kernel for pairs by
+``{"image": int, "wanted": [[model, layer], ...]}``, two positions each; the answer repeats the question, with
+``"pairs": [...]``, an entry for each, or with ``"error": str`` instead, and is handed to ``receivePairs``.
 
 A byte stands for
 
@@ -100,13 +102,25 @@ from PIL import Image
 from torch import Tensor
 
 CONTRACT = "crate-mini/heads"
-VERSION = 3
+VERSION = 4
 VIEWS = ("heat", "lit", "overlay", "mask")
 COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno", "plasma")
 """Maps of even perceived steps. Lightness alone orders them, so colour blindness hides nothing."""
 SHARES = (0.2, 0.9)
+Key = str | tuple[str, str]
+"""A model's name; or the name of a network and which training of it."""
 MAX_SIDE = 640
 """Larger pictures are shrunk to this many pixels; maps and true masks keep their own resolution."""
+
+
+def parts(key: Key) -> tuple[str, str]:
+    """The name of a network, and which training of it."""
+    return (key, "") if isinstance(key, str) else key
+
+
+def in_words(key: Key) -> str:
+    """How a model is called in messages."""
+    return ", ".join(filter(None, parts(key)))
 
 
 def quantise(maps: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -137,21 +151,21 @@ def dequantise(q: np.ndarray, low: np.ndarray, high: np.ndarray) -> Tensor:
 
 def build_contract(
     images: Tensor | Sequence[Tensor],
-    maps: Tensor | Sequence[Tensor] | Mapping[str, Tensor | Sequence[Tensor]],
+    maps: Tensor | Sequence[Tensor] | Mapping[Any, Tensor | Sequence[Tensor] | None],
     *,
     titles: Sequence[str] | None = None,
     masks: Tensor | Sequence[Tensor | None] | None = None,
-    layers: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+    layers: Mapping[Any, Sequence[int]] | Sequence[int] | None = None,
     image: int = 0,
-    layer: Mapping[str, int] | int | None = None,
-    head: Mapping[str, int] | int = 0,
+    layer: Mapping[Any, int] | int | None = None,
+    head: Mapping[Any, int] | int = 0,
     view: str = "overlay",
     share: float = 0.6,
     colours: str = "viridis",
-    networks: Mapping[str, Any] | None = None,
+    networks: Mapping[Any, Any] | None = None,
     photo_side: int = 160,
-    strips: Mapping[str, Any] | None = None,
-    pairs: Mapping[str, Any] | None = None,
+    strips: Mapping[Any, Any] | None = None,
+    pairs: Mapping[Any, Any] | None = None,
     asks_kernel: bool = False,
 ) -> dict[str, Any]:
     """The object described at the top of this module.
@@ -160,7 +174,9 @@ def build_contract(
         images: uint8 ``(B, 3, H, W)``, or a list of ``(3, H, W)`` whose sizes may differ.
         maps: attention on the patches, each map summing to 1: ``(B, L, K, h, w)``, or a list of
             ``(L, K, h, w)``; or a dict of them by model name, shown side by side. Layers, heads and grids may
-            differ between models. A map with a value that is not finite is shown as such.
+            differ between models. A map with a value that is not finite is shown as such. Several trainings of one
+            network have a key ``(name, training)`` each: the reader chooses which to see. Of all but the first, the
+            maps may be None where there are ``networks``: the page computes them when they are looked at.
         titles: one for each image.
         masks: true masks ``(B, H, W)`` with 0 background, 1 object, 255 not counted; or a list of ``(H, W)``,
             None where unknown. With them the viewer draws the outline and gives the IoU of the mask on show.
@@ -196,25 +212,34 @@ def build_contract(
             "queries and keys come with the page, from its networks or from a kernel: choose one"
         )
     entries, starts = [], []
-    for name, given in models.items():
-        per_image = _maps(name, given, len(pictures))
-        depth, width = per_image[0].shape[:2]
-        numbers = _layer_numbers(name, _of(layers, name), depth)
-        of_image = [[None] * depth] * len(pictures) if asks_kernel else (pairs or {}).get(name)
+    grids: dict[str, Any] = {}
+    for key, given in models.items():
+        name, training = parts(key)
+        if given is None and (networks is None or name not in grids):
+            raise ValueError(f"{_called(key)}no maps, and nothing to compute them with or to compare them to")
+        per_image = None if given is None else _maps(key, given, len(pictures))
+        depth, width, *grid = grids[name] if per_image is None else _shapes(per_image)
+        if grids.setdefault(name, (depth, width, *grid)) != (depth, width, *grid):
+            raise ValueError(
+                f"{_called(key)}trainings of a network must have equal layers, heads and patches"
+            )
+        numbers = _layer_numbers(key, _of(layers, key), depth)
+        of_image = [[None] * depth] * len(pictures) if asks_kernel else (pairs or {}).get(key)
+        encoded = (
+            [NO_MAPS | {"grid": list(g)} for g in grid] if per_image is None else map(_encode_maps, per_image)
+        )
         entries.append(
             {
                 "name": name,
+                "training": training,
                 "layers": numbers,
                 "heads": width,
-                "maps": [
-                    _encode_maps(m) | {"pairs": of_image[i] if of_image else None}
-                    for i, m in enumerate(per_image)
-                ],
-                "network": None if networks is None else networks[name],
-                "strip": (strips or {}).get(name),
+                "maps": [m | {"pairs": of_image[i] if of_image else None} for i, m in enumerate(encoded)],
+                "network": None if networks is None else networks[key],
+                "strip": (strips or {}).get(key),
             }
         )
-        starts.append(_first_shown(name, numbers, width, _of(layer, name), _of(head, name) or 0))
+        starts.append(_first_shown(key, numbers, width, _of(layer, key), _of(head, key) or 0))
     return {
         "contract": CONTRACT,
         "version": VERSION,
@@ -237,7 +262,7 @@ def build_contract(
     }
 
 
-def _first_shown(name: str, numbers: list[int], heads: int, layer: int | None, head: int) -> tuple[int, int]:
+def _first_shown(name: Key, numbers: list[int], heads: int, layer: int | None, head: int) -> tuple[int, int]:
     """The position of the layer and the head that a model shows first."""
     if layer is not None and layer not in numbers:
         raise ValueError(f"{_called(name)}there is no layer {layer}; layers are {_listed(numbers)}")
@@ -257,14 +282,15 @@ def _check_start(view: str, share: float, image: int, images: int) -> None:
 
 
 def _check_networks(
-    models: Mapping[str, Any], networks: Mapping[str, Any] | None, photo_side: int
+    models: Mapping[Any, Any], networks: Mapping[Any, Any] | None, photo_side: int
 ) -> list[int]:
     """Every model has its network or none has; returns the sides of their patches."""
     if networks is None:
         return []
     if set(networks) != set(models):
         raise ValueError(
-            f"networks are needed for all models or none: {sorted(models)}, got {sorted(networks)}"
+            f"networks are needed for all models or none: {sorted(models, key=str)}, "
+            f"got {sorted(networks, key=str)}"
         )
     sides = [network["config"]["patch"] for network in networks.values()]
     if photo_side < max(sides):
@@ -332,7 +358,7 @@ def _masks(masks: Tensor | Sequence[Tensor | None] | None, pictures: list[Tensor
     return found
 
 
-def _maps(name: str, maps: Tensor | Sequence[Tensor], n: int) -> list[Tensor]:
+def _maps(name: Key, maps: Tensor | Sequence[Tensor], n: int) -> list[Tensor]:
     who = _called(name)
     if isinstance(maps, Tensor) and maps.ndim != 5:
         raise ValueError(f"{who}maps must be (images, layers, heads, h, w), got shape {tuple(maps.shape)}")
@@ -363,7 +389,7 @@ def _maps(name: str, maps: Tensor | Sequence[Tensor], n: int) -> list[Tensor]:
     return list(maps)
 
 
-def _layer_numbers(name: str, numbers: Sequence[int] | None, depth: int) -> list[int]:
+def _layer_numbers(name: Key, numbers: Sequence[int] | None, depth: int) -> list[int]:
     if numbers is None:
         return list(range(depth))
     if len(numbers) != depth or len(set(numbers)) != depth:
@@ -371,12 +397,18 @@ def _layer_numbers(name: str, numbers: Sequence[int] | None, depth: int) -> list
     return [int(number) for number in numbers]
 
 
-def _of(setting: Any, name: str) -> Any:
-    return setting.get(name) if isinstance(setting, Mapping) else setting
+def _shapes(per_image: list[Tensor]) -> tuple[Any, ...]:
+    """Layers, heads, and the grid of every image."""
+    return (*per_image[0].shape[:2], *(tuple(m.shape[-2:]) for m in per_image))
 
 
-def _called(name: str) -> str:
-    return f"{name}: " if name else ""
+def _of(setting: Any, key: Key) -> Any:
+    """What holds for a model: set for it, for its network, or for all."""
+    return setting.get(key, setting.get(parts(key)[0])) if isinstance(setting, Mapping) else setting
+
+
+def _called(key: Key) -> str:
+    return f"{in_words(key)}: " if in_words(key) else ""
 
 
 def _listed(numbers: list[int]) -> str:
@@ -384,6 +416,9 @@ def _listed(numbers: list[int]) -> str:
 
 
 # ---- encodings -------------------------------------------------------------------------------------------
+
+
+NO_MAPS = {"low": None, "high": None, "values": None}
 
 
 def _encode_maps(maps: Tensor) -> dict[str, Any]:

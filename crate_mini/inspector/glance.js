@@ -1,21 +1,6 @@
 // The head viewer in small: one picture, one slider, a map for each network. Its data are those of heads.js, which stands
 // in the same scope with patches.js, crate.js and photo.js; what it has beside them, glance.py says.
 
-// Brightness by rank, from 0 to 1, equal values alike: what the score counts, for only the order matters to it.
-function byRank(map) {
-  const sorted = Array.from(map.x).sort((a, b) => a - b);
-  const places = new Map();
-  sorted.forEach((value, i) => {
-    const [sum, count] = places.get(value) ?? [0, 0];
-    places.set(value, [sum + i, count + 1]);
-  });
-  const t = map.x.map((value) => {
-    const [sum, count] = places.get(value);
-    return sum / count / Math.max(1, map.x.length - 1);
-  });
-  return { ...map, t };
-}
-
 class Glance {
   constructor(root, data) {
     Object.assign(this, { root, data, colours: bytesOf(data.colours), layer: data.start.layer[0] });
@@ -93,7 +78,7 @@ class Glance {
       const { canvas, note } = this.panels[m];
       const map = this.mapOf(model, m);
       const grid = this.own?.records[m].grid ?? model.maps[0].grid;
-      paintHead(canvas, LARGE / 2, photo, map && byRank(map), grid, { view: "overlay", smooth: true, colours: this.colours });
+      paintHead(canvas, LARGE / 2, photo, map, grid, { view: "overlay", smooth: true, ranks: true, colours: this.colours });
       if (truth && map) strokeOutline(canvas, truth.path, truth.height, truth.width, [["#000a", 1.6], ["#ff9a52", 0.8]]);
       canvas.setAttribute("aria-label", `${title}: ${model.name}, layer ${model.layers[layer]}`);
       show(note, `head ${data.shown[m][layer]}`);

@@ -85,7 +85,6 @@ class Glance:
 
     def _repr_html_(self) -> str:
         title = self.contract["images"][0]["title"]
-        files = ("heads.js", "patches.js", "crate.js", "photo.js", "glance.js")
         return embedded(
             self.id,
             classes="crate-glance",
@@ -96,7 +95,8 @@ class Glance:
             "scripts may run.",
             data=self._json,
             weights=self._weights,
-            script="\n".join([*map(_asset, files), f'mountGlances("{self.id}");']),
+            scripts=("heads.js", "patches.js", "crate.js", "photo.js", "glance.js"),
+            mount="mountGlances",
         )
 
 

@@ -1,15 +1,17 @@
-// The head viewer. Plain functions: Python wraps them in a scope of their own and calls mountHeadViewers(id).
+// The head viewer. Plain functions: Python wraps them in a scope of their own (playground/library.py), and the page calls
+// mountHeadViewers(id).
 // The data they read is described in contract.py. Where patches can be asked, patches.js stands in the same scope, and
 // where a page holds the models too, crate.js and photo.js; nothing here needs them otherwise.
 
 "use strict";
 
 const CONTRACT = "crate-mini/heads";
-const VERSION = 3;
+const VERSION = 4;
 const LARGE = 640; // pixels on the longer side of the large picture, at least
 const SMALL = 200; // and of one head's tile
 const IGNORE = 255;
 const DIM = 0.3; // background in the colours of tokens
+const CENTRE_WIDTH = 0.25; // standard deviation of the bell in the middle, in sides of the image
 const DWELL = 150; // milliseconds that the pointer rests on a picture before a model is run for it
 const PATIENCE = 15_000; // milliseconds until the kernel is asked once more, and the reader told why there is no answer
 const MOST_PATCHES = 1600; // beyond, running a model takes too long to wait for
@@ -28,10 +30,11 @@ function bytesOf(base64) {
 
 // One head's map: `t` from 0 (its lowest value) to 1 (its highest), `x` the attention itself. Null: not finite.
 // Of the class token (token 0) from the bytes that Python prepared; where there are none, and for the token of any
-// patch, from queries and keys.
+// patch, from queries and keys. Undefined: the model has yet to run on the picture.
 function headMap(model, image, layer, head, token) {
   const entry = model.maps[image];
   if (token || !entry.values) {
+    if (!pairsOf(model, image, layer)) return undefined;
     const n = entry.grid[0] * entry.grid[1];
     return mapOf(entry.grid, attentionOf(pairsOf(model, image, layer), n, model.heads, head, token));
   }
@@ -50,24 +53,81 @@ function headMap(model, image, layer, head, token) {
   return { h, w, t, x, low, high };
 }
 
+// Brightness by rank, from 0 to 1, equal values alike: what AUROC counts, for only the order matters to it.
+function byRank(map) {
+  const sorted = Array.from(map.x).sort((a, b) => a - b);
+  const places = new Map();
+  sorted.forEach((value, i) => {
+    const [sum, count] = places.get(value) ?? [0, 0];
+    places.set(value, [sum + i, count + 1]);
+  });
+  const t = map.x.map((value) => {
+    const [sum, count] = places.get(value);
+    return sum / count / Math.max(1, map.x.length - 1);
+  });
+  return { ...map, t };
+}
+
 function mapOf([h, w], x) {
   if (!x.every(Number.isFinite)) return null;
   const [low, high] = [Math.min(...x), Math.max(...x)];
   return { h, w, t: x.map((value) => (value - low) / (high - low || 1)), x, low, high };
 }
 
-// The fewest patches that hold `share` of the attention (DINO's rule). Of equals, the first comes first.
-function massMask({ x }, share) {
-  const order = Array.from(x.keys()).sort((a, b) => x[b] - x[a] || a - b);
-  const total = order.reduce((sum, i) => sum + x[i], 0);
-  const mask = new Uint8Array(x.length);
-  let held = 0;
-  for (const i of order) {
-    if (held >= share * total) break;
-    mask[i] = 1;
-    held += x[i];
-  }
+// Patches from the one that is attended to most. Of equals, the first comes first.
+function ranked({ x }) {
+  return Array.from(x.keys()).sort((a, b) => x[b] - x[a] || a - b);
+}
+
+function firstOf(order, count) {
+  const mask = new Uint8Array(order.length);
+  for (const i of order.slice(0, count)) mask[i] = 1;
   return mask;
+}
+
+// The fewest patches that hold `share` of the attention (DINO's rule).
+function massMask(map, share) {
+  const order = ranked(map);
+  const total = order.reduce((sum, i) => sum + map.x[i], 0);
+  let held = 0;
+  let count = 0;
+  while (count < order.length && held < share * total) held += map.x[order[count++]];
+  return firstOf(order, count);
+}
+
+// As many patches as the object would fill.
+function areaMask(map, { object, total, pixels }) {
+  return firstOf(ranked(map), Math.max(1, Math.round((total * object.length) / pixels)));
+}
+
+// The mask of the threshold that fits the object best; equal values stand or fall together. As stats.curve_best_iou.
+function bestMask(map, { object, counted, total }) {
+  const order = ranked(map);
+  let [hit, marked, best, keep] = [0, 0, -1, 0];
+  order.forEach((i, place) => {
+    hit += object[i];
+    marked += counted[i];
+    const fits = hit / (marked + total - hit);
+    if (map.x[i] !== map.x[order[place + 1]] && fits > best) [best, keep] = [fits, place + 1];
+  });
+  return firstOf(order, keep);
+}
+
+// A mask by one of the rules above: `counts` of the true outline are needed by all but the first.
+function maskOf(map, rule, share, counts) {
+  if (rule === "area") return areaMask(map, counts);
+  if (rule === "best") return bestMask(map, counts);
+  return massMask(map, share);
+}
+
+// A bell in the middle of the image, which saw nothing: the control of every score. As segmentation.baselines.centre_map.
+function centreMap([h, w]) {
+  const x = new Float64Array(h * w);
+  for (let i = 0; i < h * w; i++) {
+    const [down, across] = [(Math.floor(i / w) + 0.5) / h - 0.5, ((i % w) + 0.5) / w - 0.5];
+    x[i] = Math.exp(-(down ** 2 + across ** 2) / (2 * CENTRE_WIDTH ** 2));
+  }
+  return mapOf([h, w], x);
 }
 
 // What a layer does to all tokens of an image: `zeros` and `rate` (NaN where not finite), and the patches as colours,
@@ -76,6 +136,7 @@ function layerFacts(model, image, layer) {
   const { strip } = model;
   const { grid: [h, w], record } = model.maps[image];
   const prepared = strip.images[image];
+  if (!prepared && !record) return undefined; // the model has yet to run
   if (prepared) {
     prepared.bytes ??= bytesOf(prepared.colours);
     const colours = prepared.bytes.subarray(3 * layer * h * w, 3 * (layer + 1) * h * w);
@@ -128,7 +189,7 @@ function countPatches(truth, h, w) {
       if (truth.pixels[i] === 1) object[patch]++;
     }
   }
-  return { object, counted, total: object.reduce((a, b) => a + b, 0) };
+  return { object, counted, total: object.reduce((a, b) => a + b, 0), pixels: truth.pixels.length };
 }
 
 function iou(mask, { object, counted, total }) {
@@ -221,6 +282,7 @@ function paintHead(canvas, side, photo, map, grid, settings) {
   const [h, w] = grid;
   const scale = setSize(canvas, h, w, side);
   const pen = canvas.getContext("2d");
+  if (map === undefined) return paintGrey(canvas, pen, photo, 0.7);
   if (map === null) return paintBroken(canvas, pen);
   if (settings.view === "mask") return paintMask(canvas, pen, photo, map, scale, settings.mask);
   if (settings.view === "overlay") paintGrey(canvas, pen, photo, 0.15);
@@ -247,10 +309,11 @@ function palette(colours, view) {
   return words;
 }
 
-function heatLayer(W, H, map, { view, smooth, colours }) {
-  const t = enlarge(map.t, map.h, map.w, H, W, smooth);
+function heatLayer(W, H, map, { view, smooth, colours, ranks }) {
+  const shown = ranks ? byRank(map).t : map.t;
+  const t = enlarge(shown, map.h, map.w, H, W, smooth);
   // full light from the 98th percentile on: one bright patch must not leave the rest in the dark
-  const full = view === "lit" ? Array.from(map.t).sort((a, b) => a - b)[Math.floor(0.98 * (map.t.length - 1))] || 1 : 1;
+  const full = view === "lit" ? Array.from(shown).sort((a, b) => a - b)[Math.floor(0.98 * (shown.length - 1))] || 1 : 1;
   const shades = palette(colours, view);
   const picture = new ImageData(W, H);
   const words = new Uint32Array(picture.data.buffer);
@@ -388,16 +451,23 @@ class HeadViewer {
     // Radio buttons group by name, and one output may be on the page twice.
     this.prefix = `${root.id}-${Math.random().toString(36).slice(2)}`;
     this.colours = bytesOf(data.colours);
+    // Trainings of one network have its name, and share a panel.
+    const names = [...new Set(data.models.map(({ name }) => name))];
+    this.trainings = names.map((name) => data.models.filter((model) => model.name === name));
+    const first = this.trainings.map(([model]) => this.firstOf(model));
     this.state = {
       image: data.start.image,
       view: data.start.view,
+      rule: "mass",
       share: data.start.share,
       smooth: true,
+      ranks: false,
       truth: true,
-      together: data.models.length > 1,
-      layer: [...data.start.layer],
-      head: [...data.start.head],
-      preview: data.models.map(() => null),
+      together: names.length > 1,
+      training: first.map(() => 0),
+      layer: first.map(([layer]) => layer),
+      head: first.map(([, head]) => head),
+      preview: first.map(() => null),
       // The patch whose attention is on show, as a place in the picture from 0 to 1 so that models with other
       // grids can follow; null is the class token. `spot` is kept, `hover` is under the pointer.
       spot: null,
@@ -416,6 +486,17 @@ class HeadViewer {
       return decoded;
     });
     this.build();
+  }
+
+  // The layer (a position) and the head with which a model begins.
+  firstOf(model) {
+    const m = this.data.models.indexOf(model);
+    return [this.data.start.layer[m], this.data.start.head[m]];
+  }
+
+  // The models on show, one a panel.
+  get models() {
+    return this.trainings.map((trainings, m) => trainings[this.state.training[m]]);
   }
 
   async start() {
@@ -446,9 +527,9 @@ class HeadViewer {
     this.body.append(this.pictures);
     if (data.photo) this.body.append(this.buildYours());
     if (data.patches) this.body.append(this.buildFrom());
-    this.panels = data.models.map((model, m) => this.buildPanel(model, m));
+    this.panels = this.models.map((model, m) => this.buildPanel(model, m));
     this.body.append(
-      el("div", { class: `ch-panels${data.models.length === 1 ? " ch-single" : ""}` }, ...this.panels.map((p) => p.box)),
+      el("div", { class: `ch-panels${this.panels.length === 1 ? " ch-single" : ""}` }, ...this.panels.map((p) => p.box)),
     );
   }
 
@@ -487,7 +568,7 @@ class HeadViewer {
   }
 
   buildToolbar() {
-    const { data, state, prefix } = this;
+    const { state, prefix } = this;
     const views = [["heat", "Heat map"], ["lit", "Lit"], ["overlay", "Overlay"], ["mask", "Mask"]];
     const details = [["smooth", "Smooth"], ["patches", "Patches"]];
     this.detail = choice(`${prefix}-detail`, "Detail", details, "smooth", (v) => this.set({ smooth: v === "smooth" }));
@@ -498,13 +579,9 @@ class HeadViewer {
       oninput: (event) => this.set({ share: event.target.value / 100 }),
     });
     this.share = el("label", { class: "ch-slider" }, el("span", {}, "share of attention"), this.shareInput, this.shareText);
-    const bar = el(
-      "div",
-      { class: "ch-toolbar" },
-      choice(`${prefix}-view`, "View", views, state.view, (view) => this.set({ view })),
-      this.detail,
-      this.share,
-    );
+    // The last two need the true outline, and say so where they are used.
+    const rules = [["mass", "Share"], ["area", "Equal area"], ["best", "Best threshold"]];
+    this.rules = choice(`${prefix}-rule`, "What the mask holds", rules, state.rule, (rule) => this.set({ rule }));
     const tick = (key, label, title = "") =>
       el(
         "label",
@@ -512,8 +589,18 @@ class HeadViewer {
         el("input", { type: "checkbox", checked: state[key], onchange: (e) => this.set({ [key]: e.target.checked }) }),
         label,
       );
+    this.ranksTick = tick("ranks", "by rank", "As many patches of each colour: only their order counts, as for AUROC");
+    const bar = el(
+      "div",
+      { class: "ch-toolbar" },
+      choice(`${prefix}-view`, "View", views, state.view, (view) => this.set({ view })),
+      this.detail,
+      this.ranksTick,
+      this.rules,
+      this.share,
+    );
     if (this.truths.some(Boolean)) bar.append((this.truthTick = tick("truth", "true outline")));
-    if (data.models.length > 1) bar.append(tick("together", "move layers together"));
+    if (this.trainings.length > 1) bar.append(tick("together", "move layers together"));
     return bar;
   }
 
@@ -530,6 +617,7 @@ class HeadViewer {
       layerText: el("output"),
       large: data.patches ? this.buildPicture(m) : el("canvas", { role: "img" }),
       facts: el("p", { class: "ch-facts", "aria-live": "polite" }),
+      control: el("p", { class: "ch-control", hidden: true, title: "A map that saw nothing and is only brighter in the middle" }),
       answer: el("p", { class: "ch-answer", hidden: true }),
       scale: el("div", { class: "ch-scale", "aria-hidden": "true" }, el("span"), el("i"), el("span")),
       tiles: [],
@@ -571,6 +659,7 @@ class HeadViewer {
         "div",
         { class: "ch-head" },
         model.name ? el("strong", { class: "ch-name" }, model.name) : "",
+        this.buildTrainings(m, who),
         el(
           "label",
           { class: "ch-slider" },
@@ -581,10 +670,27 @@ class HeadViewer {
         ),
       ),
       panel.strip && panel.strip.box,
-      el("div", { class: "ch-look" }, el("div", { class: "ch-large" }, panel.large), panel.scale, panel.facts, panel.answer),
+      el("div", { class: "ch-look" }, el("div", { class: "ch-large" }, panel.large), panel.scale, panel.facts, panel.control, panel.answer),
       panel.grid,
     );
     return panel;
+  }
+
+  // Which training of a network is on show, where there are several.
+  buildTrainings(m, who) {
+    if (this.trainings[m].length === 1) return "";
+    const { layer, head, training } = this.state;
+    const pick = ({ target }) => {
+      const untouched = String([layer[m], head[m]]) === String(this.firstOf(this.models[m]));
+      training[m] = Number(target.value);
+      if (untouched) [layer[m], head[m]] = this.firstOf(this.models[m]);
+      this.schedule();
+    };
+    return el(
+      "select",
+      { class: "ch-training", "aria-label": `${who}which training`, title: "The same network, trained anew: a head's number means nothing there", onchange: pick },
+      ...this.trainings[m].map(({ training }, i) => el("option", { value: i }, training)),
+    );
   }
 
   // All layers side by side: tokens as colours, and below each a bar for its zeros and one for its rate. A click goes
@@ -648,8 +754,8 @@ class HeadViewer {
     const { layer, together } = this.state;
     layer[m] = position;
     if (together) {
-      const depth = position / Math.max(1, this.data.models[m].layers.length - 1);
-      this.data.models.forEach((other, o) => {
+      const depth = position / Math.max(1, this.models[m].layers.length - 1);
+      this.models.forEach((other, o) => {
         if (o !== m) layer[o] = Math.round(depth * (other.layers.length - 1));
       });
     }
@@ -674,7 +780,7 @@ class HeadViewer {
 
   // The middle of the patch of model m at a place in the picture.
   middle(m, x, y) {
-    const [h, w] = this.data.models[m].maps[this.state.image].grid;
+    const [h, w] = this.models[m].maps[this.state.image].grid;
     const inside = (value, n) => (Math.min(n - 1, Math.max(0, Math.floor(value * n))) + 0.5) / n;
     return [inside(x, w), inside(y, h)];
   }
@@ -706,7 +812,7 @@ class HeadViewer {
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
-    const [h, w] = this.data.models[m].maps[this.state.image].grid;
+    const [h, w] = this.models[m].maps[this.state.image].grid;
     const [x, y] = spot ?? [0.5, 0.5]; // the first key goes to the middle
     this.keepSpot(this.middle(m, ...(spot ? [x + step[0] / w, y + step[1] / h] : [x, y])));
   }
@@ -715,7 +821,7 @@ class HeadViewer {
   // queries and keys of the layer on show.
   tokenOf(m) {
     const { hover, spot, image, layer } = this.state;
-    const model = this.data.models[m];
+    const model = this.models[m];
     const [h, w] = model.maps[image].grid;
     const place = hover ?? spot;
     return place && pairsOf(model, image, layer[m]) ? 1 + Math.floor(place[1] * h) * w + Math.floor(place[0] * w) : 0;
@@ -768,7 +874,8 @@ class HeadViewer {
   // whatever goes wrong is said, and everything else stays as it was.
   async addPhoto(blob, name) {
     const turn = (this.turn = (this.turn ?? 0) + 1);
-    const { photo, models } = this.data;
+    const { data, models } = this;
+    const { photo } = data;
     const say = async (text) => {
       if (turn !== this.turn) throw new Overtaken();
       await this.tell(text);
@@ -780,16 +887,18 @@ class HeadViewer {
       const records = [];
       for (const [m, model] of models.entries()) {
         await say("Unpacking the model …");
-        model.running ??= await this.unpack(m);
-        const who = model.name || "The model";
+        model.running ??= await this.unpack(model);
         const depth = model.network.config.depth;
-        records.push(await model.running.run(pixels, (l) => say(`${who}: layer ${l + 1} of ${depth} …`)));
+        records[m] = await model.running.run(pixels, (l) => say(`${called(model)}: layer ${l + 1} of ${depth} …`));
       }
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       await say(`${from}, read as ${pixels.width} × ${pixels.height}, in ${seconds} s. It stays in this page.`);
-      models.forEach((model, m) => {
-        model.maps.push({ grid: records[m].grid, record: records[m] });
-        model.strip?.images.push(null); // computed when it is drawn
+      this.trainings.forEach((trainings, m) => {
+        for (const model of trainings) {
+          // another training runs when it is looked at
+          model.maps.push({ grid: records[m].grid, record: model === models[m] ? records[m] : undefined });
+          model.strip?.images.push(null); // computed when it is drawn
+        }
       });
       this.addImage({ title: name, width: view.width, height: view.height, truth: null, pixels }, view);
     } catch (error) {
@@ -809,70 +918,61 @@ class HeadViewer {
   // Models without queries and keys of the layer on show.
   lacking() {
     const { image, layer } = this.state;
-    return this.data.models.filter((model, m) => !pairsOf(model, image, layer[m]));
+    return this.models.filter((model, m) => !pairsOf(model, image, layer[m]));
   }
 
-  // One question at a time. It goes through a text box, which every notebook brings to its kernel; the answer comes
-  // back as a script that calls receivePairs. Without one, the question is put again after a while.
+  // One question at a time, by `send`, which a notebook's widget sets (live.js); the answer comes back to receivePairs.
+  // Without one, the question is put again after a while.
   askKernel() {
     const { image, layer } = this.state;
-    const box = this.kernelBox();
-    const key = String([image, layer]);
-    if (!box || !this.lacking().length || this.asking?.refused === key) return;
+    const wanted = this.lacking().map((model) => [this.data.models.indexOf(model), layer[this.models.indexOf(model)]]);
+    if (!this.send || !wanted.length || this.asking?.refused === String([image, wanted])) return;
     if (this.asking && performance.now() < this.asking.until) return;
-    this.turns = (this.turns ?? 0) + 1; // the same question twice must differ, or nothing is sent
     this.asking = { until: performance.now() + PATIENCE, late: Boolean(this.asking?.until) };
-    box.value = JSON.stringify({ image, layer, turn: `${this.prefix}-${this.turns}` });
-    for (const type of ["input", "change"]) box.dispatchEvent(new Event(type, { bubbles: true }));
+    this.send({ image, wanted });
     setTimeout(() => this.schedule(), PATIENCE);
     this.schedule();
   }
 
-  // The nearest one: a page may hold several notebooks.
-  kernelBox() {
-    let found = null;
-    for (let node = this.root; node && !found; node = node.parentElement) {
-      found = node.querySelector(`.${this.root.id}-ask input`);
-    }
-    return found;
-  }
-
-  // The kernel's answer: for every model a pair as in the contract, of the layer at this position, or why there is none.
-  receivePairs({ image, layer, pairs, error }) {
-    this.asking = error ? { error, refused: String([image, layer]) } : undefined;
-    pairs?.forEach((pair, m) => (this.data.models[m].maps[image].pairs[layer[m]] ??= pair));
+  // The kernel's answer: as in the contract, for every model and layer (a position) that were asked for, or why there is
+  // none.
+  receivePairs({ image, wanted, pairs, error }) {
+    this.asking = error ? { error, refused: String([image, wanted]) } : undefined;
+    pairs?.forEach((pair, i) => (this.data.models[wanted[i][0]].maps[image].pairs[wanted[i][1]] ??= pair));
     this.schedule(); // and whatever is still lacking is asked for then
   }
 
   // Run the models on the picture on show, if they have not been.
   async runShown() {
-    const { models, images } = this.data;
+    const { images } = this.data;
     const { image } = this.state;
-    const waiting = models.filter(({ maps }) => !maps[image].record);
+    const waiting = this.models.filter(({ maps }) => !maps[image].record);
     if (!waiting.length || images[image].refused) return;
     if (images[image].running) return images[image].running;
     return (images[image].running = this.runOn(image, waiting));
   }
 
   async runOn(image, waiting) {
-    const { models, images } = this.data;
+    const { images } = this.data;
     try {
-      const pixels = this.pixelsOf(image);
+      const pixels = images[image].pixels ?? this.pixelsOf(image);
       for (const model of waiting) {
         await this.tell("Unpacking the model …");
-        model.running ??= await this.unpack(models.indexOf(model));
+        model.running ??= await this.unpack(model);
         const { depth } = model.network.config;
-        const progress = (l) => this.tell(`${model.name || "The model"}: layer ${l + 1} of ${depth} …`);
+        const progress = (l) => this.tell(`${called(model)}: layer ${l + 1} of ${depth} …`);
         model.maps[image].record = await model.running.run(pixels, progress);
       }
       show(this.status, OFFER);
     } catch (error) {
       images[image].refused = true;
-      images[image].running = undefined;
       // a connection that broke may come back
       if (error instanceof Unloaded) setTimeout(() => (images[image].refused = false), PATIENCE);
-      show(this.status, `The patches of this picture cannot be asked: ${error.message}`);
+      const lacking = waiting.some(({ maps }) => !maps[image].values);
+      const what = lacking ? "This training cannot be shown here" : "The patches of this picture cannot be asked";
+      show(this.status, `${what}: ${error.message}`);
     }
+    images[image].running = undefined;
     this.schedule();
   }
 
@@ -880,7 +980,7 @@ class HeadViewer {
   pixelsOf(image) {
     const photo = this.photos[image];
     const { width, height } = this.data.images[image];
-    for (const { maps, network } of this.data.models) {
+    for (const { maps, network } of this.models) {
       const [h, w] = maps[image].grid;
       if (h * network.config.patch !== height || w * network.config.patch !== width) {
         throw new Error("it was made smaller for this page.");
@@ -899,8 +999,8 @@ class HeadViewer {
     return new Promise((done) => setTimeout(done));
   }
 
-  unpack(m) {
-    return networkOf(this.root, this.data.models[m], m);
+  unpack(model) {
+    return networkOf(this.root, model, this.data.models.indexOf(model));
   }
 
   async openCamera() {
@@ -945,38 +1045,49 @@ class HeadViewer {
   }
 
   draw() {
-    const { data, state } = this;
+    const { data, state, models } = this;
     const masking = state.view === "mask";
+    const rule = this.ruleNow();
     this.body.dataset.view = state.view;
-    this.detail.hidden = masking;
-    this.share.hidden = !masking;
+    this.detail.hidden = this.ranksTick.hidden = masking;
+    this.rules.hidden = !masking || !this.truths[state.image];
+    this.share.hidden = !masking || rule !== "mass";
     show(this.shareText, `${Math.round(100 * state.share)} %`);
     show(this.title, data.images[state.image].title);
     if (this.truthTick) this.truthTick.style.visibility = this.truths[state.image] ? "" : "hidden";
-    data.models.forEach((model, m) => {
+    const { image, view, share, smooth, ranks, truth } = state;
+    models.forEach((model, m) => {
       const panel = this.panels[m];
       panel.layer.value = state.layer[m];
       show(panel.layerText, String(model.layers[state.layer[m]]));
-      const { image, view, smooth, share, truth } = state;
-      const drawn = JSON.stringify([image, view, smooth, share, truth, state.layer[m], this.tokenOf(m)]);
+      const there = Boolean(model.maps[image].record);
+      const now = [image, view, rule, share, smooth, ranks, truth, state.training[m], there, state.layer[m], this.tokenOf(m)];
+      const drawn = JSON.stringify(now);
       if (panel.drawn !== drawn) this.drawTiles(model, m);
       panel.drawn = drawn;
       if (panel.strip) this.drawStrip(model, m);
       this.drawLarge(model, m);
     });
     if (data.patches) this.drawFrom();
-    const { image, view, smooth, share, truth, layer, head, preview, spot } = state;
-    const token = data.models.map((_, o) => this.tokenOf(o));
-    this.root.dataset.shown = JSON.stringify({ image, view, smooth, share, truth, layer, head, preview, spot, token });
+    const { training, layer, head, preview, spot } = state;
+    const token = models.map((_, o) => this.tokenOf(o));
+    const shown = { image, view, rule, share, smooth, ranks, truth, training, layer, head, preview, spot, token };
+    this.root.dataset.shown = JSON.stringify(shown);
+    if (this.panels.some(({ tiles }) => tiles[0].map === undefined)) this.runShown();
+  }
+
+  // How masks are made: as was chosen, or by their share where nothing is outlined.
+  ruleNow() {
+    return this.truths[this.state.image] ? this.state.rule : "mass";
   }
 
   drawFrom() {
     const { image, spot, hover } = this.state;
-    const tokens = this.data.models.map((_, m) => this.tokenOf(m));
+    const tokens = this.models.map((_, m) => this.tokenOf(m));
     const m = tokens.findIndex(Boolean);
     let text = "Attention of the class token. Point at a patch of a large picture for its own; click to keep it.";
     if (m >= 0) {
-      const [, w] = this.data.models[m].maps[image].grid;
+      const [, w] = this.models[m].maps[image].grid;
       const patch = tokens[m] - 1;
       text = `Attention of the patch in row ${Math.floor(patch / w) + 1}, column ${(patch % w) + 1}.`;
     }
@@ -988,7 +1099,8 @@ class HeadViewer {
 
   // Why a patch is not answered for, where it is not and the page does not say so elsewhere.
   whyNot(asked) {
-    const { patches, models } = this.data;
+    const { models } = this;
+    const { patches } = this.data;
     const { image } = this.state;
     const lacking = this.lacking();
     if (!lacking.length) return "";
@@ -1001,42 +1113,62 @@ class HeadViewer {
         })
         .join(" ");
     }
+    if (patches === "page") return this.state.spot && !this.data.images[image].refused ? "The network is at work …" : "";
     if (patches !== "kernel" || !asked) return "";
-    if (!this.kernelBox()) return "Patches need a running kernel: run the cell again.";
+    if (!this.send) return "Patches need a running kernel: run the cell again.";
     if (this.asking?.error) return `The kernel could not answer: ${this.asking.error}`;
     if (!this.asking?.late) return "Asking the kernel …";
     return "The kernel does not answer. It may be at work on another cell; if it is gone, run this cell again.";
   }
 
   drawTiles(model, m) {
-    const { image, view, share, smooth, layer } = this.state;
+    const { image, view, share, smooth, ranks, layer } = this.state;
     const grid = model.maps[image].grid;
-    const truth = this.truths[image];
-    if (truth && !truth.counts.has(String(grid))) truth.counts.set(String(grid), countPatches(truth, ...grid));
-    this.panels[m].tiles.forEach((tile, k) => {
+    const panel = this.panels[m];
+    const rule = this.ruleNow();
+    const counts = this.countsOf(image, grid);
+    const masking = view === "mask";
+    const scoresOf = (map, mask) => (!map || !counts ? {} : { iou: mask && iou(mask, counts), auroc: auroc(map, counts) });
+    panel.tiles.forEach((tile, k) => {
       tile.token = this.tokenOf(m);
       tile.map = headMap(model, image, layer[m], k, tile.token);
-      tile.settings = { view, smooth, colours: this.colours };
-      if (view === "mask" && tile.map) tile.settings.mask = massMask(tile.map, share);
-      const scored = tile.settings.mask && truth;
-      tile.iou = scored ? iou(tile.settings.mask, truth.counts.get(String(grid))) : null;
-      tile.auroc = tile.map && truth ? auroc(tile.map, truth.counts.get(String(grid))) : null;
-      const score = scored && !Number.isNaN(tile.iou) ? tile.iou.toFixed(2) : "";
+      tile.settings = { view, smooth, ranks, colours: this.colours };
+      if (masking && tile.map) tile.settings.mask = maskOf(tile.map, rule, share, counts);
+      tile.scores = scoresOf(tile.map, tile.settings.mask);
+      const [name, value] = masking ? ["IoU", tile.scores.iou] : ["AUROC", tile.scores.auroc];
+      const score = Number.isFinite(value) ? value.toFixed(2) : "";
       show(tile.score, score);
+      tile.score.title = name;
       tile.button.setAttribute(
-        "aria-label", `head ${k}${tile.map ? "" : ", not a number"}${score && `, IoU ${score}`}`,
+        "aria-label", `head ${k}${tile.map === null ? ", not a number" : ""}${score && `, ${name} ${score}`}`,
       );
       this.paint(tile.canvas, SMALL, tile, grid);
     });
+    // What saw nothing, by the same rules, on the same patches.
+    panel.control.hidden = !counts;
+    if (counts) {
+      const blind = centreMap(grid);
+      const text = `Centre prior${told(scoresOf(blind, masking && maskOf(blind, rule, share, counts)))}`;
+      show(panel.control, masking && rule === "best" ? `${text} · both thresholds are found with the outline` : text);
+    }
+  }
+
+  // What is outlined, counted by patch, or undefined.
+  countsOf(image, grid) {
+    const truth = this.truths[image];
+    if (truth && !truth.counts.has(String(grid))) truth.counts.set(String(grid), countPatches(truth, ...grid));
+    return truth?.counts.get(String(grid));
   }
 
   drawStrip(model, m) {
     const { strip } = this.panels[m];
     const { image, layer } = this.state;
     const [h, w] = model.maps[image].grid;
-    if (strip.image !== image) {
-      strip.image = image;
-      strip.facts = model.layers.map((_, l) => layerFacts(model, image, l));
+    const from = model.strip.images[image] ?? model.maps[image].record;
+    if (strip.image !== image || strip.model !== model || strip.from !== from) {
+      Object.assign(strip, { image, model, from });
+      const unknown = { colours: new Uint8Array(3 * h * w).fill(128) };
+      strip.facts = model.layers.map((_, l) => layerFacts(model, image, l) ?? unknown);
       const most = Math.max(...strip.facts.map(({ rate }) => rate || 0)) || 1;
       strip.cells.forEach(({ canvas, bars }, l) => {
         const { colours, zeros, rate } = strip.facts[l];
@@ -1050,7 +1182,7 @@ class HeadViewer {
     }
     strip.cells.forEach(({ cell }, l) => cell.classList.toggle("ch-here", l === layer[m]));
     const { zeros, rate } = strip.facts[layer[m]];
-    const or = (value, text) => (Number.isFinite(value) ? text(value) : "not a number (NaN)");
+    const or = (value, text) => (Number.isFinite(value) ? text(value) : value === undefined ? "…" : "not a number (NaN)");
     show(strip.zeros, `zeros ${or(zeros, percent)}`);
     show(strip.rate, `rate ${or(rate, (r) => `${r.toFixed(0)} nats`)}`);
   }
@@ -1069,7 +1201,7 @@ class HeadViewer {
     const number = model.layers[state.layer[m]];
     panel.large.setAttribute(
       "aria-label",
-      `${data.images[state.image].title}: ${model.name ? `${model.name}, ` : ""}layer ${number}, head ${shown}, ${state.view}` +
+      `${data.images[state.image].title}: ${model.name ? `${called(model)}, ` : ""}layer ${number}, head ${shown}, ${state.view}${state.ranks && state.view !== "mask" ? " by rank" : ""}` +
         (data.patches ? ". Arrow keys go from patch to patch, Escape back to the class token" : ""),
     );
     show(panel.facts, this.factsOf(tile, shown));
@@ -1080,8 +1212,8 @@ class HeadViewer {
     panel.scale.style.visibility = tile.map ? "" : "hidden"; // nothing moves under the pointer
     if (tile.map) {
       const [low, high] = panel.scale.querySelectorAll("span");
-      show(low, percent(tile.map.low));
-      show(high, percent(tile.map.high));
+      show(low, state.ranks ? "lowest" : percent(tile.map.low));
+      show(high, state.ranks ? "highest" : percent(tile.map.high));
     }
   }
 
@@ -1109,19 +1241,33 @@ class HeadViewer {
     return `Sees: ${order.slice(0, 3).map((c) => `${classes[c]} ${percent(record.chances[c]).replace(" ", "\u00a0")}`).join(" · ")}`;
   }
 
-  factsOf({ map, settings, iou: score, auroc: ranks }, head) {
+  factsOf({ map, settings, scores }, head) {
+    if (map === undefined) return `Head ${head} · ${this.data.images[this.state.image].refused ? "not computed" : "the network is at work …"}`;
     if (map === null) return `Head ${head} · not a number (NaN)`;
     if (!settings.mask) {
       const times = map.high * map.x.length;
       const peak = `peak ${times.toFixed(times < 10 ? 1 : 0)} ×`;
       // one line on a phone, with an outline and without: what is below must not move
-      return `Head ${head} · ${Number.isFinite(ranks) ? `AUROC ${ranks.toFixed(2)} · ${peak}` : `${peak} an even share`}`;
+      return `Head ${head}${Number.isFinite(scores.auroc) ? `${told(scores)} · ${peak}` : ` · ${peak} an even share`}`;
     }
-    const area = settings.mask.reduce((a, b) => a + b, 0) / settings.mask.length;
-    const facts = `Head ${head} · ${Math.round(100 * this.state.share)} % of attention on ${percent(area)} of the image`;
-    if (score === null) return facts;
-    return `${facts} · ${Number.isNaN(score) ? "no object" : `IoU ${score.toFixed(2)}`}`;
+    const area = percent(settings.mask.reduce((a, b) => a + b, 0) / settings.mask.length);
+    const rule = {
+      mass: `${Math.round(100 * this.state.share)} % of attention on ${area} of the image`,
+      area: `as large as the object: ${area} of the image`,
+      best: `best threshold: ${area} of the image`,
+    }[this.ruleNow()];
+    return `Head ${head} · ${rule}${told(scores)}`;
   }
+}
+
+// Scores in words; one that is no number says nothing.
+function told({ iou: overlap, auroc: ranks }) {
+  const [first, second] = [["IoU", overlap], ["AUROC", ranks]].map(([name, v]) => (Number.isFinite(v) ? ` · ${name} ${v.toFixed(2)}` : ""));
+  return first + second;
+}
+
+function called({ name, training }) {
+  return [name || "The model", training].filter(Boolean).join(", ");
 }
 
 function mountHeadViewers(id) {
@@ -1131,27 +1277,30 @@ function mountHeadViewers(id) {
 // Every root with this id that has no viewer yet: a notebook may show one output in two places. The viewer is kept at the
 // root under a name.
 function mountAll(id, name, make) {
-  for (const root of document.querySelectorAll(`[id="${id}"]`)) {
-    if (root[name]) continue;
-    root.querySelector(".ch-body")?.remove(); // left over where a page was saved with its viewer open
-    const fallback = root.querySelector(".ch-fallback");
-    const fail = (error) => {
-      fallback.hidden = false;
-      fallback.append(el("p", { role: "alert" }, `The head viewer could not start: ${error.message}`));
-    };
-    try {
-      const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
-      if (data.contract !== CONTRACT || data.version !== VERSION) {
-        throw new Error(`this script reads ${CONTRACT} ${VERSION}, the data are ${data.contract} ${data.version}`);
-      }
-      const viewer = make(root, data);
-      root[name] = viewer;
-      viewer.start().then(() => {
-        fallback.hidden = true;
-        root.append(viewer.body);
-      }, fail);
-    } catch (error) {
-      fail(error);
+  for (const root of document.querySelectorAll(`[id="${id}"]`)) if (!root[name]) mountAt(root, name, make);
+}
+
+function mountAt(root, name, make) {
+  root.querySelector(".ch-body")?.remove(); // left over where a page was saved with its viewer open
+  const fallback = root.querySelector(".ch-fallback");
+  const fail = (error) => {
+    fallback.hidden = false;
+    fallback.append(el("p", { role: "alert" }, `The head viewer could not start: ${error.message}`));
+  };
+  try {
+    const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
+    if (data.contract !== CONTRACT || data.version !== VERSION) {
+      throw new Error(`this script reads ${CONTRACT} ${VERSION}, the data are ${data.contract} ${data.version}`);
     }
+    const viewer = make(root, data);
+    root[name] = viewer;
+    viewer.start().then(() => {
+      fallback.hidden = true;
+      root.append(viewer.body);
+    }, fail);
+    return viewer;
+  } catch (error) {
+    fail(error);
+    return undefined;
   }
 }

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import html
-import json
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 import torch
+import traitlets
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from crate_mini import data
 from crate_mini.attention_maps import cls_attention_maps
-from crate_mini.inspector.contract import build_contract
+from crate_mini.inspector.contract import Key, build_contract
 from crate_mini.inspector.network import fits_in_page
 from crate_mini.inspector.patches import encode_pair, tokens_seen
 from crate_mini.inspector.strip import layer_strip
-from crate_mini.inspector.viewer import HeadViewer, inspect_images
+from crate_mini.inspector.viewer import HeadViewer, Models, _asset, by_key, inspect_images
 from crate_mini.model import CRATE
 from crate_mini.recorder import layer_numbers
 
@@ -28,6 +28,17 @@ SMALLEST = 8
 """Pixels of the shorter side below which a photo has nothing to show."""
 KEPT = 4
 """Pictures whose tokens stay in memory for further questions: 15 MB each for CRATE-Base and 400 patches."""
+
+
+class HeadPicture(anywidget.AnyWidget):
+    """The head viewer as a widget: what the page asks comes as a message, and what it is told goes as one.
+
+    Args:
+        page: the viewer's HTML; its script is this widget's.
+    """
+
+    _esm = "\n".join(map(_asset, ("heads.js", "patches.js", "crate.js", "photo.js", "live.js")))
+    page = traitlets.Unicode().tag(sync=True)
 
 
 class HeadInspector(widgets.VBox):
@@ -40,7 +51,8 @@ class HeadInspector(widgets.VBox):
     it is: layer, head and view are kept.
 
     Args:
-        models: one of :mod:`crate_mini.model`'s models, or several by name.
+        models: one of :mod:`crate_mini.model`'s models, or several by name; for a name, a dict of models stands for
+            several trainings of one network, of which the reader chooses one.
         images: uint8 ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of any sizes, cut to whole patches; without any,
             three photographs that come with scikit-image.
         side: pixels of the shorter side of photos: those shown without ``images``, and those of your own.
@@ -57,14 +69,14 @@ class HeadInspector(widgets.VBox):
 
     def __init__(
         self,
-        models: nn.Module | Mapping[str, nn.Module],
+        models: Models,
         images: Tensor | Sequence[Tensor] | None = None,
         *,
         side: int = 160,
         run_in_page: bool | None = None,
         **settings: Any,
     ) -> None:
-        self.models: dict[str, CRATE] = dict(models) if isinstance(models, Mapping) else {"": models}
+        self.models: dict[Key, CRATE] = by_key(models)
         self.side, self.layers = side, settings.get("layers")
         self._patch = max(model.config.patch_size for model in self.models.values())
         if images is None:
@@ -76,31 +88,24 @@ class HeadInspector(widgets.VBox):
         if run_in_page is None:
             run_in_page = fits_in_page(self.models.values())
         self.viewer: HeadViewer = inspect_images(
-            self.models,
+            models,
             pictures,
             run_in_page=run_in_page,
             photo_side=side,
             asks_kernel=not run_in_page,
             **settings,
         )
-        self.viewer.id += f"-{secrets.token_hex(4)}"  # several notebooks may be open in one page
         self.titles = [image["title"] for image in self.viewer.contract["images"]]
         self._pictures = pictures
-        self._numbers = [layer_numbers(model, self.layers) for model in self.models.values()]
-        self._seen: dict[int, list[dict[int, Tensor]]] = {}
-        self._picture, self._news, self._answers = widgets.Output(), widgets.Output(), widgets.Output()
-        self._picture.outputs = (_display(self.viewer._repr_html_()),)
+        self._seen: dict[int, dict[int, dict[int, Tensor]]] = {}
+        self._picture = HeadPicture(page=self.viewer.fragment())
+        self._picture.on_msg(self._asked)
         self.upload = widgets.FileUpload(accept="image/*", multiple=False, description="Your own photo")
         self.upload.layout.width = "auto"
         self.status = widgets.HTML("It is read by the kernel, and goes nowhere else.")
         self.upload.observe(self._uploaded, names="value")
-        # The page writes its questions into this box, and nobody sees it.
-        self._question = widgets.Text(layout=widgets.Layout(display="none"))
-        self._question.add_class(f"{self.viewer.id}-ask")
-        self._question.observe(self._asked, names="value")
         row = [] if run_in_page else [widgets.HBox([self.upload, self.status])]
-        asking = [] if run_in_page else [self._question, self._answers]
-        super().__init__([*row, self._picture, self._news, *asking])
+        super().__init__([*row, self._picture])
 
     def add(self, image: Image.Image | Tensor, title: str) -> None:
         """Run the models on one more picture and show it, in the viewer that is there.
@@ -133,39 +138,32 @@ class HeadInspector(widgets.VBox):
             "maps": [entry["maps"][0] for entry in contract["models"]],
             "strips": strips,
         }
-        self._tell_page(self._news, "receive", news)
+        self._picture.send({"method": "receive", "news": news})
 
-    def _tell_page(self, through: widgets.Output, method: str, news: Mapping[str, Any]) -> None:
-        text = json.dumps(news, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-        roots = f"document.querySelectorAll('[id=\"{self.viewer.id}\"]')"
-        script = f"for (const root of {roots}) root.headViewer?.{method}({text});"
-        through.outputs = (_display(f"<script>{{{script}}}</script>"),)
-
-    def _asked(self, change: Mapping[str, Any]) -> None:
-        """Send queries and keys of one layer of every model, for the picture that a patch was pointed at in."""
-        question = json.loads(change["new"])
-        image, layer = question["image"], question["layer"]
-        answer: dict[str, Any] = {"image": image, "layer": layer}
+    def _asked(self, _: widgets.Widget, question: Mapping[str, Any], __: list) -> None:
+        """Send queries and keys of the layers that the page wants, of the picture that a patch was pointed at in."""
+        models = list(self.models.values())
+        answer: dict[str, Any] = {key: question[key] for key in ("image", "wanted")}
+        pairs = []
         try:
-            seen = self._tokens_of(image)
-            answer["pairs"] = [
-                encode_pair(model, numbers[position], tokens[numbers[position]])
-                for model, tokens, numbers, position in zip(
-                    self.models.values(), seen, self._numbers, layer, strict=True
-                )
-            ]
+            for m, position in question["wanted"]:
+                number = layer_numbers(models[m], self.layers)[position]
+                pairs.append(encode_pair(models[m], number, self._tokens_of(question["image"], m)[number]))
+            answer["pairs"] = pairs
         except (RuntimeError, MemoryError) as error:  # a model that does not fit on its device, for example
             answer["error"] = str(error).partition("\n")[0] or type(error).__name__
-        self._tell_page(self._answers, "receivePairs", answer)
+        self._picture.send({"method": "receivePairs", "news": answer})
 
-    def _tokens_of(self, image: int) -> list[dict[int, Tensor]]:
-        """What attention sees of a picture in every model, kept for the pictures asked last."""
+    def _tokens_of(self, image: int, m: int) -> dict[int, Tensor]:
+        """What attention sees of a picture in a model, kept for the pictures asked last."""
         if image not in self._seen:
             while len(self._seen) >= KEPT:
                 del self._seen[next(iter(self._seen))]
-            picture = self._pictures[image]
-            self._seen[image] = [tokens_seen(model, picture, self.layers) for model in self.models.values()]
-        return self._seen[image]
+            self._seen[image] = {}
+        kept = self._seen[image]
+        if m not in kept:
+            kept[m] = tokens_seen(list(self.models.values())[m], self._pictures[image], self.layers)
+        return kept[m]
 
     def _uploaded(self, change: Mapping[str, Any]) -> None:
         if not change["new"]:
@@ -194,8 +192,3 @@ class HeadInspector(widgets.VBox):
             )
         top, left = (image.shape[-2] - h) // 2, (image.shape[-1] - w) // 2
         return image[..., top : top + h, left : left + w]
-
-
-def _display(text: str) -> dict[str, Any]:
-    """An output as the notebook protocol has it: set as state, it needs no running cell to appear under."""
-    return {"output_type": "display_data", "data": {"text/html": text, "text/plain": ""}, "metadata": {}}

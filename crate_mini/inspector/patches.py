@@ -14,6 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from crate_mini.inspector.contract import Key
 from crate_mini.model import CRATE
 from crate_mini.recorder import layer_numbers, record
 
@@ -44,12 +45,12 @@ def pair_bytes(model: CRATE, picture: Tensor) -> int:
 
 
 def prepare_pairs(
-    models: Mapping[str, CRATE],
+    models: Mapping[Key, CRATE],
     pictures: Sequence[Tensor],
     layers: Sequence[int] | None,
-    first: Mapping[str, int],
+    first: Mapping[Key, int],
     room: int,
-) -> dict[str, list[list[dict[str, str | None] | None]]]:
+) -> dict[Key, list[list[dict[str, str | None] | None]]]:
     """Pairs of all pictures, for as many layers as fit.
 
     Layers are taken in the order of their distance to the one that is shown first, as a share of the depth, so that
@@ -62,16 +63,16 @@ def prepare_pairs(
         first: the position of the layer that is shown first, by name.
         room: bytes that may be filled.
     """
-    chosen: dict[str, set[int]] = {name: set() for name in models}
+    chosen: dict[Key, set[int]] = {name: set() for name in models}
     numbers = {name: layer_numbers(model, layers) for name, model in models.items()}
     queue = [
-        (abs(position - first[name]) / len(numbers[name]), -position, name)
-        for name in models
+        (abs(position - first[name]) / len(numbers[name]), -position, place, name)
+        for place, name in enumerate(models)
         for position in range(len(numbers[name]))
     ]
     heapq.heapify(queue)
     while queue:
-        _, position, name = heapq.heappop(queue)
+        _, position, _, name = heapq.heappop(queue)
         room -= sum(pair_bytes(models[name], picture) for picture in pictures)
         if room < 0:
             break

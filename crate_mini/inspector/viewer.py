@@ -23,12 +23,16 @@ from torch import Tensor, nn
 
 from crate_mini import progress
 from crate_mini.attention_maps import cls_attention_maps
-from crate_mini.inspector.contract import build_contract, data_uri, decode_maps
+from crate_mini.inspector.contract import Key, build_contract, data_uri, decode_maps, in_words, parts
 from crate_mini.inspector.network import encode_network
 from crate_mini.inspector.patches import MAX_PAGE, prepare_pairs
 from crate_mini.inspector.strip import layer_strip
 from crate_mini.outputs import write_atomically
+from crate_mini.playground.library import library
 from crate_mini.progress import bar
+
+Models = nn.Module | Mapping[str, nn.Module | Mapping[str, nn.Module]]
+"""A model; several by name; for a name, several trainings of one network by what tells them apart."""
 
 _serial = itertools.count()
 END_OF_THEME = "/* End of the theme. */"
@@ -42,7 +46,7 @@ class HeadViewer:
 
     Args:
         images, maps: see :func:`~crate_mini.inspector.build_contract`, where all settings are described.
-        networks: the models themselves, by the names in ``maps`` (or one model for one tensor). With them the page
+        networks: the models themselves, by the keys of ``maps`` (or one model for one tensor). With them the page
             can run the models: for the attention of any patch, and on the reader's own photo, which is dropped,
             pasted, chosen or taken by camera, and never leaves the page. Costs about 2.3 MB of page for a million
             parameters.
@@ -59,30 +63,35 @@ class HeadViewer:
     def __init__(
         self,
         images: Tensor | Sequence[Tensor],
-        maps: Tensor | Sequence[Tensor] | Mapping[str, Tensor | Sequence[Tensor]],
+        maps: Tensor | Sequence[Tensor] | Mapping[Any, Tensor | Sequence[Tensor] | None],
         *,
-        networks: nn.Module | Mapping[str, nn.Module] | None = None,
+        networks: nn.Module | Mapping[Any, nn.Module] | None = None,
         **settings: Any,
     ) -> None:
         if isinstance(networks, nn.Module):
             networks = {"": networks}
-        encoded = None if networks is None else {k: encode_network(m, k) for k, m in networks.items()}
+        encoded = (
+            None if networks is None else {k: encode_network(m, in_words(k)) for k, m in networks.items()}
+        )
         headers = None if encoded is None else {k: header for k, (header, _) in encoded.items()}
         self.contract = build_contract(images, maps, networks=headers, **settings)
-        names = [model["name"] for model in self.contract["models"]]
-        self._weights = [encoded[name][1] for name in names] if encoded else []
+        keys = maps if isinstance(maps, Mapping) else [""]
+        self._weights = [encoded[key][1] for key in keys] if encoded else []
         self._json = as_json(self.contract)
         self.id = new_id("crate-heads", self._json)
         self._preview = _preview(self.contract)
 
     def __repr__(self) -> str:
-        models = (f"{m['name']} {len(m['layers'])}x{m['heads']}".strip() for m in self.contract["models"])
+        models = (f"{m['name']} {len(m['layers'])}x{m['heads']}".strip() for m, _ in _panels(self.contract))
         return f"HeadViewer({len(self.contract['images'])} images; layers x heads: {', '.join(models)})"
 
     def _repr_html_(self) -> str:
         """The viewer for a page that has other things on it too."""
+        return self.fragment(files_of(self.contract["patches"]))
+
+    def fragment(self, scripts: Sequence[str] = ()) -> str:
+        """The viewer without the scripts that bring it to life, or with these."""
         title = self.contract["images"][self.contract["start"]["image"]]["title"]
-        script = f'{_script(self.contract["patches"])}\nmountHeadViewers("{self.id}");'
         return embedded(
             self.id,
             css=_asset("heads.css"),
@@ -92,7 +101,8 @@ class HeadViewer:
             "layers, open this page where scripts may run, or trust this notebook and run the cell.",
             data=self._json,
             weights=self._weights,
-            script=script,
+            scripts=scripts,
+            mount="mountHeadViewers",
         )
 
     def to_html(self, title: str = "What each head attends to") -> str:
@@ -122,7 +132,7 @@ class HeadViewer:
 
 
 def inspect_images(
-    models: nn.Module | Mapping[str, nn.Module],
+    models: Models,
     images: Tensor | Sequence[Tensor],
     *,
     layers: Sequence[int] | None = None,
@@ -134,12 +144,14 @@ def inspect_images(
     """Run models on images and view all their heads.
 
     Args:
-        models: one of :mod:`crate_mini.model`'s models, or several by name.
+        models: one of :mod:`crate_mini.model`'s models, or several by name. For a name, a dict of models stands for
+            several trainings of one network, of which the reader chooses one.
         images: ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of any sizes, uint8 or float in [0, 1]; sides must
             be multiples of every model's patch.
         layers: numbers of the layers to show, negative ones counted from the end; all if None.
         run_in_page: put the models into the page, so that the reader can ask any patch what it attends to, and
-            see their own photo with every head.
+            see their own photo with every head. Further trainings of a network then bring no maps, and run when they
+            are looked at.
         prepare_patches: for models too large for that: put their queries and keys of these images into the page, so
             that patches can be asked. The page stays under 6 MB; where the layers are too many for that, those
             nearest to the one shown first go in, and the page says so.
@@ -147,27 +159,61 @@ def inspect_images(
             coding rate.
         settings: anything else :class:`HeadViewer` takes.
     """
-    models = models if isinstance(models, Mapping) else {"": models}
+    flat = by_key(models)
     pictures = [torch.as_tensor(picture) for picture in images]
-    passes = 1 + strip + prepare_patches
-    with _layers_told(models.values(), passes * len(pictures)):
-        maps, numbers = {}, {}
-        for name, model in models.items():
+    later = later_trainings(flat) if run_in_page else set()
+    blocks = {key: list(model.blocks) for key, model in flat.items()}
+    passes = sum(len(blocks[key]) * ((key not in later) + strip + prepare_patches) for key in flat)
+    with _layers_told(itertools.chain.from_iterable(blocks.values()), passes * len(pictures)):
+        maps: dict[Key, Any] = {}
+        numbers: dict[Key, list[int]] = {}
+        for key, model in flat.items():
             with torch.no_grad():
-                maps[name] = [cls_attention_maps(model, picture[None], layers)[0] for picture in pictures]
+                maps[key] = (
+                    None
+                    if key in later
+                    else [cls_attention_maps(model, p[None], layers)[0] for p in pictures]
+                )
             if layers is not None:
-                numbers[name] = [i % len(model.blocks) for i in layers]
+                numbers[key] = [i % len(model.blocks) for i in layers]
         shown = [p if p.dtype == torch.uint8 else (p.clamp(0, 1) * 255).round().byte() for p in pictures]
-        strips = {name: layer_strip(m, pictures, layers) for name, m in models.items()} if strip else None
-        settings |= {"layers": numbers or None, "strips": strips, "networks": models if run_in_page else None}
+        strips = {key: layer_strip(m, pictures, layers) for key, m in flat.items()} if strip else None
+        for key in later if strips else ():
+            strips[key]["images"] = [None] * len(pictures)
+        settings |= {"layers": numbers or None, "strips": strips, "networks": flat if run_in_page else None}
         viewer = HeadViewer(shown, maps, **settings)
         if not prepare_patches:
             return viewer
-        names = [entry["name"] for entry in viewer.contract["models"]]
-        first = dict(zip(names, viewer.contract["start"]["layer"], strict=True))
+        first = dict(zip(flat, viewer.contract["start"]["layer"], strict=True))
         room = MAX_PAGE - len(viewer.to_html().encode()) - len(_asset("patches.js"))
-        pairs = prepare_pairs(models, pictures, layers, first, room)
+        pairs = prepare_pairs(flat, pictures, layers, first, room)
     return HeadViewer(shown, maps, pairs=pairs, **settings)
+
+
+def by_key(models: Models) -> dict[Key, Any]:
+    """All models in one dict: by name, or by name and training."""
+    found: dict[Key, Any] = {}
+    for name, given in (models if isinstance(models, Mapping) else {"": models}).items():
+        found |= (
+            {(name, training): m for training, m in given.items()}
+            if isinstance(given, Mapping)
+            else {name: given}
+        )
+    return found
+
+
+def later_trainings(keys: Iterable[Key]) -> set[Key]:
+    """All but the first of each network."""
+    first: dict[str, Key] = {}
+    return {key for key in keys if first.setdefault(parts(key)[0], key) != key}
+
+
+def _panels(contract: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+    """What is seen first: of each network one training, and the position of a layer."""
+    found: dict[str, tuple[dict[str, Any], int]] = {}
+    for model, layer in zip(contract["models"], contract["start"]["layer"], strict=True):
+        found.setdefault(model["name"], (model, layer))
+    return list(found.values())
 
 
 def as_json(data: Any) -> str:
@@ -190,7 +236,8 @@ def embedded(
     still: str,
     data: str,
     weights: Sequence[str],
-    script: str,
+    scripts: Sequence[str],
+    mount: str,
 ) -> str:
     """The element in which a viewer lives, with all that it needs: style, data, weights and script.
 
@@ -203,8 +250,10 @@ def embedded(
         still: what is said below it.
         data: JSON, in which no ``<`` may stand.
         weights: of each network, as text.
-        script: what is run; its names stay its own.
+        scripts: files that are run; their names stay their own. None: somebody else brings it to life.
+        mount: the function of theirs that is called with ``id``.
     """
+    text, call = library("\n".join(map(_asset, scripts)), mount) if scripts else ("", "")
     return (
         f'<div class="{" ".join(["crate-heads", *classes.split()])} tex2jax_ignore mathjax_ignore" id="{id}"'
         ' data-lm-suppress-shortcuts="true">'
@@ -215,17 +264,15 @@ def embedded(
         + "".join(
             f'<script type="text/plain" data-weights="{m}">{text}</script>' for m, text in enumerate(weights)
         )
-        # The files are plain functions; wrapped, they neither leak nor clash with another viewer's.
-        + f"<script>(() => {{\n{script}\n}})();</script></div>"
+        + (f'{text}<script>{call}("{id}");</script></div>' if scripts else "</div>")
     )
 
 
 @contextmanager
-def _layers_told(models: Iterable[nn.Module], passes: int) -> Iterator[None]:
+def _layers_told(blocks: Iterable[nn.Module], total: int) -> Iterator[None]:
     """A progress bar of layers, so that it moves within a single large picture, too."""
-    blocks = [block for model in models for block in model.blocks]
     with ExitStack() as stack:
-        done = stack.enter_context(bar(total=passes * len(blocks), desc="layers", unit="layer"))
+        done = stack.enter_context(bar(total=total, desc="layers", unit="layer"))
         stack.enter_context(progress.shown(False))
         for block in blocks:
             stack.callback(block.register_forward_hook(lambda *_: done.update() and None).remove)
@@ -237,10 +284,10 @@ def _asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _script(patches: str | None) -> str:
+def files_of(patches: str | None) -> tuple[str, ...]:
     """What the page runs: the viewer, what answers for patches where they can be asked, and the models."""
     models = ("crate.js", "photo.js") if patches == "page" else ()
-    return "\n".join(map(_asset, ("heads.js", *(("patches.js",) if patches else ()), *models)))
+    return ("heads.js", *(("patches.js",) if patches else ()), *models)
 
 
 @cache
@@ -260,10 +307,10 @@ def _preview(contract: dict[str, Any], side: int = 96) -> str:
     table = np.frombuffer(base64.b64decode(contract["colours"]), np.uint8).reshape(256, 3)
     source = contract["images"][start["image"]]["src"].split(",", 1)[1]
     photo = Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB").resize((side, side))
-    gap = 4
-    columns, rows = 1 + max(m["heads"] for m in contract["models"]), len(contract["models"])
+    gap, panels = 4, _panels(contract)
+    columns, rows = 1 + max(m["heads"] for m, _ in panels), len(panels)
     sheet = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")
-    for row, (model, layer) in enumerate(zip(contract["models"], start["layer"], strict=True)):
+    for row, (model, layer) in enumerate(panels):
         q, low, _ = decode_maps(model["maps"][start["image"]], len(model["layers"]), model["heads"])
         sheet.paste(photo, (0, row * (side + gap)))
         for k in range(model["heads"]):

@@ -20,6 +20,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from crate_mini.playground.library import library
+
 _serial = itertools.count()
 
 
@@ -40,8 +42,9 @@ class Playground:
 
     def _repr_html_(self) -> str:
         title = html.escape(self.title)
-        # The files are plain functions; wrapped, they neither leak nor clash with another playground's.
-        script = f"(() => {{\n{_asset('kit.js')}\n{self.script}\nmountPlayground({self.id!r}, play);\n}})();"
+        kit, mount = library(_asset("kit.js"), "mountPlayground")
+        # A plain function; wrapped, it neither leaks nor clashes with another playground's.
+        script = f"(() => {{\n{self.script}\n{mount}({self.id!r}, play);\n}})();"
         return (
             f'<div class="crate-play tex2jax_ignore mathjax_ignore" id="{self.id}" role="group" aria-label="{title}"'
             ' data-lm-suppress-shortcuts="true">'
@@ -50,7 +53,7 @@ class Playground:
             + '<p class="cp-fallback">Here is something to play with. It needs scripts: trust this notebook and run '
             "the cell, or open the page in a browser where scripts may run.</p>"
             f'<script type="application/json">{self._json}</script>'
-            f"<script>{script}</script></div>"
+            f"{kit}<script>{script}</script></div>"
         )
 
 

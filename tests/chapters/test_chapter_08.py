@@ -191,7 +191,9 @@ def test_every_figure_is_drawn_and_every_fact_is_a_number(page):
     assert len(pictures) == len(titles) == len(masks) == 8
     assert torch.equal(pictures[0], drawn.images[i])
     settings = chapter.viewer_settings(looked, drawn, i)
-    assert settings["layer"] == {one.kind: one.layer for one in looked[:2]}
+    assert settings["layer"] == {(one.kind, "training 1"): one.layer for one in looked[:2]}
+    again = chapter.viewer_settings([*looked[:2], *looked[:2], *looked[:2]], drawn, i)
+    assert [list(found) for found in again["models"].values()] == [["training 1", "training 2"]] * 2
     told = chapter.spread_facts(looked)
     assert told["all_heads"] == 2 * 48
     play = chapter.temperature_data(looked, drawn, i)

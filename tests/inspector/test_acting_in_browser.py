@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-import sphinx_weights
+import sphinx_shared
 import torch
 import torch.nn.functional as F
 from playwright.sync_api import expect
@@ -121,7 +121,7 @@ def test_masks_of_clicks_are_those_of_the_package(open_viewer, page, networks, p
 
 def test_the_script_plays_every_guide(open_viewer, acting, tmp_path):
     """With the weights beside the page, as in the book."""
-    body = sphinx_weights.move_out(acting._repr_html_(), tmp_path / "weights", "weights")
+    body = sphinx_shared.move_out(acting._repr_html_(), tmp_path, ".")
     tab = open_viewer(written(tmp_path, body))
     tab.get_by_role("button", name="Let a script click").click()
     found = settled(tab)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sphinx_weights
+import sphinx_shared
 import torch
 from PIL import Image
 from playwright.sync_api import expect
@@ -62,7 +62,7 @@ def page(request, glance, tmp_path_factory) -> Path:
 def written(folder: Path, *viewers: Glance | HeadViewer, out: bool) -> Path:
     body = "".join(viewer._repr_html_() for viewer in viewers)
     if out:
-        body = sphinx_weights.move_out(body, folder / "weights", "weights")
+        body = sphinx_shared.move_out(body, folder, ".")
     path = folder / "page.html"
     path.write_text(f"{PAGE}<title>x</title><main><h1>x</h1>{body}</main>", encoding="utf-8")
     return path
@@ -199,15 +199,19 @@ def test_on_a_phone_the_slider_stands_under_what_it_moves(open_viewer, page, sch
 # ---- weights beside the page -----------------------------------------------------------------------------
 
 
-def test_a_page_without_its_weights_is_small_and_two_share_a_file(glance, tmp_path):
+def test_what_outputs_share_lies_in_files_once(glance, tmp_path):
     whole = glance._repr_html_()
-    light = sphinx_weights.move_out(whole, tmp_path, "../_static/weights")
-    files = sorted(tmp_path.iterdir())
-    assert len(files) == len(HEADS)
-    assert len(light) < len(whole) - sum(len(text) for text in glance._weights) + 500
-    assert sphinx_weights.move_out(whole + whole, tmp_path, "x").count("data-file") == 2 * len(HEADS)
-    assert sorted(tmp_path.iterdir()) == files
-    assert sphinx_weights.move_out(light, tmp_path / "none", "x") == light
+    light = sphinx_shared.move_out(whole, tmp_path, "../_static")
+    files = sorted(tmp_path.glob("*/*.js"))
+    assert [file.parent.name for file in files] == ["shared"] + ["weights"] * len(HEADS)
+    assert len(light) < len(whole) - sum(file.stat().st_size for file in files) + 700
+    assert not re.search(r"<script[^>]*>[^<]{3000}", light.replace(glance._json, ""))
+    twice = sphinx_shared.move_out(whole + whole, tmp_path, "x")
+    assert twice.count("data-file") == 2 * len(HEADS)
+    assert (twice.count("<script src="), twice.count("<style>")) == (1, 1)
+    assert twice.count(f'("{glance.id}")') == 2, "each is brought to life"
+    assert sorted(tmp_path.glob("*/*.js")) == files
+    assert sphinx_shared.move_out(light, tmp_path / "none", "x") == light
     assert not (tmp_path / "none").exists()
 
 

@@ -299,7 +299,8 @@ def test_in_a_real_jupyterlab(notebook):
 
     run_all(tab)
     first, second = viewers(tab)
-    assert any("/lab/extensions/@jupyter-widgets/jupyterlab-manager/" in url for url in seen.fetched)
+    for extension in ("@jupyter-widgets/jupyterlab-manager", "anywidget"):
+        assert any(f"/lab/extensions/{extension}/" in url for url in seen.fetched)
     smooth_off(first)
     untouched = shows(second, image=0)
     still = colours_at_patches(second, 6, 6)
@@ -350,11 +351,11 @@ def test_in_a_real_jupyterlab(notebook):
     assert (colours_at_patches(second, 6, 6) == still).all()
 
     # restart the kernel and run all cells
-    before = [root.get_attribute("id") for root in (first, second)]
+    for root in (first, second):
+        root.evaluate("root => { root.dataset.before = 'yes'; }")
     tab.locator('[data-jp-item-name="restart-and-run"]').click()
     tab.locator(".jp-Dialog .jp-mod-accept").click()
-    for name in before:
-        tab.locator(f"[id='{name}']").wait_for(state="detached")
+    tab.wait_for_function("!document.querySelector('[data-before]')")
     first, second = viewers(tab)
     assert shows(first, image=0, token=[0])["layer"] == [2]
     smooth_off(first)

@@ -8,10 +8,8 @@ import datetime
 import io
 import json
 import math
-import re
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -36,9 +34,16 @@ def model() -> CRATE:
 
 @pytest.fixture
 def live(model, make_images) -> HeadInspector:
-    return HeadInspector(
-        {"nano": model}, make_images(2, 48, 48), titles=["a", "b"], side=48, run_in_page=False
+    return listened_to(
+        HeadInspector({"nano": model}, make_images(2, 48, 48), titles=["a", "b"], side=48, run_in_page=False)
     )
+
+
+def listened_to(live: HeadInspector) -> HeadInspector:
+    """What it sends to the page is kept in ``live.sent``."""
+    live.sent = []
+    live._picture.send = lambda content, buffers=None: live.sent.append(json.loads(json.dumps(content)))
+    return live
 
 
 def upload(live: HeadInspector, content: bytes, name: str = "mine.png") -> str:
@@ -57,9 +62,9 @@ def png(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def news(live: HeadInspector) -> dict:
-    """What the last script brings to the page."""
-    (output,) = live._news.outputs
-    return json.loads(re.search(r"receive\((.*)\);}</script>$", output["data"]["text/html"], re.S)[1])
+    """What the page was told last."""
+    assert live.sent[-1]["method"] == "receive"
+    return live.sent[-1]["news"]
 
 
 def colour_picture(width: int, height: int) -> Image.Image:
@@ -68,8 +73,9 @@ def colour_picture(width: int, height: int) -> Image.Image:
 
 
 def test_it_shows_the_viewer_and_an_upload_button(live):
-    (output,) = live._picture.outputs
-    assert output["data"]["text/html"] == live.viewer._repr_html_()
+    assert live._picture.page == live.viewer.fragment()
+    assert "<script>" not in live._picture.page, "the widget's module brings it to life"
+    assert len(live.children) == 2, "and nothing that is hidden"
     assert live.children[0].children == (live.upload, live.status)
     assert live.titles == ["a", "b"]
     assert crate_mini.HeadInspector is HeadInspector
@@ -131,7 +137,7 @@ def test_a_strip_coloured_by_its_own_axes_is_the_same_strip(model, make_images):
 def test_what_is_no_photo_is_refused_in_words(live, content, words):
     assert words in upload(live, content)
     assert live.titles == ["a", "b"]
-    assert live._news.outputs == ()
+    assert live.sent == []
     assert "96 x 64 pixels" in upload(live, png(colour_picture(96, 64)), "good.png")  # and it lives on
     assert live.titles[-1] == "good.png"
 
@@ -152,14 +158,14 @@ def test_names_cannot_break_out(live):
     name = "</script><img src=x onerror=alert(1)>.png"
     said = upload(live, png(colour_picture(40, 40)), name)
     assert "<img" not in said
-    assert live._news.outputs[0]["data"]["text/html"].count("</script>") == 1
+    assert news(live)["image"]["title"] == name.rpartition("/")[2], "as data, never as text of a page"
 
 
 def test_a_broken_model_is_shown_as_broken(model, make_images):
     broken = copy.deepcopy(model)
     with torch.no_grad():
         broken.blocks[2].attention.project.weight[0, 0] = 1e30  # finite; what it is multiplied with is not
-    live = HeadInspector(broken, make_images(1, 32, 32), side=32, run_in_page=False)
+    live = listened_to(HeadInspector(broken, make_images(1, 32, 32), side=32, run_in_page=False))
     upload(live, png(colour_picture(40, 40)))
     assert None in news(live)["maps"][0]["low"]
     assert None in news(live)["strips"][0]["rates"]
@@ -174,18 +180,21 @@ def test_weights_that_are_not_finite_are_refused(model, make_images):
 
 
 def test_the_command_line_does_not_import_widgets():
-    code = "import sys, crate_mini.inspector; print('ipywidgets' in sys.modules)"
+    code = "import sys, crate_mini.inspector; print(bool({'ipywidgets', 'anywidget'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 
 # ---- patches that the kernel is asked for ----------------------------------------------------------------
 
 
-def ask(live: HeadInspector, image: int, layer: list[int]) -> dict:
-    """What the page writes into the box, and what the kernel answers."""
-    live._question.value = json.dumps({"image": image, "layer": layer, "turn": str(time.monotonic_ns())})
-    (output,) = live._answers.outputs
-    return json.loads(re.search(r"receivePairs\((.*)\);}</script>$", output["data"]["text/html"], re.S)[1])
+def ask(live: HeadInspector, image: int, *wanted: tuple[int, int]) -> dict:
+    """What the page asks, and what the kernel answers."""
+    question = {"image": image, "wanted": [list(pair) for pair in wanted]}
+    live._picture._handle_custom_msg(question, [])
+    assert live.sent[-1]["method"] == "receivePairs"
+    answer = live.sent[-1]["news"]
+    assert {key: answer[key] for key in question} == question
+    return answer
 
 
 def pair_numbers(text: str, like: torch.Tensor) -> torch.Tensor:
@@ -199,9 +208,9 @@ def test_the_kernel_sends_queries_and_keys_of_the_layer_asked_for(model, make_im
     torch.manual_seed(1)
     models = {"CRATE": model, "ViT": create_model("vit_nano", image_size=32, num_classes=3).eval()}
     images = make_images(2, 48, 48)
-    live = HeadInspector(models, images, side=48, run_in_page=False, layers=[1, 3])
-    answer = ask(live, 1, [0, 1])
-    assert (answer["image"], answer["layer"], len(answer["pairs"])) == (1, [0, 1], 2)
+    live = listened_to(HeadInspector(models, images, side=48, run_in_page=False, layers=[1, 3]))
+    answer = ask(live, 1, (0, 0), (1, 1))
+    assert len(answer["pairs"]) == 2
     for (name, one), number, pair in zip(models.items(), (1, 3), answer["pairs"], strict=True):
         seen = record(one, images[1:], "attention_in", layers=[number])["attention_in"][number]
         operator = one.blocks[number].attention
@@ -220,27 +229,19 @@ def test_a_kernel_that_cannot_answer_says_why_and_lives_on(live, model, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr("crate_mini.inspector.live.tokens_seen", no_memory)
-        assert ask(live, 0, [1]) == {"image": 0, "layer": [1], "error": "out of memory"}
-    assert "pairs" in ask(live, 0, [1])
+        assert ask(live, 0, (0, 1)) == {"image": 0, "wanted": [[0, 1]], "error": "out of memory"}
+    assert "pairs" in ask(live, 0, (0, 1))
 
 
 def test_tokens_of_the_pictures_asked_last_are_kept(model, make_images):
-    live = HeadInspector(model, make_images(6, 16, 16), side=16, run_in_page=False)
+    live = listened_to(HeadInspector(model, make_images(6, 16, 16), side=16, run_in_page=False))
     for image in (0, 1, 2, 3, 4, 5, 5):
-        ask(live, image, [0])
+        ask(live, image, (0, 0))
     assert list(live._seen) == [2, 3, 4, 5]
-
-
-def test_two_inspectors_of_the_same_pictures_have_names_of_their_own(model, make_images):
-    one, other = (HeadInspector(model, make_images(1, 16, 16)).viewer.id for _ in range(2))
-    assert one.rsplit("-", 2)[0] == other.rsplit("-", 2)[0]
-    assert one.rsplit("-", 1)[1] != other.rsplit("-", 1)[1]
 
 
 # ---- in the page -----------------------------------------------------------------------------------------
 
-RUN = """html => { const script = document.createElement('script');
-  script.textContent = html.match(/<script>([\\s\\S]*)<\\/script>/)[1]; document.body.append(script); }"""
 # The slider passes three layers before the page can draw: how many maps are painted until it stands at the last.
 PAINTED = """() => new Promise(done => {
   const slider = document.querySelector('.ch-head input'), root = document.querySelector('.crate-heads');
@@ -257,22 +258,41 @@ PAINTED = """() => new Promise(done => {
 })"""
 
 
+PAGE = """<!doctype html><meta charset=utf-8><link rel=icon href="data:,"><main></main>
+<script type=module>{module}
+const hear = new Set();
+window.asked = [];
+window.tell = (message) => hear.forEach((f) => f(message));
+const model = {{
+  get: (name) => ({state})[name], send: (question) => asked.push(question),
+  on: (_, f) => hear.add(f), off: (_, f) => hear.delete(f),
+}};
+window.leave = [];
+for (let i = 0; i < {views}; i++) {{
+  const place = document.createElement("div");
+  leave.push(widget.render({{ model, el: place }}));
+  document.querySelector("main").append(place);
+}}
+</script>"""
+
+
+def live_page(live: HeadInspector, path, views: int = 1) -> None:
+    """The widget as a notebook shows it, in one place or in several, with what it sends kept in ``asked``."""
+    module = live._picture._esm.replace("export default", "const widget =")
+    state = json.dumps({"page": live._picture.page}).replace("<", "\\u003c")
+    path.write_text(PAGE.format(module=module, state=state, views=views), encoding="utf-8")
+
+
 def test_the_page_receives_a_photo_and_stays_as_it_was(open_viewer, live, tmp_path):
-    path = tmp_path / "live.html"
-    path.write_text(
-        "<!doctype html><meta charset=utf-8><link rel=icon href='data:,'>"
-        + live._picture.outputs[0]["data"]["text/html"] * 2,  # a notebook may show one output in two places
-        encoding="utf-8",
-    )
-    tab = open_viewer(path)
+    live_page(live, tmp_path / "live.html", views=2)
+    tab = open_viewer(tmp_path / "live.html")
     tab.locator(".ch-panel").first.get_by_role("slider").fill("1")
     tab.locator(".ch-tiles button").nth(2).click()
     tab.locator("input[value=heat]").first.check(force=True)
     upload(live, png(colour_picture(90, 60)))
-    script = live._news.outputs[0]["data"]["text/html"]
-    tab.evaluate(RUN, script)
+    tab.evaluate("message => tell(message)", live.sent[-1])
     tab.locator(".crate-heads .ch-thumbs canvas").nth(5).wait_for()
-    tab.evaluate(RUN, script)  # once more, as when a notebook is shown anew
+    tab.evaluate("message => tell(message)", live.sent[-1])  # twice is once
     tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert tab.locator(".ch-thumbs canvas").count() == 6
     state = json.loads(tab.locator(".crate-heads").first.get_attribute("data-shown"))
@@ -290,23 +310,11 @@ HEADS = (
 )
 
 
-def live_page(live: HeadInspector, path) -> None:
-    """The inspector's parts as a notebook shows them, with a plain box in the place of the widget."""
-    path.write_text(
-        "<!doctype html><meta charset=utf-8><link rel=icon href='data:,'><main>"
-        + live._picture.outputs[0]["data"]["text/html"]
-        + f"<div class='{live.viewer.id}-ask' style='display:none'><input></div></main>",
-        encoding="utf-8",
-    )
-
-
 def test_the_page_asks_the_kernel_for_patches_and_draws_the_answer(
     open_viewer, live, model, make_images, tmp_path
 ):
     live_page(live, tmp_path / "live.html")
     tab = open_viewer(tmp_path / "live.html")
-    tab.evaluate("""() => { window.asked = [];
-      document.querySelector('input:not([type])').addEventListener('input', e => asked.push(e.target.value)); }""")
     canvas = tab.locator(".ch-large canvas")
     canvas.focus()
     tab.keyboard.press("ArrowDown")
@@ -316,12 +324,13 @@ def test_the_page_asks_the_kernel_for_patches_and_draws_the_answer(
     tab.get_by_role("slider", name="nano, layer").fill("1")
     tab.locator(".crate-heads[data-shown*='\"layer\":[1]']").wait_for()
     (question,) = tab.evaluate("asked")
-    live._question.value = question
-    tab.evaluate(RUN, live._answers.outputs[0]["data"]["text/html"])
+    live._picture._handle_custom_msg(question, [])
+    tab.evaluate("message => tell(message)", live.sent[-1])
     tab.wait_for_function("asked.length === 2")  # the layer moved meanwhile: its turn now
-    live._question.value = tab.evaluate("asked[1]")
-    assert json.loads(live._question.value)["layer"] == [1]
-    tab.evaluate(RUN, live._answers.outputs[0]["data"]["text/html"])
+    question = tab.evaluate("asked[1]")
+    assert question == {"image": 0, "wanted": [[0, 1]]}
+    live._picture._handle_custom_msg(question, [])
+    tab.evaluate("message => tell(message)", live.sent[-1])
     patch = 3 * 6 + 4
     tab.locator(f".crate-heads[data-shown*='\"token\":[{1 + patch}]']").wait_for()
     assert "row 4, column 5" in tab.locator(".ch-from").inner_text()
@@ -332,6 +341,35 @@ def test_the_page_asks_the_kernel_for_patches_and_draws_the_answer(
     tab.locator(".crate-heads[data-shown*='\"layer\":[2]']").wait_for()
     assert json.loads(tab.locator(".crate-heads").get_attribute("data-shown"))["token"] == [1 + patch]
     assert tab.evaluate("asked.length") == 2
+    tab.evaluate("leave[0]()")  # the view is closed: it hears nothing more
+    tab.evaluate("tell({method: 'nothing of this name', news: null})")
+
+
+def test_another_training_answers_for_its_own_patches(open_viewer, model, make_images, tmp_path):
+    torch.manual_seed(3)
+    other = create_model("crate_nano", image_size=32, num_classes=3).eval()
+    models = {"nano": {"seed 0": model, "seed 1": other}}
+    images = make_images(1, 48, 48)
+    live = listened_to(HeadInspector(models, images, side=48, run_in_page=False, layer=2))
+    assert list(live.models) == [("nano", "seed 0"), ("nano", "seed 1")]
+    live_page(live, tmp_path / "live.html")
+    tab = open_viewer(tmp_path / "live.html")
+    tab.get_by_role("combobox").select_option("seed 1")
+    tab.locator(".crate-heads[data-shown*='\"training\":[1]']").wait_for()
+    expected = cls_attention_maps(other, images)[0, 2].flatten(1)
+    np.testing.assert_allclose(tab.evaluate(HEADS), expected, atol=float(expected.max()) / 255)
+    tab.locator(".ch-large canvas").press("ArrowDown")
+    tab.wait_for_function("asked.length === 1")
+    assert tab.evaluate("asked[0].wanted") == [[1, 2]]
+    live._picture._handle_custom_msg(tab.evaluate("asked[0]"), [])
+    tab.evaluate("message => tell(message)", live.sent[-1])
+    patch = 3 * 6 + 3
+    tab.locator(f".crate-heads[data-shown*='\"token\":[{1 + patch}]']").wait_for()
+    seen = record(other, images, "projections", layers=[2])["projections"][2][0]
+    expected = (seen[:, 1 + patch, None] * seen[:, 1:]).sum(-1).div(24**0.5).softmax(-1)
+    np.testing.assert_allclose(tab.evaluate(HEADS), expected, atol=1e-4)
+    live.add(colour_picture(60, 60), "mine")  # every training has it
+    assert [len(news(live)[key]) for key in ("maps", "strips")] == [2, 2]
 
 
 def test_the_page_says_why_the_kernel_did_not_answer(open_viewer, live, tmp_path):
@@ -340,11 +378,12 @@ def test_the_page_says_why_the_kernel_did_not_answer(open_viewer, live, tmp_path
     tab.locator(".ch-large canvas").focus()
     tab.keyboard.press("ArrowDown")
     tab.get_by_text("Asking the kernel").wait_for()
-    answer = {"image": 0, "layer": [2], "error": "out of memory"}
-    viewer = "document.querySelector('.crate-heads').headViewer"
-    tab.evaluate(f"answer => {viewer}.receivePairs(answer)", answer)
+    answer = {"image": 0, "wanted": [[0, 2]], "error": "out of memory"}
+    tab.evaluate("news => tell({method: 'receivePairs', news})", answer)
     tab.get_by_text("The kernel could not answer: out of memory").wait_for()
-    tab.evaluate("document.querySelector('input:not([type])').remove()")
+    tab.evaluate(
+        "document.querySelector('.crate-heads').headViewer.send = undefined"
+    )  # no kernel: a saved page
     tab.locator(".ch-large canvas").press("ArrowDown")
     tab.get_by_text("Patches need a running kernel: run the cell again.").wait_for()
     tab.get_by_role("button", name="Back to the class token").click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -146,6 +147,48 @@ COUNT = """() => {
     return network;
   };
 }"""
+
+
+TILES = """() => document.querySelector('.crate-heads').headViewer.panels[0].tiles.map(t => Array.from(t.map.x))"""
+
+
+def test_another_training_runs_when_it_is_looked_at(open_viewer, make_images, tmp_path):
+    """On a prepared picture and on the reader's own, which starts from the class token whatever was asked before."""
+    torch.manual_seed(0)
+    models = {f"seed {i}": create_model("crate_nano", image_size=32, num_classes=3).eval() for i in range(2)}
+    for model in models.values():
+        for parameter in model.parameters():
+            parameter.data = (2 * parameter.data).half().float()
+    pictures = make_images(1, 48, 48)
+    viewer = inspect_images({"CRATE": models}, pictures, run_in_page=True, photo_side=48, layer=2)
+    first, second = viewer.contract["models"]
+    assert first["maps"][0]["values"]
+    assert second["maps"][0]["values"] is None, "it costs the page nothing but its weights"
+    tab = open_viewer(viewer.save(tmp_path / "heads.html"))
+
+    def shows(name: str, picture: torch.Tensor, training: int) -> None:
+        wanted = f".crate-heads[data-shown*='\"training\":[{training}]']"
+        tab.locator(wanted).wait_for()
+        expect(tab.locator(".ch-facts")).to_contain_text("peak")  # and no longer "the network is at work"
+        expected = cls_attention_maps(models[name], picture[None], [2])[0, 0].flatten(1)
+        np.testing.assert_allclose(tab.evaluate(TILES), expected, atol=1e-5)
+        assert "AUROC" not in tab.locator(".ch-facts").first.inner_text()  # nothing is outlined
+
+    tab.evaluate(COUNT)
+    tab.get_by_role("combobox").select_option("seed 1")
+    shows("seed 1", pictures[0], 1)
+    assert tab.evaluate("counted") == {"unpack": 1, "run": 1}
+    assert "zeros …" not in tab.locator(".ch-legend").inner_text()
+    tab.locator(".ch-large canvas").click()  # a patch is kept
+    tab.locator(".crate-heads[data-shown*='\"token\":[0]']").wait_for(state="detached")
+    choose(tab, png(photo(48, 48)))
+    state = json.loads(tab.locator(".crate-heads").get_attribute("data-shown"))
+    assert (state["spot"], state["token"], state["image"]) == (None, [0], 1)
+    shows("seed 1", pixels_read(tab), 1)
+    assert tab.evaluate("counted") == {"unpack": 1, "run": 2}, "the other one waits until it is looked at"
+    tab.get_by_role("combobox").select_option("seed 0")
+    shows("seed 0", pixels_read(tab), 0)
+    assert tab.evaluate("counted") == {"unpack": 2, "run": 3}
 
 
 def test_a_photo_costs_one_pass_of_the_model(open_viewer, shipped, make_images, tmp_path):

@@ -96,6 +96,22 @@ def test_contract_round_trip(images, maps, make_maps, make_mask):
     assert found["images"][1]["truth"] is None
 
 
+def test_trainings_of_one_network_share_a_place(images, maps):
+    keys = {("CRATE", "seed 0"): maps, ("CRATE", "seed 1"): maps.flip(1), "ViT": maps[:, :, :2]}
+    viewer = HeadViewer(images, keys, layer={"CRATE": 1}, head={("CRATE", "seed 1"): 2})
+    named = [(m["name"], m["training"]) for m in viewer.contract["models"]]
+    assert named == [("CRATE", "seed 0"), ("CRATE", "seed 1"), ("ViT", "")]
+    assert viewer.contract["start"]["layer"] == [1, 1, 2]
+    assert viewer.contract["start"]["head"] == [0, 2, 0]
+    assert repr(viewer) == "HeadViewer(3 images; layers x heads: CRATE 4x3, ViT 4x2)"
+    one = HeadViewer(images, {"CRATE": maps, "ViT": maps[:, :, :2]}, layer={"CRATE": 1})
+    assert viewer._preview == one._preview, "the still has one row a network"
+    with pytest.raises(ValueError, match=r"CRATE, b: trainings of a network must have equal layers, heads"):
+        HeadViewer(images, {("CRATE", "a"): maps, ("CRATE", "b"): maps[:, :2]})
+    with pytest.raises(ValueError, match=r"CRATE, b: no maps, and nothing to compute them with"):
+        HeadViewer(images, {("CRATE", "a"): maps, ("CRATE", "b"): None})
+
+
 def test_the_first_layer_seen_is_the_last_but_one(images, maps):
     assert build_contract(images, maps)["start"]["layer"] == [2]
     assert build_contract(images, maps[:, :1])["start"]["layer"] == [0]
@@ -169,7 +185,7 @@ def test_every_viewer_has_an_id_of_its_own(images, maps):
     for viewer in (first, second):
         page = viewer._repr_html_()
         assert page.count(f'id="{viewer.id}"') == 1
-        assert f'mountHeadViewers("{viewer.id}")' in page
+        assert re.search(rf"""<script>crateScripts\["[0-9a-f]{{16}}"\]\("{viewer.id}"\);</script>""", page)
         assert re.fullmatch(r"[a-z0-9-]+", viewer.id)
 
 
@@ -182,8 +198,8 @@ def test_titles_cannot_break_out(images, maps):
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert "<!--" not in page
-    assert page.count("</script>") == 2  # the data and the viewer
-    assert page.count("<script") == 2
+    assert page.count("</script>") == 3  # the data, the viewer's functions, and the call
+    assert page.count("<script") == 3
     assert viewer.contract["images"][0]["title"] == NASTY
 
 

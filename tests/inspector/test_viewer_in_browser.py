@@ -15,11 +15,14 @@ import pytest
 import torch
 from browser import offline_context
 from PIL import Image
+from scipy.stats import rankdata
 
 from crate_mini.attention_maps import mass_mask, upsample
+from crate_mini.chapters.chapter_09 import masks_of
 from crate_mini.inspector import HeadViewer, dequantise
 from crate_mini.inspector.contract import VERSION, colour_table, decode_maps
 from crate_mini.segmentation import count_patches, iou, score_maps
+from crate_mini.segmentation.baselines import centre_map
 
 TITLES = ["cat", "astronaut", "coffee"]
 
@@ -152,18 +155,52 @@ def test_lit_is_the_picture_as_bright_as_the_attention(tab, two_models):
     assert np.abs(lit - bright * light[..., None]).mean() < 4, "grey levels"
 
 
+def facts(tab, model: int) -> list[str]:
+    """What is said of the head on show, and of the map that saw nothing."""
+    return tab.locator(".ch-panel").nth(model).locator(".ch-facts, .ch-control:visible").all_inner_texts()
+
+
+def test_by_rank_as_many_patches_have_each_colour(tab, two_models):
+    pick(tab, "heat")
+    pick(tab, "patches")
+    tab.get_by_label("true outline").uncheck()
+    tab.get_by_label("by rank").check()
+    assert shown(tab)["ranks"]
+    for model, grid in enumerate([(10, 10), (5, 5)]):
+        _, values = stored(two_models, model, 0)
+        one = values[shown(tab)["layer"][model], 0].flatten()
+        places = (rankdata(one.numpy()) - 1) / (len(one) - 1)  # equal ones share the mean of their places
+        assert len(set(places)) > 0.8 * min(len(one), 90)
+        expected = colour_table("viridis")[np.rint(255 * places).astype(int)].reshape(*grid, 3)
+        found = at_patches(pixels(tab, ".ch-large canvas", model), *grid)
+        assert np.abs(found.astype(int) - expected).max() <= 6, "one step of the table"
+    assert tab.locator(".ch-scale span").first.inner_text() == "lowest"
+    before = pixels(tab, ".ch-large canvas")
+    pick(tab, "overlay")
+    assert (pixels(tab, ".ch-large canvas") != before).any()
+    pick(tab, "mask")
+    shown(tab)
+    assert not tab.get_by_label("by rank").is_visible(), "a mask knows no ranks"
+
+
 def test_auroc_is_pythons_and_stands_only_where_there_is_an_outline(tab, two_models, make_mask):
     pick(tab, "heat")
     for model, grid in enumerate([(10, 10), (5, 5)]):
         _, value = stored(two_models, model, 0)
         layer = shown(tab)["layer"][model]
         counts = count_patches(make_mask(80, 80), grid)
-        right = float(score_maps(value[layer, 0].flatten(), *counts)["auroc"])
-        assert f"AUROC {right:.2f}" in tab.locator(".ch-facts").nth(model).inner_text()
+        right = score_maps(value[layer].flatten(1), *counts)["auroc"]
+        tiles = tab.locator(".ch-panel").nth(model).locator(".ch-score").all_inner_texts()
+        assert tiles == [f"{score:.2f}" for score in right.tolist()]
+        blind = float(score_maps(centre_map(grid).flatten(), *counts)["auroc"])
+        head, control = facts(tab, model)
+        assert f"AUROC {right[0]:.2f}" in head
+        assert control == f"Centre prior · AUROC {blind:.2f}"
     assert tab.get_by_label("true outline").is_visible()
     tab.get_by_label("astronaut").first.check(force=True)
     shown(tab)
-    assert "AUROC" not in tab.locator(".ch-facts").first.inner_text()
+    assert [len(facts(tab, model)) for model in (0, 1)] == [1, 1]
+    assert "AUROC" not in facts(tab, 0)[0]
     assert not tab.get_by_label("true outline").is_visible(), "there is none to show"
 
 
@@ -196,14 +233,44 @@ def test_mask_and_its_iou_are_pythons(tab, two_models, make_mask):
             expected = iou(upsample(masks, (80, 80)), truth)
             scores = tab.locator(".ch-panel").nth(model).locator(".ch-score").all_inner_texts()
             assert scores == [f"{score:.2f}" for score in expected.tolist()]
-            facts = tab.locator(".ch-facts").nth(model).inner_text()
-            assert f"IoU {scores[0]}" in facts
-            assert f"{100 * share:.0f} % of attention" in facts
+            said = facts(tab, model)[0]
+            assert f"IoU {scores[0]}" in said
+            assert f"{100 * share:.0f} % of attention" in said
     # without a true mask there is nothing to score
     tab.get_by_role("radio", name="coffee").check(force=True)
     shown(tab)
     assert set(tab.locator(".ch-score").all_inner_texts()) == {""}
     assert "IoU" not in tab.locator(".ch-facts").first.inner_text()
+
+
+@pytest.mark.parametrize("rule", ["mass", "area", "best"])
+def test_every_rule_of_a_mask_and_its_control_score_as_in_python(tab, two_models, make_mask, rule):
+    pick(tab, "mask")
+    pick(tab, rule)
+    assert tab.get_by_role("slider", name="Share of the attention").is_visible() == (rule == "mass")
+    for model, side in enumerate((10, 5)):
+        objects, background = counts = count_patches(make_mask(80, 80), (side, side))
+        _, values = stored(two_models, model, 0)
+        head = values[shown(tab)["layer"][model], 0]
+        for one, text in zip((head, centre_map((side, side))), facts(tab, model), strict=True):
+            scores = score_maps(one.flatten(), *counts)
+            order = one.flatten().sort(descending=True, stable=True).indices
+            tp, fp = objects[order].cumsum(0), background[order].cumsum(0)
+            overlap = tp / (objects.sum() + fp)
+            n = masks_of(one, overlap, objects, (80 // side) ** 2)["equal area"]
+            right = {"mass": scores["mass"], "best": scores["best_iou"], "area": overlap[n - 1]}[rule]
+            assert f" · IoU {right:.2f} · AUROC {scores['auroc']:.2f}" in text
+        words = {
+            "mass": "60 % of attention",
+            "area": "as large as the object",
+            "best": "best threshold",
+        }
+        assert words[rule] in facts(tab, model)[0]
+        assert ("found with the outline" in facts(tab, model)[1]) == (rule == "best")
+    tab.get_by_role("radio", name="coffee").check(force=True)  # nothing is outlined: the share alone is left
+    assert shown(tab)["rule"] == "mass"
+    assert not tab.locator(f"input[value={rule}]").is_visible()
+    assert "60 % of attention" in facts(tab, 0)[0]
 
 
 def test_mask_shows_the_photo_inside_and_dims_it_outside(tab, two_models, make_images):
@@ -302,9 +369,55 @@ def test_everything_is_reached_by_tab_and_shows_its_focus(tab):
         )
         if found is None:
             break
-        names.append(found[0])
+        names.append(found[0].partition(", AUROC")[0])
         assert found[1], f"no visible focus on {found[0]}"
-    assert names == ["overlay", "smooth", "on", "on", "cat", "CRATE, layer", "head 0", "ViT, layer", "head 0"]
+    assert names == [
+        "overlay",
+        "smooth",
+        "on",
+        "on",
+        "on",
+        "cat",
+        "CRATE, layer",
+        "head 0",
+        "ViT, layer",
+        "head 0",
+    ]
+
+
+def test_another_training_of_the_same_network(browser, make_maps, make_images, tmp_path):
+    first, second, vit = (make_maps(2, 4, 6, 10, 10, seed=i) for i in range(3))
+    viewer = HeadViewer(
+        make_images(2, 80, 80), {("CRATE", "seed 0"): first, ("CRATE", "seed 1"): second, "ViT": vit}, view="heat",
+        head={("CRATE", "seed 1"): 3},
+    )  # fmt: skip
+    with opened(browser, viewer.save(tmp_path / "heads.html")) as tab:
+        pick(tab, "patches")
+        assert tab.locator(".ch-panel").count() == 2
+        (choice,) = tab.get_by_role("combobox").all()
+        assert choice.get_attribute("aria-label") == "CRATE, which training"
+        vits = pixels(tab, ".ch-large canvas", 1)
+        choice.press("ArrowDown")
+        state = shown(tab)
+        assert (state["training"], state["layer"], state["head"]) == (
+            [1, 0],
+            [2, 2],
+            [3, 0],
+        )  # where it begins
+        q, _ = stored(viewer, 1, 0)
+        found = at_patches(pixels(tab, ".ch-large canvas"), 10, 10)
+        np.testing.assert_array_equal(found, expected_colours(q[2, 3]))
+        np.testing.assert_array_equal(pixels(tab, ".ch-large canvas", 1), vits)
+        assert "CRATE, seed 1, layer 2" in tab.locator(".ch-large canvas").first.get_attribute("aria-label")
+        tab.locator(".ch-thumbs label").nth(1).click()  # it stays for the next picture and layer
+        tab.get_by_role("slider", name="CRATE, layer").fill("0")
+        shown(tab)
+        q, _ = stored(viewer, 1, 1)
+        found = at_patches(pixels(tab, ".ch-large canvas"), 10, 10)
+        np.testing.assert_array_equal(found, expected_colours(q[0, 3]))
+        choice.press("ArrowUp")  # whoever has gone elsewhere stays there
+        state = shown(tab)
+        assert (state["training"], state["layer"], state["head"]) == ([0, 0], [0, 0], [3, 0])
 
 
 def test_layers_move_together_unless_told_otherwise(tab):
@@ -353,7 +466,7 @@ def test_touch(browser, two_models, tmp_path):
 def test_nothing_sticks_out(browser, two_models, tmp_path, width):
     path = two_models.save(tmp_path / "heads.html")
     with opened(browser, path, viewport={"width": width, "height": 740}) as tab:
-        for view in ("overlay", "mask"):
+        for view in ("overlay", "mask", "best"):
             pick(tab, view)
             shown(tab)
             assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
@@ -372,7 +485,7 @@ def test_hovering_moves_nothing(browser, two_models, tmp_path):
         browser, two_models.save(tmp_path / "heads.html"), viewport={"width": 360, "height": 740}
     ) as tab:
         tab.get_by_role("slider", name="CRATE, layer").fill("1")
-        for view in ("overlay", "mask"):
+        for view in ("overlay", "mask", "area", "best"):
             pick(tab, view)
             tiles = tab.locator(".ch-panel").first.locator(".ch-tiles button")
             heights = set()
@@ -531,6 +644,34 @@ def test_iou_is_pythons(script, size, grid, make_mask):
         [masks.flatten(1).int().tolist(), truth.flatten().tolist(), size[1], size[0], *grid],
     )
     torch.testing.assert_close(torch.tensor(found), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("size", "grid"), [((64, 64), (8, 8)), ((96, 60), (8, 5))])
+def test_masks_that_know_the_outline_are_pythons(script, size, grid, make_mask):
+    """Also of maps with many equal values, which stand or fall together where a threshold is sought."""
+    generator = torch.Generator().manual_seed(9)
+    maps = torch.rand(20, grid[0] * grid[1], generator=generator, dtype=torch.float64)
+    maps[10:] = (4 * maps[10:]).round()
+    truth = make_mask(*size)
+    objects, background = count_patches(truth, grid)
+    best, area = script.evaluate(
+        """([maps, truth, width, height, h, w]) => {
+          const counts = countPatches({width, height, pixels: Uint8Array.from(truth)}, h, w);
+          return ["best", "area"].map(rule => maps.map(x => {
+            const mask = maskOf({x: Float64Array.from(x)}, rule, 0.6, counts);
+            return [iou(mask, counts), mask.reduce((a, b) => a + b, 0)];
+          }));
+        }""",
+        [maps.tolist(), truth.flatten().tolist(), size[1], size[0], *grid],
+    )
+    expected = score_maps(maps, objects, background)["best_iou"]
+    torch.testing.assert_close(torch.tensor(best, dtype=torch.float64)[:, 0], expected)
+    n = round(int(objects.sum()) * len(objects) / truth.numel())
+    order = maps.sort(dim=-1, descending=True, stable=True).indices[:, :n]
+    hits, misses = (counts[order].sum(-1) for counts in (objects, background))
+    found = torch.tensor(area, dtype=torch.float64)
+    torch.testing.assert_close(found[:, 0], hits.double() / (objects.sum() + misses))
+    assert set(found[:, 1].tolist()) == {float(n)}
 
 
 def test_iou_of_nothing_with_nothing_is_not_a_number(script):
