@@ -66,7 +66,8 @@ class CRATE(nn.Module):
 
     def __init__(self, c):
         super().__init__()
-        d, pixels, side = c.dim, 3 * c.patch_size**2, c.image_size // c.patch_size
+        d, pixels = c.dim, 3 * c.patch_size**2
+        side = c.image_size // c.patch_size
         self.patch = c.patch_size
         self.embed = nn.Sequential(
             nn.LayerNorm(pixels), nn.Linear(pixels, d), nn.LayerNorm(d)
@@ -78,7 +79,7 @@ class CRATE(nn.Module):
 
     def forward(self, images):
         p = self.patch
-        patches = images.unfold(2, p, p).unfold(3, p, p)  # (b, 3, h, w, p, p)
+        patches = images.unfold(2, p, p).unfold(3, p, p)  # 3, h, w, p, p
         patches = patches.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
         first = self.cls_token.expand(len(images), -1, -1)
         Z = torch.cat([first, self.embed(patches)], 1) + self.position

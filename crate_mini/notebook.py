@@ -48,6 +48,8 @@ def source(thing: Callable | type, *, body_only: bool = False) -> str:
 
 
 _FIELD = re.compile(r"(?<!:::)(?<![\\\w}^_{])\{([A-Za-z]\w*)(?::([^{}`\s]*))?\}(?![`{])")
+_ENDS_ALIKE = re.compile(r"(?<!from )(?<![\w.,−+])([−+]?\d[\d.,]*%?)\sto\s\1(?![\w.,]*\d)")
+_PER_CENT = re.compile(r"(?<=\d)%(?=[\s.,;:)]|$)")
 
 
 def say(text: str, **facts: Any) -> Any:
@@ -55,7 +57,8 @@ def say(text: str, **facts: Any) -> Any:
 
     Roles such as ``{eq}``, directives such as ``:::{note}`` and the braces of formulas stay as they are. Write the text
     as a raw string, and formulas with letters in single braces (``\sqrt{x}``) as usual; only braces that stand for
-    themselves are fields.
+    themselves are fields. A range whose two ends are written alike, ``0.69 to 0.69``, becomes one number, and 12% is
+    written 12 %, as everywhere in the book.
 
     Args:
         text: Markdown.
@@ -74,4 +77,5 @@ def say(text: str, **facts: Any) -> Any:
         value = facts[name]
         return value if isinstance(value, str) else number(value, form or ".3g")
 
-    return Markdown(_FIELD.sub(filled, textwrap.dedent(text).strip()))
+    said = _FIELD.sub(filled, textwrap.dedent(text).strip())
+    return Markdown(_PER_CENT.sub("\N{NO-BREAK SPACE}%", _ENDS_ALIKE.sub(r"\1", said)))

@@ -9,7 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-WRITTEN_NUMBER = re.compile(r"[−+]?[\d.,]+")
+_ONE = r"[−+]?\d[\d.,]*"
+_ENDS = rf"{_ONE}(?:(?:,| to| and) {_ONE})*"
+WRITTEN_NUMBER = re.compile(rf"{_ENDS}(?: \({_ENDS}\))?")
+"""A number, several (``2.18, 2.15``), a range (``70 to 77``), or a mean and its range (``0.79 (0.77 to 0.83)``)."""
 
 
 class PlusMinus(NamedTuple):
@@ -27,7 +30,8 @@ class PlusMinus(NamedTuple):
 def table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str] | None = None) -> Any:
     """Rows as a Markdown table, for the last line of a cell.
 
-    A column of numbers stands on the right, one of words on the left. Put units and percent signs into the heads.
+    A column of numbers, ranges and blanks stands on the right, one of words on the left. Put units and percent signs
+    into the heads.
 
     Args:
         rows: head of a column -> cell; all with the same heads in the same order. A cell is text, a number,
@@ -58,7 +62,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]
         raise ValueError(f"formats for {sorted(unknown)}, but the columns are {heads}")
     columns = [[row[head] for row in rows] for head in heads]
     right = [
-        all(not isinstance(cell, str) or WRITTEN_NUMBER.fullmatch(cell) for cell in column)
+        all(not isinstance(cell, str) or not cell or WRITTEN_NUMBER.fullmatch(cell) for cell in column)
         for column in columns
     ]
     lines = [
@@ -81,7 +85,7 @@ def written(cell: Any, form: str = ".3g") -> str:
 
 
 def number(value: Any, form: str = ".3g") -> str:
-    r"""A number for a text: by Python's format, with a true minus sign; ``"e"`` writes a power of ten.
+    r"""A number for a text: by Python's format, with a true minus sign, none before zero; ``"e"`` is a power of ten.
 
     >>> number(-0.25, ".1f"), number(3.2e-7, "e"), number(0.123, ".0%")
     ('−0.2', '$3 \\times 10^{-7}$', '12%')
@@ -91,4 +95,5 @@ def number(value: Any, form: str = ".3g") -> str:
         if float(value) == 0:
             return "0"
         return f"${digit} \\times 10^{{{int(exponent)}}}$"
-    return format(value if isinstance(value, int) else float(value), form).replace("-", "−")
+    text = format(value if isinstance(value, int) else float(value), form).replace("-", "−")
+    return text.lstrip("−+") if not text.strip("−+0.%") else text

@@ -232,6 +232,32 @@ INSPECT = """() => {
 }"""
 
 
+SIDEWAYS = """wide => {
+  // What of code, tables, figures and formulas does not fit: on a wide screen what needs scrolling, also where it is
+  // folded away; on a phone what is cut off and cannot be scrolled.
+  const folded = [...document.querySelectorAll('.bd-article details:not([open])')];
+  for (const details of folded) details.open = true;
+  const scrolls = e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
+  const found = [], told = e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 60);
+  const boxes = 'pre, table, img, figure, .cell_output, .pst-scrollable-table-container, div.math mjx-container';
+  for (const element of document.querySelectorAll('.bd-article :is(' + boxes + ')')) {
+    if (!element.checkVisibility() || element.closest('.crate-play, .crate-heads')) continue;
+    if (wide) {
+      const over = element.scrollWidth - element.clientWidth;
+      if (element.clientWidth && over > 1 && scrolls(element)) found.push(over + ' px ' + told(element));
+    }
+    const right = element.getBoundingClientRect().right;
+    for (let above = element.parentElement; above && !above.matches('.bd-article'); above = above.parentElement) {
+      if (scrolls(above)) break;
+      const over = right - above.getBoundingClientRect().right;
+      if (over > 1 && getComputedStyle(above).overflowX !== 'visible') found.push('cut off: ' + told(element));
+    }
+  }
+  for (const details of folded) details.open = false;
+  return found;
+}"""
+
+
 def open_page(context, path: Path, errors: list[str]):
     """A tab with the page, settled; what the page complains about is appended to ``errors``."""
     tab = context.new_page()
@@ -311,8 +337,10 @@ REWRITTEN = [  # a chapter is added as it is rewritten
     "notebooks/10_maskcut",
     "notebooks/11_emergence",
     "notebooks/12_heads",
+    "notebooks/13_denoising",
     "notebooks/14_operators",
     "notebooks/15_rate_as_loss",
+    "notebooks/16_text",
     "notebooks/17_sound",
     "notebooks/18_masked_autoencoding",
     "notebooks/19_acting",
@@ -371,6 +399,8 @@ def test_page_in_a_browser(built_book, browser, page):
             assert state["unset"] == []
             assert state["faulty"] == []
             assert state["overflow"] <= 0, f"{width} pixels wide, and these stick out: {state['wide']}"
+            if page.startswith(("notebooks/", "book/")) and not page.startswith(("book/api", "book/status")):
+                assert tab.evaluate(SIDEWAYS, width > 1000) == [], f"{width} pixels wide"
         if page in ON_A_PHONE:
             assert widgets.faults(tab) == []
             assert widgets.restless(tab) == []
@@ -387,6 +417,27 @@ def test_weak_text_is_found_in_the_theme_that_has_it(built_book, browser):
             '<p class=on-white style="color: #999">a</p><p class=on-black style="color: #444">b</p>')""")
         weak = {theme: [name.split()[0] for name in found] for theme, found in weak_text(tab).items()}
     assert weak == {"light": ["P.on-white"], "dark": ["P.on-black"]}
+
+
+def test_what_does_not_fit_is_found(browser, tmp_path):
+    long = "x" * 400
+    page = f"""<!doctype html><title>p</title><article class="bd-article"><pre style="overflow-x: auto">{long}</pre>
+    <details><summary>more</summary><pre style="overflow-x: auto" class="folded">{long}</pre></details>
+    <div style="overflow: hidden"><table class="cut"><tr><td style="min-width: 3000px">1</td></tr></table></div>
+    <div style="overflow-x: auto"><table class="scrolls"><tr><td style="min-width: 3000px">1</td></tr></table></div>
+    </article>"""
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    with offline_context(browser, [], viewport=page_sizes.SCREEN) as context:
+        tab = context.new_page()
+        tab.goto((tmp_path / "page.html").as_uri())
+        wide, narrow = tab.evaluate(SIDEWAYS, True), tab.evaluate(SIDEWAYS, False)
+        assert [" PRE.:" in wide[0], "PRE.folded" in wide[1], wide[2][:18]] == [
+            True,
+            True,
+            "cut off: TABLE.cut",
+        ]
+        assert [found[:18] for found in narrow] == ["cut off: TABLE.cut"]
+        assert tab.evaluate("document.querySelector('details').open") is False
 
 
 def test_axe_can_find_something(browser, tmp_path):

@@ -43,6 +43,6 @@ def test_it_fits_on_a_screen_and_needs_nothing_but_torch():
     lines = FILE.read_text(encoding="utf-8").splitlines()
     code = [line for line in lines if line.strip() and not line.strip().startswith(("#", '"""'))]
     assert len(code) <= 64
-    assert max(map(len, lines)) <= 82
+    assert max(map(len, lines)) <= 76, "or the page scrolls sideways"
     imported = {line.split()[1].split(".")[0] for line in lines if line.startswith(("import ", "from "))}
     assert imported == {"torch", "dataclasses"}

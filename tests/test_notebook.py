@@ -49,9 +49,19 @@ def test_fields_are_filled_and_formulas_left_alone():
     """
     assert say(":::{dropdown} Of {who}", who="us").data == ":::{dropdown} Of us"
     said = say(text, low=-1.234, high=0.5, who="two of us", plain=1 / 3, tiny=2e-9).data
-    assert said.startswith("From −1.23 to 50.0%, two of us, 0.333: $")
+    assert said.startswith("From −1.23 to 50.0\N{NO-BREAK SPACE}%, two of us, 0.333: $")
     assert r"\sum_{i} \sqrt{low} \mathrm{high} x^{low} \frac{a}{low}$" in said
     assert said.endswith("{cite:p}`ma2007segmentation`, \\begin{aligned}, $2 \\times 10^{-9}$.")
+
+
+def test_a_range_with_equal_ends_is_one_number():
+    text = "It stood at {a:.2f} to\n{b:.2f} before, {n:,} to {n:,} pictures, {p:.0%} to {p:.0%}."
+    assert (
+        say(text, a=0.691, b=0.694, n=1500, p=0.5).data
+        == "It stood at 0.69 before, 1,500 pictures, 50\N{NO-BREAK SPACE}%."
+    )
+    for text in ('width="50%"', "2 to 20 %", "12 to 2", "1 to 1.5", "−2 to 2", "from 3 to 3", "0.5 to 0.55"):
+        assert say(text).data == text
 
 
 @pytest.mark.parametrize("text", ["{hihg:.1f}", "it is {hihg}.", "{hihg} nats"])

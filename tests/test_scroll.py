@@ -1,4 +1,4 @@
-"""What scrolls sideways in its own box takes the focus, and nothing else does."""
+"""What scrolls sideways in its own box takes the focus and fades out where it goes on, and nothing else does."""
 
 from __future__ import annotations
 
@@ -22,5 +22,9 @@ def test_boxes_that_scroll_can_be_reached_by_keyboard(browser, tmp_path):
         tab = context.new_page()
         tab.goto((tmp_path / "page.html").as_uri())
         tab.wait_for_function(f"() => {REACHED}.join() === 'wide,folded'", timeout=20_000)
+        fades = "[...document.querySelectorAll('.goes-on')].map(e => e.id)"
+        tab.wait_for_function(f"() => {fades}.includes('wide')")
+        tab.evaluate("document.getElementById('wide').scrollLeft = 600")  # its end
+        tab.wait_for_function(f"() => !{fades}.includes('wide')")
         tab.set_viewport_size({"width": 1280, "height": 800})
         tab.wait_for_function(f"() => {REACHED}.length === 0", timeout=20_000)

@@ -27,6 +27,10 @@ def test_numbers_stand_on_the_right_and_words_on_the_left():
 def test_numbers_that_are_written_already_stand_on_the_right_too():
     text = table([{"a": "0.12", "b": "12 of 20"}, {"a": "−1,200", "b": "3"}]).data
     assert text.split("\n")[1] == "| ---: | :--- |"
+    several = {"a": "2.18, 2.15", "b": "70 to 77", "c": "0.79 (−0.77 to 0.83)", "d": "", "e": "leg 0.78"}
+    assert (
+        table([several, dict.fromkeys(several, "1")]).data.split("\n")[1] == "| " + 4 * "---: | " + ":--- |"
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,9 @@ def test_what_is_no_table_is_refused(rows, formats, message):
         (np.float32(0.25), ".3g", "0.25"),
         (3.2e-7, "e", "$3 \\times 10^{-7}$"),
         (0.0, "e", "0"),
+        (-0.04, "+.1f", "0.0"),
+        (-0.3, ".0f", "0"),
+        (-10, "+d", "−10"),
     ],
 )
 def test_numbers_of_any_kind(value, form, text):

@@ -39,6 +39,7 @@ from crate_mini.sparsification import (
     sparse_codes,
 )
 from crate_mini.tables import PlusMinus
+from crate_mini.weights import list_pretrained
 
 BLUE, ORANGE, GREEN, RED = sns.color_palette("colorblind")[:4]
 ETA = LAM = 0.1
@@ -504,7 +505,12 @@ def variant_facts() -> dict[str, Any]:
     """The numbers of what a trained network notices, in points of accuracy."""
     result = variants()
     measured = result["variants"]
-    found: dict[str, Any] = {"images": result["images"], "weights": result["weights"], "guessing": 100 / 25}
+    kinds = len(list_pretrained()[result["weights"]]["classes"])
+    found: dict[str, Any] = {
+        "images": result["images"],
+        "weights": result["weights"],
+        "guessing": 100 / kinds,
+    }
     keys = {"lam 0": "none", "lam 1": "ten", "no gradient step": "still", "problem solved": "solved"}
     for key, name in (keys | {"fresh dictionary": "fresh", "as trained": "trained"}).items():
         found[name] = 100 * measured[key]["change"]

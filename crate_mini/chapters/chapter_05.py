@@ -297,7 +297,7 @@ def look_at_themselves(networks: Mapping[str, CRATE], runs: Mapping[str, Record]
         axes[2].plot(shares, marker="o", ms=4, color=figures.COLOURS[name.lower()], label=name)
     axes[2].set(ylim=(-3, 103), xlabel="layer", xticks=range(0, len(shares), 2))
     axes[2].set_title("look most at themselves (%)", fontsize=9)
-    axes[2].legend(loc="center", bbox_to_anchor=(0.5, 0.27))
+    axes[2].legend(loc="upper right")
     plt.close(fig)
     return fig
 
@@ -447,7 +447,7 @@ def draw_departures(tables: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Four charts by layer: trained and untrained, beside what the derivation assumes."""
     fig, axes = plt.subplots(2, 2, figsize=(figures.WIDTH, 4.4), sharex=True)
     titles = {
-        "within": ("typical cosine of two columns of a $U_k$", 0, (-0.01, 0.16)),
+        "within": ("typical cosine of two columns of a $U_k$", 0, (-0.01, 0.3)),
         "direction": ("cosine of the update with the derived one", 1, (-0.75, 1.1)),
         "high": ("singular values of $D$: largest, median, smallest", 1, (-0.2, 3.6)),
         "reach": ("$\\eta\\,\\Vert D\\Vert^2$", 1, (0, 1.3)),

@@ -529,9 +529,9 @@ def gaps_figure(of: Sequence[Line]) -> Figure:
         ax.plot(
             [100 * v for v in line.pairs], [y + 0.22] * len(line.pairs), "o", color="0.55", ms=4, mfc="none"
         )
-        for interval, width in ((line.both, 1.2), (line.gap, 4)):
+        for interval, width, at in ((line.both, 1.2, y - 0.2), (line.gap, 4, y)):
             if interval is not None:
-                ax.plot([100 * v for v in interval[1:]], [y, y], color="0.25", lw=width)
+                ax.plot([100 * v for v in interval[1:]], [at, at], color="0.25", lw=width)
         middle = line.gap[0] if line.gap else float(np.mean(line.pairs))
         ax.plot(100 * middle, y, "D", color="0.25", ms=6)
     ax.axvline(0, color="0.5", lw=0.9, ls="--", zorder=0)

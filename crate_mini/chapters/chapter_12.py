@@ -115,16 +115,26 @@ def stay_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         for kind in ("pictures", "classes", "mixed")
         for end, pick in (("low", min), ("high", max))
     }
-    return facts | {
-        "fresh_low": min(row["known"]["pictures"] for row in fresh),
-        "trained": len(trained),
-        "layers": layers,
-        "among": len(among),
-        "among_alike": more_alike(among),
-        "among_of": layers * len(among),
-        "beside_alike": more_alike(beside),
-        "beside_of": layers * len(beside),
-    }
+    known = {f"{kind}_known": _at_least(facts[f"{kind}_low"]) for kind in ("pictures", "classes")}
+    return (
+        facts
+        | known
+        | {
+            "fresh_low": min(row["known"]["pictures"] for row in fresh),
+            "trained": len(trained),
+            "layers": layers,
+            "among": len(among),
+            "among_alike": more_alike(among),
+            "among_of": layers * len(among),
+            "beside_alike": more_alike(beside),
+            "beside_of": layers * len(beside),
+        }
+    )
+
+
+def _at_least(share: float) -> str:
+    """``99.5 % or more``, and ``100 %`` where there is no more."""
+    return "100 %" if share == 1 else f"{100 * share:.1f} % or more"
 
 
 def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -198,7 +198,8 @@ def gains(rows: Sequence[Row], model: str, noise: str) -> list[float]:
 def _over(values: Sequence[float], form: str) -> str:
     """Mean, and from where to where."""
     mean, low, high = sum(values) / len(values), min(values), max(values)
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+    ends = f"{low:{form}} to {high:{form}}"
+    return f"{mean:{form}}" if f"{low:{form}}" == f"{high:{form}}" else f"{mean:{form}} ({ends})"
 
 
 def named_rows(rows: Sequence[Row], beside: Sequence[Row]) -> list[dict[str, str]]:

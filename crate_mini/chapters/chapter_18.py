@@ -291,7 +291,7 @@ def signs_figure(found: Row) -> Figure:
             level = 1000 * found["guesses"][name][0]
             ax.plot([-0.5, len(trained) - 0.57], [level, level], color="grey", lw=0.8)
             ax.text(len(trained) - 0.55, level, name, fontsize=7, va="center", ha="left")
-    ax.set_xticks(range(len(trained)), [f"{ARMS[row['arm']]}, seed {row['seed']}" for row in trained])
+    ax.set_xticks(range(len(trained)), [f"{ARMS[row['arm']]}\nseed {row['seed']}" for row in trained])
     ax.set_ylabel("error (thousandths)")
     ax.set_xlim(-0.5, len(trained) + 0.3)
     ax.legend(fontsize=7, loc="upper left")

@@ -16,6 +16,7 @@ from crate_mini.data import ImageSet
 from crate_mini.inspector.acting import Acting
 from crate_mini.results import read
 from crate_mini.stats import mean_interval, t_interval
+from crate_mini.tables import number
 from crate_mini.weights import load_pretrained
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -145,7 +146,7 @@ def photograph_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, st
 
 
 def _range(numbers: Sequence[float], form: str) -> str:
-    low, high = format(min(numbers), form), format(max(numbers), form)
+    low, high = number(min(numbers), form), number(max(numbers), form)
     return low if low == high else f"{low} to {high}"
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 from PIL import Image
 
 from crate_mini import data
@@ -43,18 +43,18 @@ def _save(pixels, path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def beside_controls(result: Evaluation, rule: str = "auroc") -> pd.DataFrame:
-    """A score, and what it has to be held against, with 95 % intervals over pictures.
+def beside_controls(result: Evaluation, rule: str = "auroc") -> list[dict[str, Any]]:
+    """A score, and what it has to be held against, with 95 % intervals over pictures: rows for ``tables.table``.
 
     The head is chosen on one half of the pictures and scored on the other, so that nobody's luck is counted.
     """
     kept = result.summary()["rules"][rule]
-    rows = {"one head, chosen on other pictures": kept["cross_fitted"]["score"]}
+    found = {"one head, chosen on other pictures": kept["cross_fitted"]["score"]}
     if result.untrained is not None:
-        rows["the same, untrained network"] = result.untrained.summary()["rules"][rule]["cross_fitted"][
-            "score"
-        ]
-    rows["a bell in the middle of the picture"] = kept["baselines"]["centre"]
-    table = pd.DataFrame(rows, index=["score", "from", "to"]).T
-    table.columns.name = rule
-    return table.round(3)
+        control = result.untrained.summary()["rules"][rule]
+        found["the same, untrained network"] = control["cross_fitted"]["score"]
+    found["a bell in the middle of the picture"] = kept["baselines"]["centre"]
+    return [
+        {"map": name, rule.upper(): score, "from": low, "to": high}
+        for name, (score, low, high) in found.items()
+    ]

@@ -153,7 +153,7 @@ def check_turn_and_stretch(answer):
         slips = {said: wrong for said, wrong in slips.items() if abs(wrong - turn) > 1e-9}
         expect_close(got[0], turn, f"for {what}: the turn", hint=_slip(got[0], slips))
         expect_close(got[1], stretch, f"for {what}: the stretch")
-    return "Right. Which of the two the rate is to count is the whole quarrel."
+    return "Right. A rate at length one counts the turn alone; as tokens are, it counts both."
 
 
 @checker

@@ -39,7 +39,7 @@ def check_mask(answer):
                 ((inside >= tau) | (inside > outside), "both must hold, not one of them"),
             )
         expect_close(got, expected, f"for {p} positive and {n} negative clicks")
-    return "Right. Whoever answers clicks with maps can be played by this rule, a network or a pot of paint."
+    return "Right. Whoever answers clicks with maps can be scored by this rule: a network, and plain colour as well."
 
 
 @checker

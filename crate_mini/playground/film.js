@@ -15,7 +15,7 @@ function play(kit, data) {
   const photo = kit.plot({ ...square, title: "the picture", alt: "The picture, with the true outline of the animal" });
   const curve = kit.plot({
     x: [0, epochs.at(-1)], y: [0, 1], height: 235, xlabel: "epoch", ylabel: "share",
-    title: "solid: attention on the animal, dashed: names right",
+    title: "solid: on the animal, dashed: names right",
     alt: "By epoch, the share of the head's attention that lies on the animal, and the share of names that are right",
   });
   const on = kit.readout({ label: "attention on the animal" });

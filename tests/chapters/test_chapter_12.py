@@ -80,6 +80,7 @@ def test_heads_of_two_trainings_and_of_none(found):
     assert (facts["among_alike"], facts["among_of"]) == (1, 2)
     assert (facts["beside_alike"], facts["beside_of"]) == (1, 4)
     assert (facts["classes_low"], facts["mixed_high"]) == (0.9, 0.25)
+    assert (facts["pictures_known"], facts["classes_known"]) == ("100 %", "90.0 % or more")
 
 
 def test_what_silence_costs(found):

@@ -39,13 +39,11 @@ def test_a_score_stands_beside_its_controls(folder):
     model = create_model("crate_nano", num_classes=3).eval()
     pictures = data.load("masks", "test", image_size=64, root=folder)
     result = segmentation.evaluate(model, pictures, rule="auroc")
-    table = beside_controls(result)
-    assert list(table.index) == [
+    rows = beside_controls(result)
+    assert [row["map"] for row in rows] == [
         "one head, chosen on other pictures", "the same, untrained network", "a bell in the middle of the picture"
     ]  # fmt: skip
-    assert table.loc["one head, chosen on other pictures", "score"] == pytest.approx(
-        result.values("auroc", "cross_fitted").mean().item(), abs=1e-3
-    )
-    assert ((table["from"] <= table["score"]) & (table["score"] <= table["to"])).all()
+    assert rows[0]["AUROC"] == pytest.approx(result.values("auroc", "cross_fitted").mean().item(), abs=1e-3)
+    assert all(row["from"] <= row["AUROC"] <= row["to"] for row in rows)
     alone = segmentation.evaluate(model, pictures, rule="auroc", untrained=False)
     assert len(beside_controls(alone)) == 2
