@@ -38,23 +38,26 @@ help:
 
 # ---- set-up ----------------------------------------------------------------------------------------------
 
+NO_PACKAGES = { echo "Packages could not be installed; the lines above say why. This takes a network (or a mirror that pip"; \
+  echo "knows) and about 8 GB of disk. Then run the same command again: what is there is kept."; exit 1; }
+
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "crate-mini needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one: make book PYTHON=python3.12"; exit 1; }
 	@# A .venv that was cut off half-way has no working pip: only then is it cleared.
 	@if $(PY) -m pip --version >/dev/null 2>&1; then :; else $(PYTHON) -m venv --clear $(VENV); fi
-	$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.4"
+	$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.4" || $(NO_PACKAGES)
 	@touch $@
 
 # uv is fast; where it cannot be used (a pip-only mirror, say), pip does the same more slowly.
 $(VENV)/.locked: $(VENV)/.created requirements.lock
-	$(PY) -m uv pip install --python $(PY) -r requirements.lock || $(PY) -m pip install -r requirements.lock
+	$(PY) -m uv pip install --python $(PY) -r requirements.lock || $(PY) -m pip install -r requirements.lock || $(NO_PACKAGES)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	$(PY) -m uv pip install --python $(PY) --no-deps --editable . \
-	  || $(PY) -m pip install --no-deps --editable .
+	  || $(PY) -m pip install --no-deps --editable . || $(NO_PACKAGES)
 	@touch $@
 
 setup: $(VENV)/.installed

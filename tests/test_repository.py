@@ -368,6 +368,32 @@ def test_every_python_that_is_promised_is_tried_once_a_week():
     assert len(tried) >= 4
 
 
+def test_workflows_ask_for_what_there_is():
+    """Targets of the Makefile and scripts of the checkout; jobs that wait for jobs; every weekly failure is told."""
+    targets = set(
+        re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert len(files) >= 3
+    for file in files:
+        workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
+        assert True in workflow or "on" in workflow, "YAML reads `on` as a truth value"
+        jobs = workflow["jobs"]
+        for job in jobs.values():
+            needs = job.get("needs", [])
+            assert set([needs] if isinstance(needs, str) else needs) <= set(jobs)
+            for step in job["steps"]:
+                assert ("uses" in step) != ("run" in step)
+                for line in re.findall(r"\bmake ([a-z -]+)", step.get("run", "")):
+                    assert set(line.split()) <= targets, f"{file.name}: make {line}"
+                for script in re.findall(r"python (tools/\S+)", step.get("run", "")):
+                    assert (ROOT / script).is_file(), f"{file.name}: {script}"
+    weekly = yaml.safe_load((ROOT / ".github" / "workflows" / "newest.yml").read_text(encoding="utf-8"))[
+        "jobs"
+    ]
+    assert set(weekly["tell"]["needs"]) == set(weekly) - {"tell"}
+
+
 @pytest.mark.parametrize("name", ["notebooks/01_a.ipynb", "crate_mini/exercises/chapter_01.py", "_toc.yml"])
 def test_page_key_follows_everything_that_is_shown(small_tree, name):
     before = build_book.page_key()

@@ -51,4 +51,14 @@ def test_tests_are_counted(tmp_path):
     (tmp_path / "sub" / "test_b.py").write_text("def helper(): pass\ndef test_three(): pass\n")
     (tmp_path / "conftest.py").write_text("def test_not(): pass\n")
     assert list(sphinx_status.tests_by_file(tmp_path).values()) == [1, 2]
-    assert sphinx_status.tests_by_file(Path(__file__).parent)[Path(__file__).resolve()] == 4
+    assert sphinx_status.tests_by_file(Path(__file__).parent)[Path(__file__).resolve()] == 5
+
+
+def test_a_row_for_each_page_that_was_measured():
+    costs = {"kB": 4990, "shift_wide": 0.034, "shift_narrow": 0.0}
+    found = {"book/intro": costs | {"first_picture": 7.5}, "book/api": costs | {"first_picture": None}}
+    head, *rows = sphinx_status.cost_rows(found)
+    assert [row[0] for row in rows] == list(found)
+    assert {len(row) for row in rows} == {len(head)}
+    assert rows[0] == ("book/intro", "4,990", "0.034", "0.000", "7.5")
+    assert rows[1][-1] == "–"

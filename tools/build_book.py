@@ -46,6 +46,8 @@ COPIES = BUILD / "executed"
 
 EXECUTION_INPUTS = ("crate_mini", "results", "requirements.lock")
 PAGE_INPUTS = ("book", "notebooks", "tools", "_config.yml", "_toc.yml", "README.md")
+ROOM = 64 * 2**20  # bytes; with less than that left, the disk is called full
+NO_ROOM = f"A build takes about 1 GB in {BUILD}. Make room and run it again: what was executed is kept."
 IGNORED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
 # Checkers, figures and facts of one chapter, by its number: a test sees that nothing else imports them.
 OF_ONE_CHAPTER = re.compile(r"crate_mini/(?:chapters|exercises)/[a-z_]*(\d\d)")
@@ -356,13 +358,22 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     started = time.time()
-    with one_at_a_time():
-        if arguments.page:
-            return build_page(arguments.page)
-        status = build(fresh=arguments.fresh)
-        if status == 0:
-            report(started)
-    return status
+    try:
+        with one_at_a_time():
+            if arguments.page:
+                return build_page(arguments.page)
+            status = build(fresh=arguments.fresh)
+            if status == 0:
+                report(started)
+        return status
+    except KeyboardInterrupt:
+        print("\nStopped. Run it again: notebooks that were executed are kept.", file=sys.stderr)
+        return 130
+    except Exception as error:  # of any library that writes: what is full is asked of the disk itself
+        if shutil.disk_usage(ROOT).free > ROOM:
+            raise
+        print(f"\nThe disk is full ({error}).\n{NO_ROOM}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from browser import SETTLED, chromium, offline_context
 from build_book import HTML, toc_entries
+from playwright.sync_api import Page
 
 WIDTHS = {"wide": 1280, "narrow": 360}
 THEMES = ("light", "dark")
@@ -21,6 +23,22 @@ CHOOSE_THEME = """theme => {
   localStorage.setItem('mode', theme); localStorage.setItem('theme', theme);
   document.documentElement.dataset.mode = theme; document.documentElement.dataset.theme = theme;
 }"""
+
+
+def pieces(tab: Page, width: int, height: int) -> Iterator[bytes]:
+    """A page from top to bottom, in pictures of so many pixels.
+
+    Each is what a window of this size shows. A picture of the whole page, cut out by the browser, is another thing: it
+    lets the window grow to take it, and what follows the window's size is drawn anew, too wide for the page.
+    """
+    tab.set_viewport_size({"width": width, "height": height})
+    tab.evaluate(SETTLED)
+    total = tab.evaluate("document.documentElement.scrollHeight")
+    for top in range(0, max(total, 1), height):
+        tab.evaluate("top => scrollTo({top, behavior: 'instant'})", top)
+        tab.evaluate(SETTLED)
+        hidden = top - tab.evaluate("scrollY")  # of the last window, what the one before it has shown
+        yield tab.screenshot(clip={"x": 0, "y": hidden, "width": width, "height": min(height, total - top)})
 
 
 def photograph(
@@ -49,17 +67,10 @@ def photograph(
                         tab.goto((html / f"{page}.html").as_uri())
                         tab.evaluate(CHOOSE_THEME, theme)
                         tab.evaluate(SETTLED)
-                        total = tab.evaluate("document.documentElement.scrollHeight")
                         name = f"{page.replace('/', '-')}-{width}-{theme}"
-                        for index, top in enumerate(range(0, max(total, 1), height)):
+                        for index, picture in enumerate(pieces(tab, WIDTHS[width], height)):
                             path = out / f"{name}-{index}.png"
-                            clip = {
-                                "x": 0,
-                                "y": top,
-                                "width": WIDTHS[width],
-                                "height": min(height, total - top),
-                            }
-                            tab.screenshot(path=path, clip=clip, full_page=True)
+                            path.write_bytes(picture)
                             written.append(path)
     return written
 

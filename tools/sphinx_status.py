@@ -2,7 +2,8 @@
 
 ``{run-times}``: what each notebook cost when it was executed. ``{kept-weights}``: the weights that come with the
 package, by their cards. ``{kept-results}``: every file of measured numbers and where it comes from.
-``{count-of-tests}``: how many functions there are that try something.
+``{count-of-tests}``: how many functions there are that try something. ``{page-costs}``: weight, shift and first
+picture of every page.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from crate_mini.results import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 
+COSTS = ROOT / "results" / "benchmarks" / "pages.json"
 HEAD = ("notebook", "seconds by the clock", "seconds of a core", "memory, MiB")
 
 
@@ -133,6 +135,34 @@ class CountOfTests(SphinxDirective):
         return [nodes.paragraph(text=text)]
 
 
+class PageCosts(SphinxDirective):
+    """A row for each page, from what ``page_costs.py`` measured; a sentence where nobody has."""
+
+    has_content = False
+    option_spec: ClassVar[dict] = {}
+
+    def run(self) -> list[nodes.Node]:
+        """Docutils calls this."""
+        self.env.note_dependency(str(COSTS))
+        if not COSTS.exists():
+            return [nodes.paragraph(text="No page has been measured yet.")]
+        found = json.loads(COSTS.read_text(encoding="utf-8"))
+        text = f"Measured on pages built from commit {found['built_from']}, in {found['browser']}."
+        right = ("",) + ("text-right",) * 4
+        return [nodes.paragraph(text=text), table([*cost_rows(found["pages"])], right)]
+
+
+def cost_rows(pages: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """The head, then what each page costs."""
+    yield "page", "kB", "shift, wide", "shift, narrow", "first picture, times"
+    for page, cost in pages.items():
+        first = cost["first_picture"]
+        yield (
+            page, f"{cost['kB']:,}", f"{cost['shift_wide']:.3f}", f"{cost['shift_narrow']:.3f}",
+            "–" if first is None else f"{first:.1f}",
+        )  # fmt: skip
+
+
 def tests_by_file(folder: Path) -> dict[Path, int]:
     """How many functions that begin with ``test_`` each file of tests has."""
     found = {}
@@ -150,4 +180,5 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.add_directive("kept-weights", KeptWeights)
     app.add_directive("kept-results", KeptResults)
     app.add_directive("count-of-tests", CountOfTests)
+    app.add_directive("page-costs", PageCosts)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

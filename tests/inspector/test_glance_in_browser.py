@@ -188,6 +188,7 @@ def test_on_a_phone_the_slider_stands_under_what_it_moves(open_viewer, page, sch
     maps = [tab.locator("figure").nth(i).bounding_box() for i in (1, 2)]
     slider = tab.get_by_role("slider", name="layer").bounding_box()
     assert all(box["width"] > 120 for box in maps)
+    assert tab.locator("figure").nth(0).bounding_box()["y"] < maps[0]["y"], "the picture itself is there, too"
     assert slider["y"] + slider["height"] - maps[0]["y"] < 400
     before = tab.locator(".ch-yours").bounding_box()["y"]
     tab.get_by_role("slider", name="layer").fill("0")
