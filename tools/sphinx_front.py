@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from docutils import nodes
-from scoreboard import COARSE
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util.docutils import SphinxDirective
-
-from crate_mini.chapters import front_page
 
 
 class ShowGlance(SphinxDirective):
@@ -27,11 +24,17 @@ class ShowGlance(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Docutils calls this."""
+        from crate_mini.chapters import front_page  # with PyTorch: only for a book that has such a page
+
         return [nodes.raw("", front_page.glance()._repr_html_(), format="html")]
 
 
 def paper() -> dict[str, str]:
     """The paper's score of either network, and in how many readings of its rule it is above an ellipse's."""
+    from scoreboard import COARSE
+
+    from crate_mini.chapters import front_page
+
     told = {}
     for kind, name in {"crate": "CRATE-S/8", "vit": "ViT-S/8, supervised"}.items():
         told[f"paper_{kind}"] = f"{COARSE[name]:.1f}"
@@ -42,6 +45,8 @@ def paper() -> dict[str, str]:
 def fill(app: Sphinx, config: Config) -> None:
     """Let pages ask for numbers by name, in a book that has a front page measured."""
     if (Path(app.srcdir) / "results" / "front_page.json").exists():
+        from crate_mini.chapters import front_page
+
         config.myst_substitutions = dict(config.myst_substitutions) | front_page.facts() | paper()
 
 

@@ -19,9 +19,6 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from crate_mini import weights
-from crate_mini.results import provenance
-
 ROOT = Path(__file__).resolve().parent.parent
 
 COSTS = ROOT / "results" / "benchmarks" / "pages.json"
@@ -51,6 +48,8 @@ class RunTimes(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Docutils calls this."""
+        from crate_mini.results import provenance  # with PyTorch: only for a page that asks for it
+
         self.env.note_dependency(str(build_book.TIMES))
         if not build_book.TIMES.exists():
             return [nodes.paragraph(text="No notebook has been executed yet.")]
@@ -77,6 +76,8 @@ class KeptWeights(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Docutils calls this."""
+        from crate_mini import weights
+
         right = "text-right"
         return [table([*weights_rows(weights.list_pretrained())], ("", right, "", right, ""))]
 
