@@ -16,7 +16,7 @@ CODE := $(wildcard crate_mini hubconf.py tests tools benchmarks notebooks)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository pdf archive links
+.PHONY: help setup book page test fast browser lint format test-lowest lock screenshots serve clean set-repository pdf archive links rehearse
 
 help:
 	@echo "make book         set up .venv, execute every notebook, render the book (strict)"
@@ -29,6 +29,7 @@ help:
 	@echo "make pdf          the whole book as one file, _build/book.pdf"
 	@echo "make archive      the rendered book in one archive that opens from disk, _build/book.zip"
 	@echo "make links        does every link to the outside lead somewhere: the one check that needs a network"
+	@echo "make rehearse     every notebook with each cell run twice, and with its training passed over or stopped"
 	@echo "make serve        serve the built book at http://localhost:8000"
 	@echo "make screenshots  wide and narrow, light and dark; PAGES='book/intro' for some, SHOTS=folder for where"
 	@echo "make lock         refresh requirements.lock from pyproject.toml (newest versions that agree)"
@@ -116,6 +117,9 @@ set-repository: setup
 
 links: setup
 	@$(PY) tools/outside_links.py
+
+rehearse: setup
+	@$(PY) tools/rehearse.py
 
 pdf: book browser
 	@$(PY) tools/book_pdf.py

@@ -1,7 +1,8 @@
 """Colab's way, rehearsed: a wheel of this checkout, another folder, no network, a stand-in for ``google.colab``.
 
 Here every notebook's set-up cell runs and everything that it imports is imported from the wheel. Whole executions are
-the book's own, which run in an empty folder, too (``tools/execution.py``).
+the book's own, which run in an empty folder, too (``tools/execution.py``). Cells run twice, and pages whose training is
+passed over or stopped: whole notebooks by ``make rehearse``, once a week; here what can be seen in their code.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import address
 import nbformat
 import notebook_form
 import pytest
+import rehearse
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +92,7 @@ def session(wheel, tmp_path_factory) -> Path:
     return folder
 
 
-def rehearse(folder: Path, notebooks: list[Path]) -> subprocess.CompletedProcess:
+def begin(folder: Path, notebooks: list[Path]) -> subprocess.CompletedProcess:
     """Run the rehearsal in a folder, whose ``installed`` takes the place of Colab's packages."""
     others = [p for p in sys.path if "site-packages" in p]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("CRATE_MINI", "PYTHON"))} | {
@@ -110,7 +112,7 @@ def rehearse(folder: Path, notebooks: list[Path]) -> subprocess.CompletedProcess
 
 
 def test_every_notebook_begins_on_colab(session, wheel):
-    done = rehearse(session, notebook_form.all_notebooks())
+    done = begin(session, notebook_form.all_notebooks())
     assert done.returncode == 0, done.stderr[-2000:]
     assert Path(done.stdout.split()[-1]).is_relative_to(session / "installed")
     left = {path.name for path in session.iterdir()}
@@ -118,7 +120,7 @@ def test_every_notebook_begins_on_colab(session, wheel):
 
 
 def test_without_a_wheel_it_says_what_to_do(tmp_path):
-    done = rehearse(tmp_path, notebook_form.all_notebooks()[:1])
+    done = begin(tmp_path, notebook_form.all_notebooks()[:1])
     assert done.returncode == 1
     if not address.written():
         assert "upload it to this session's files, then run this cell again" in done.stderr
@@ -137,7 +139,7 @@ def test_what_it_would_notice(session, tmp_path, cell, words):
         cells=[nbformat.v4.new_code_cell(notebook_form.SETUP_CELL), nbformat.v4.new_code_cell(cell)]
     )
     (tmp_path / "one.ipynb").write_text(nbformat.writes(one))
-    done = rehearse(session, [tmp_path / "one.ipynb"])
+    done = begin(session, [tmp_path / "one.ipynb"])
     assert (done.returncode == 0) == (not words)
     assert words in done.stderr
 
@@ -161,3 +163,61 @@ def test_what_is_installed_for_one_notebook_is_what_its_extras_name():
     names = [Requirement(line).name for line in [*extras["export"], *extras["hub"]]]
     cells = nbformat.read(ROOT / "notebooks" / "your_own_data.ipynb", as_version=4).cells
     assert f"needed = {json.dumps(names)}" in cells[2].source
+
+
+# ---- cells run twice, and training passed over -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", notebook_form.all_notebooks(), ids=lambda path: path.stem)
+def test_cells_can_be_passed_over_stopped_and_run_twice(path):
+    book = nbformat.read(path, as_version=4)
+    for cell in book.cells:
+        assert rehearse.is_training(cell) == rehearse.trains(cell), f"the tag `training`: {cell.source[:60]}"
+    assert rehearse.missing(book, rehearse.passed_over(book)) == set()
+    assert rehearse.missing(book, rehearse.stopped(book)) == set()
+    assert rehearse.changed_by_running_again(book) == []
+
+
+def notebook(*sources: str, training: int = -1) -> nbformat.NotebookNode:
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    for cell in cells[training:] if training >= 0 else ():
+        cell.metadata["tags"] = ["training"]
+        break
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_a_page_that_needs_its_training_is_noticed():
+    book = notebook("model = 1", "film = model\nrun = train(model)", "print(film, run, model)", training=1)
+    assert rehearse.missing(book, rehearse.passed_over(book)) == {"film", "run"}
+    assert rehearse.missing(book, rehearse.stopped(book)) == {"run"}
+    held = notebook(
+        "model = 1", "run = train(model)", "if 'run' not in globals():\n    run = 2", "run", training=1
+    )
+    assert rehearse.missing(held, rehearse.passed_over(held)) == set()
+
+
+def test_a_function_that_trains_is_stopped_where_it_is_called():
+    book = notebook("def fit(x):\n    return train(x)\nx = 1\nrun = fit(x)\nrun.history", training=0)
+    (cell,) = rehearse.stopped(book).cells
+    assert cell.source == "def fit(x):\n    return train(x)\nx = 1"
+
+
+@pytest.mark.parametrize(
+    ("source", "noticed"),
+    [
+        ("x = x + 1", True),
+        ("x += 1", True),
+        ("x = [y for y in range(3)]", False),
+        ("x = 1\nx = x + 1", False),
+        ("y = x\ny = y + 1", False),
+    ],
+)
+def test_what_a_second_run_would_change(source, noticed):
+    assert bool(rehearse.changed_by_running_again(notebook("x = 0", source))) == noticed
+
+
+def test_what_is_said_twice_is_compared():
+    book = rehearse.twice(notebook("first", "second"))
+    for cell, text in zip(book.cells, ["3 seconds", "4 seconds", "3 %", "4 %"], strict=True):
+        cell.outputs = [nbformat.v4.new_output("display_data", {"text/plain": text})]
+    assert [line.rpartition(" ")[2] for line in rehearse.changed(book)] == ["second"]

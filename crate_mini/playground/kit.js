@@ -252,7 +252,13 @@ class Plot {
         axes.append(svgElement("text", { x: px, y: py, "text-anchor": "middle", transform: `rotate(-90 ${px} ${py})` }, ylabel));
       }
     }
-    if (title) axes.append(svgElement("text", { x: m.left, y: 14, class: "cp-heading" }, title));
+    if (title) {
+      const text = svgElement("text", { x: m.left, y: 14, class: "cp-heading" }, title);
+      axes.append(text);
+      const room = w + m.right;
+      // on a phone a long one is set narrower, and not cut off
+      if (text.getComputedTextLength() > room) for (const [name, v] of [["textLength", room], ["lengthAdjust", "spacingAndGlyphs"]]) text.setAttribute(name, v);
+    }
   }
 
   finish() {

@@ -67,8 +67,9 @@ function play(kit, data) {
   ];
   const [first, last] = [60, 10 * 365 * 86400];
   const n = data.devices.length;
-  const times = kit.plot({ x: [first, last], xlog: true, y: [-0.75, n + 0.35], height: 230, bare: true, title: "time on one device", alt: "Time of the training on each device, on a scale from a minute to ten years" });
+  // what the last slider moves comes last, next to it on a phone
   const work = kit.plot({ x: [-1, 126], y: [-0.6, parts.length + 0.35], height: 230, bare: true, title: "where the multiply-adds go", alt: "Share of the multiply-adds in each part of the model" });
+  const times = kit.plot({ x: [first, last], xlog: true, y: [-0.75, n + 0.35], height: 230, bare: true, title: "time on one device", alt: "Time of the training on each device, on a scale from a minute to ten years" });
   const tokens = kit.readout({ label: "tokens" });
   const each = kit.readout({ label: "multiply-adds an image and step" });
   const total = kit.readout({ label: "in all" });

@@ -17,6 +17,7 @@ from crate_mini.provenance import read_result
 from crate_mini.segmentation.evaluation import untrained_twin
 from crate_mini.stats import auroc
 from crate_mini.training import Recipe, train
+from crate_mini.weights import load_pretrained
 
 ROOT = Path(__file__).parents[2]
 RECIPE = Recipe(epochs=2, batch_size=16, crop_area=(1.0, 1.0), keep_patches=0.25, warmup_epochs=1)
@@ -165,3 +166,19 @@ def test_figures_are_drawn(watched, exam):
     ]
     assert all(isinstance(figure, Figure) and figure.axes for figure in drawn)
     assert {s[0] for s in chapter.calculator(RECIPE, 40)["sets"]} >= {"this page's", "ImageNet-21k"}
+
+
+def test_who_passes_over_the_training_goes_on_with_a_network_of_the_book():
+    """It answers as the whole one does, of five kinds; and film and run are as complete as those of the page."""
+    held_out = chapter.drawings("val", 40)
+    images = held_out.subset(range(4))
+    model, film, run = chapter.kept(held_out, images)
+    whole = load_pretrained(chapter.KEPT)
+    five = [whole.classes.index(name) for name in chapter.FIVE]
+    with torch.no_grad():
+        torch.testing.assert_close(model(images.images), whole(images.images)[:, five])
+    (row,) = run.history
+    assert film.epochs == [0, row["epoch"]]
+    assert row["val_top1"] > 0.3 > 1 / len(chapter.FIVE)
+    shown = film.playground(run, count=2)
+    assert shown["right"] == [None, row["val_top1"]]

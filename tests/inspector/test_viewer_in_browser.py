@@ -247,6 +247,7 @@ def test_mask_and_its_iou_are_pythons(tab, two_models, make_mask):
 def test_every_rule_of_a_mask_and_its_control_score_as_in_python(tab, two_models, make_mask, rule):
     pick(tab, "mask")
     pick(tab, rule)
+    assert shown(tab)["rule"] == rule  # waits until it is drawn
     assert tab.get_by_role("slider", name="Share of the attention").is_visible() == (rule == "mass")
     for model, side in enumerate((10, 5)):
         objects, background = counts = count_patches(make_mask(80, 80), (side, side))
