@@ -7,6 +7,7 @@ them by ``results/family/plan.json`` into ``results/family``. No sentence assume
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -411,7 +412,8 @@ def power_facts(of: Sequence[Line]) -> dict[str, Any]:
 
 def network_facts() -> dict[str, Any]:
     """What both networks are and saw, from the cards of the weights in the package."""
-    cards = {kind: list_pretrained()[FAMILY[kind][0]] for kind in KINDS}
+    shipped = list_pretrained()
+    cards = {kind: shipped[FAMILY[kind][0]] for kind in KINDS}
     one = cards["CRATE"]
     counts = [WORDS[len(scored(kind, "pets/test"))] for kind in KINDS]
     return {
@@ -421,8 +423,22 @@ def network_facts() -> dict[str, Any]:
         "train_images": f"{one['data']['images']:,}",
         "epochs": one["recipe"]["epochs"],
         "trainings": f"{counts[0].capitalize()} trainings of CRATE and {counts[1]} of the ViT were scored",
+        "precisions": precisions(
+            {kind: [shipped[n] for n in FAMILY[kind] if n in shipped] for kind in KINDS}
+        ),
         "cannot_tell": results.read("family/plan")["cannot_tell"],
     }
+
+
+def precisions(cards: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """In what the trainings of each kind were computed."""
+    told = {}
+    for kind, of in cards.items():
+        counts = Counter(card["recipe"]["precision"] for card in of)
+        told[kind] = " and ".join(f"{WORDS[count]} in {how}" for how, count in sorted(counts.items()))
+    if told["CRATE"] == told["ViT"]:
+        return f"{told['CRATE']} of each kind"
+    return f"of CRATE {told['CRATE']}, of the ViT {told['ViT']}"
 
 
 # ---- where the class token reads ------------------------------------------------------------------------------------

@@ -227,3 +227,16 @@ class TestOfThePage:
         assert len(chapter.gaps_figure(lines).axes[0].get_yticks()) == len(scored)
         above = chapter.reading_figure(found).axes[0]
         assert len(above.lines) == len(found["CRATE"]) + 1
+
+
+def test_in_what_the_trainings_were_computed():
+    def cards(*precisions):
+        return [{"recipe": {"precision": precision}} for precision in precisions]
+
+    mixed = cards("float32", "bfloat16", "float32")
+    assert chapter.precisions({"CRATE": mixed, "ViT": mixed}) == (
+        "one in bfloat16 and two in float32 of each kind"
+    )
+    assert chapter.precisions({"CRATE": mixed, "ViT": cards("float32")}) == (
+        "of CRATE one in bfloat16 and two in float32, of the ViT one in float32"
+    )
