@@ -368,8 +368,14 @@ def atom_facts(rows: Rows) -> dict[str, Any]:
             facts |= _ends(
                 f"{kind.lower()}_{what}_last", [row["holding"][what][-1]["correlation"] for row in own]
             )
-            before = [mean_of(row["holding"][what][:-1], "correlation") for row in own]
+            before = [
+                mean_of(row["holding"][what][:-1], "correlation") for row in own
+            ]  # of all but the last layer
             facts |= _ends(f"{kind.lower()}_{what}_before", before)
+        last = [
+            {what: row["holding"][what][-1]["correlation"] for what in ("units", "directions")} for row in own
+        ]
+        facts[f"{kind.lower()}_ahead"] = sum(of["directions"] > of["units"] for of in last)
         facts |= _ends(
             f"{kind.lower()}_beside_variation",
             [100 * mean_of(row["holding"]["beside"], "variation") for row in own],
