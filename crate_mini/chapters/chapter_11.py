@@ -352,12 +352,13 @@ def box_sentence() -> str:
     for kind in SQUARE[1:]:
         leads = [mean_interval(a - b) for a, b in zip(found["CRATE"], found[kind], strict=True)]
         above, below = sum(low > 0 for _, low, _ in leads), sum(high < 0 for *_, high in leads)
+        name = "the wide ViT" if kind == "ViT, wide" else kind
         words.append(
-            f"{kind} {'on both sets' if above == 2 else 'on one set' if above == 1 else 'on neither set'}"
+            f"{name} {'on both sets' if above == 2 else 'on one set' if above == 1 else 'on neither set'}"
             + (f" (and below it on {below})" if below else "")
         )
     return (
-        f"By paired differences over images CRATE's first box is right more often than that of {', '.join(words)}. "
+        f"By paired differences over images CRATE's first box is right more often than that of {', of '.join(words)}. "
         "It is one training each, so what another training would bring is not known."
     )
 
@@ -540,7 +541,7 @@ def shape_figure() -> Figure:
 
 def maskcut_figure() -> Figure:
     """The paper's figures 6 and 10 in small: MaskCut by layer of the family, and along one training of CRATE."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.5))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.5), layout="constrained")
     for kind, names in FAMILY.items():
         for i, curve in enumerate(filter(None, map(first_masks, names))):
             left.plot(range(len(curve)), curve, marker=".", color=figures.COLOURS[kind.lower()], lw=1.2,

@@ -136,7 +136,7 @@ def test_boxes_one_training_each(monkeypatch):
     assert rows["untrained CRATE"]["CorLoc, horses, %"] is None
     said = chapter.box_sentence()
     assert (
-        "CRATE-MLP on both sets, CRATE-MHSA on neither set, ViT, wide on neither set (and below it on 2)"
+        "CRATE-MLP on both sets, of CRATE-MHSA on neither set, of the wide ViT on neither set (and below it on 2)"
         in said
     )
     shares.clear()
