@@ -481,6 +481,11 @@ class TestScoreImages:
             "spread", "offset"
         }  # fmt: skip
         assert all(torch.equal(alone[k], every[k]) for k in alone.values)
+        data = blobs(5)
+        maps = cls_attention_maps(model, data.images, **how).mean(2)  # over heads
+        counted = data.masks[4] != IGNORE
+        truth, values = data.masks[4][counted].numpy(), maps[4, 1][counted].numpy()
+        assert alone["mean/auroc"][4, 1].item() == pytest.approx(roc_auc_score(truth, values), abs=1e-4)
 
     @pytest.mark.parametrize("fine", [{"shifts": 2}, {"smooth": True}, {"shifts": 4, "smooth": True}])
     def test_finer_maps(self, model, monkeypatch, fine):
