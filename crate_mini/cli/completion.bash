@@ -23,24 +23,24 @@ _crate_mini() {
         esac
     done
     case "$path ${COMP_WORDS[COMP_CWORD-1]}" in
-        ' train --sweep') words='flagship tiny_imagenet all_classes animals_family variants embedded views operators' ;;
+        ' train --sweep') words='flagship tiny_imagenet all_classes three_in_four animals_family variants embedded views operators' ;;
         ' train --task') words='classification simdino dino masked next-token' ;;
-        ' train --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
-        ' evaluate --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
-        ' evaluate accuracy --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
-        ' evaluate segmentation --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' train --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' evaluate --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' evaluate accuracy --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' evaluate segmentation --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate segmentation --rule') words='best_iou auroc ap mass patch' ;;
         ' evaluate segmentation --resolution') words='pixel patch' ;;
         ' evaluate segmentation --objects') words='mask parts instances' ;;
-        ' evaluate maskcut --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' evaluate maskcut --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate maskcut --objects') words='mask parts instances' ;;
-        ' evaluate heads --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' evaluate heads --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate heads --by') words='attention energy' ;;
-        ' evaluate reading --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
-        ' evaluate transfer --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' evaluate reading --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' evaluate transfer --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate transfer --method') words='probe knn finetune' ;;
         ' evaluate transfer --pool') words='class mean both' ;;
-        ' layerwise --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
+        ' layerwise --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' layerwise --normalise') words='none token head' ;;
         *) case "$path" in
                 '') words='train evaluate layerwise inspect export data import doctor completion -h --help --version' ;;
@@ -56,7 +56,7 @@ _crate_mini() {
                 ' layerwise') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --eps-sq --normalise --lam --near-zero --batch-size' ;;
                 ' inspect') words='-h --help --weights --compare --size --out --open' ;;
                 ' export') words='-h --help --weights --out --logits-only' ;;
-                ' data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks -h --help --root --split --image-size --download --check --out' ;;
+                ' data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks -h --help --root --split --image-size --download --check --out' ;;
                 ' import') words='-h --help --heads --out' ;;
                 ' doctor') words='-h --help --root --json' ;;
                 ' completion') words='bash zsh -h --help' ;;

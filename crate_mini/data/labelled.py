@@ -54,15 +54,18 @@ _IMAGENETTE_NAMES = {
 }  # fmt: skip
 
 
-def tiny_imagenet(request: Request, default_classes: Sequence[str] | None = None) -> ImageStream:
+def tiny_imagenet(
+    request: Request, default_classes: Callable[[list[str]], Sequence[str]] | None = None
+) -> ImageStream:
     """``train/<wnid>/images/*.JPEG`` and ``val/val_annotations.txt``; classes are chosen by wnid."""
     request.fetch(TINY_IMAGENET)
     folder = request.folder / TINY_IMAGENET.folder
     words = {row[0]: row[1] for row in request.lines(folder / "words.txt", 2, "\t")}
     wnids = sorted(row[0] for row in request.lines(folder / "wnids.txt"))
-    chosen = (
-        request.choose_classes(wnids) if request.classes or not default_classes else list(default_classes)
-    )
+    if request.classes or default_classes is None:
+        chosen = request.choose_classes(wnids)
+    else:
+        chosen = list(default_classes(wnids))
     index = {w: i for i, w in enumerate(chosen)}
     if request.split == "train":
         pairs = []
@@ -86,7 +89,22 @@ def tiny_imagenet(request: Request, default_classes: Sequence[str] | None = None
 
 def tiny_imagenet_animals(request: Request) -> ImageStream:
     """The animals among the classes of Tiny-ImageNet."""
-    return tiny_imagenet(request, TINY_IMAGENET_ANIMALS)
+    return tiny_imagenet(request, lambda _: TINY_IMAGENET_ANIMALS)
+
+
+def tiny_imagenet_150(request: Request) -> ImageStream:
+    """Three classes in four of Tiny-ImageNet: to learn from, before other classes are asked for."""
+    return tiny_imagenet(request, lambda wnids: [w for w in wnids if w not in set(_held_out(wnids))])
+
+
+def tiny_imagenet_50(request: Request) -> ImageStream:
+    """The other quarter: classes that a network of ``tiny-imagenet-150`` has never met."""
+    return tiny_imagenet(request, _held_out)
+
+
+def _held_out(wnids: list[str]) -> list[str]:
+    """Every fourth class in the order of wnids, which is roughly one by kind: no kind is held out whole."""
+    return wnids[3::4]
 
 
 def image_folder(request: Request) -> ImageStream:

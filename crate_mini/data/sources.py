@@ -79,6 +79,12 @@ SETS: dict[str, Source] = {
     "tiny-imagenet-animals": Source(
         ("train", "val"), ("tiny-imagenet-200",), _TINY, stream=labelled.tiny_imagenet_animals, can_fetch=True
     ),
+    "tiny-imagenet-150": Source(
+        ("train", "val"), ("tiny-imagenet-200",), _TINY, stream=labelled.tiny_imagenet_150, can_fetch=True
+    ),
+    "tiny-imagenet-50": Source(
+        ("train", "val"), ("tiny-imagenet-200",), _TINY, stream=labelled.tiny_imagenet_50, can_fetch=True
+    ),
     "imagenette": Source(
         ("train", "val"), ("imagenette2-160", "imagenette2-320", "imagenette2"),
         "imagenette2-160, imagenette2-320 or imagenette2, each with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",
@@ -156,7 +162,8 @@ def load(
         name: one of :data:`SETS`:
             ``embedded`` (tier 1, made on the spot, with masks and parts), ``embedded-pairs`` (two of its drawings of an
             animal side by side: twice as wide), ``embedded-kinds`` (two of a species),
-            ``tiny-imagenet``, ``tiny-imagenet-animals`` (25 of its classes), ``imagenette``, ``cifar10``,
+            ``tiny-imagenet``, ``tiny-imagenet-animals`` (25 of its classes), ``tiny-imagenet-150`` and
+            ``tiny-imagenet-50`` (three classes in four, and every fourth), ``imagenette``, ``cifar10``,
             ``cifar100``, ``stl10``,
             ``pets``, ``caltech101`` and ``horses`` (with masks), ``voc2012`` and ``coco`` (with masks, their classes as
             parts, and objects as instances), ``pascal-part`` (five animals with parts and instances),
@@ -217,8 +224,8 @@ def open_stream(
     The same images as :func:`load` gives, and in training the same batches. Masks are left out.
 
     Args:
-        name: a set made of files with labels: ``folder``, ``tiny-imagenet``, ``tiny-imagenet-animals``,
-            ``imagenette``, ``pets``, ``caltech101``.
+        name: a set made of files with labels: ``folder``, ``tiny-imagenet`` and the parts of it, ``imagenette``,
+            ``pets``, ``caltech101``.
         split: as for :func:`load`, and so are those below, ``workers`` apart.
         workers: processes that decode; by default what the cores at hand leave.
         image_size: side in pixels.

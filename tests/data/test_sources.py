@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -120,6 +121,19 @@ class TestTinyImageNet:
     def test_animals(self, tiny_imagenet, monkeypatch):
         monkeypatch.setattr(labelled, "TINY_IMAGENET_ANIMALS", ("n02", "n01"))
         assert load("tiny-imagenet-animals", root=tiny_imagenet.parent).classes == ("dog", "cat")
+
+    def test_three_classes_in_four_and_the_fourth(self, tiny_imagenet):
+        """Together they are all classes, and no class is in both."""
+        more = [(f"n0{k}", f"class {k}") for k in range(4, 9)]
+        with (tiny_imagenet / "wnids.txt").open("a") as file:
+            file.writelines(f"{wnid}\n" for wnid, _ in more)
+        with (tiny_imagenet / "words.txt").open("a") as file:
+            file.writelines(f"{wnid}\t{word}\n" for wnid, word in more)
+        for wnid, _ in more:
+            shutil.copytree(tiny_imagenet / "train" / "n01", tiny_imagenet / "train" / wnid)
+        seen, others = (load(f"tiny-imagenet-{n}", root=tiny_imagenet.parent).classes for n in (150, 50))
+        assert seen == ("cat", "dog", "red fox", "class 5", "class 6", "class 7")
+        assert others == ("class 4", "class 8")
 
     def test_environment_names_the_folder(self, tiny_imagenet, monkeypatch):
         monkeypatch.setenv("CRATE_MINI_DATA", str(tiny_imagenet.parent))
