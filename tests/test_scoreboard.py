@@ -105,3 +105,23 @@ def test_the_theorem_moves_its_rows(tmp_path, monkeypatch):
     changed = [b for a, b in zip(before, scoreboard.page().splitlines(), strict=True) if a != b]
     assert len(changed) == 1
     assert "then down to 0.13;" in changed[0]
+
+
+def test_what_transfers(tmp_path, monkeypatch):
+    """Made-up scores: a number for each training, and the same architecture fresh beside it."""
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    assert scoreboard._transferred() == scoreboard.NONE, "nothing measured, nothing said"
+    networks = [
+        {"model": "crate_mini", "seed": seed, "trained": trained, "probe": value, "tuned": value + 0.1}
+        for seed, trained, value in ((0, True, 0.5), (1, True, 0.52), (0, False, 0.25))
+    ]
+    part = {"name": "pets/train", "images": 298}
+    pets = {"learned": part, "asked": part, "classes": 4, "pixels": 0.3, "networks": networks}
+    (tmp_path / "transfer").mkdir()
+    (tmp_path / "transfer" / "scores.json").write_text(json.dumps({"sets": {"pets": pets}}), encoding="utf-8")
+    told = scoreboard._transferred()
+    assert "| CRATE | 50.0, 52.0 | 60.0, 62.0 |" in told
+    assert "| CRATE, from scratch | 25.0 | 35.0 |" in told
+    assert "| *the pixels, 16 × 16* | 30.0 | — |" in told
+    assert "298 images to learn from, 298 asked; chance is 25 %" in told
+    assert "ViT" not in told, "of which there is none here"

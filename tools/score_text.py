@@ -2,6 +2,7 @@
 
     crate-mini train --task next-token --epochs 2 ... --out runs/crate_s0
     python tools/score_text.py --runs runs      all that are there, and as many before training
+    python tools/score_text.py --ship runs/crate_s0     the network that the page runs, into the package
 
 On the last tenth of tiny Shakespeare, which nobody learned from: nats a character; what units of feeds stand for, on
 held-out halves, beside the same activations in rotated axes; who looks at whom; and what is written when one unit is
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,10 @@ from crate_mini.text_reading import (
     unit_scores,
     units,
 )
-from crate_mini.weights import load_language_model
+from crate_mini.weights import load_language_model, save_model
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "text" / "scores.json"
+SHIPPED = resources.files("crate_mini") / "weights" / "text" / "crate_text.safetensors"
 CHARACTERS = 6_400  # that units are scored on, half and half; whole half-windows
 HELD = "in a speaker's name"  # the predicate of the unit that is held
 OTHERS = 6  # units at random that are held in its place
@@ -51,8 +54,15 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trainings are")
     parser.add_argument("--some", type=int, default=10**6, help="stop after so many networks")
+    parser.add_argument(
+        "--ship", type=Path, metavar="RUN", help="write this training into the package, for the page"
+    )
     add_dirty(parser)
     a = parser.parse_args()
+    if a.ship:
+        card = json.loads((a.ship / "model.json").read_text(encoding="utf-8"))
+        save_model(load_language_model(a.ship), SHIPPED, card, dtype=torch.float16)
+        return
     require_clean(a.dirty)
     torch.set_num_threads(1)
     learned, others = open_text(SHAKESPEARE)
