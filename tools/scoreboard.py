@@ -55,7 +55,7 @@ INTRODUCTION = """
 
 Every table and figure of *Emergence of Segmentation with Minimalistic White-Box Transformers* {cite:p}`yu2024emergence`, the paper's number, and ours.
 
-A dash means: not done yet. Such a row stays here until it is filled. **Ours** is never typed: this page is written by `tools/scoreboard.py` from the files under `results/`, each of which names its command, commit, seed, data and device, and a test holds the page against them.
+A dash means: not done yet. Such a row stays here until it is filled. **Ours** is never typed: this page is written by `tools/scoreboard.py` from the files under `results/`, each of which names its command, commit, seed, data and device, and a test holds the page against them. All of the family's scores, a row for each network, seed, set and rule: {download}`scores.csv <../results/scores.csv>`.
 
 :::{admonition} Scale
 :class: important
@@ -97,6 +97,7 @@ def _commands() -> str:
         ["`results/text/`", "`python tools/score_text.py`, `python tools/induction.py`"],
         ["`results/sound/`", "`python tools/score_sound.py`; `play.json`: with `--play`"],
         ["`results/masked/`", "`python tools/score_masked.py`"],
+        ["`results/scores.csv`", "`python tools/score_table.py`, from the files of the family"],
         ["`results/transfer/`", "`crate-mini train --sweep three_in_four`, `python tools/score_transfer.py`"],
         ["`results/names/`", "`python tools/name_heads.py`"],
         ["`results/clicks/`", "`python tools/score_clicks.py`"],
