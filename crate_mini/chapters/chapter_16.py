@@ -3,6 +3,7 @@ r"""Chapter 16, text: its figures, its tables, the numbers of its sentences, and
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -20,6 +21,13 @@ from crate_mini.weights import load_language_model
 Row = Mapping[str, Any]
 NAMES: Mapping[str, str] = {"crate_text": "CRATE", "gpt_text": "GPT"}
 """The two networks, and what the page calls them."""
+OTHERS: Mapping[str, str] = {
+    **NAMES,
+    "crate_text_two": "CRATE, a shorter training",
+    "gpt_text_two": "GPT, a shorter training",
+    "crate_text_alone": "CRATE without attention",
+}
+"""All trainings of which a loss is told."""
 
 # ---- the network in the page ----------------------------------------------------------------------------------------
 
@@ -84,6 +92,16 @@ def of(found: Mapping[str, Any], name: str) -> list[Row]:
     return sorted((r for r in found["networks"] if r["name"] == name), key=lambda r: r["seed"])
 
 
+def architecture(name: str) -> str:
+    """The network behind the name of a training."""
+    return name.removesuffix("_two").removesuffix("_alone")
+
+
+def passes_over(row: Row) -> int:
+    """How often a training has read the text: it is in its command line."""
+    return int(re.search(r"--epochs (\d+)", row["training"])[1])
+
+
 def each(values: Sequence[float | int], form: str = ".2f") -> str:
     """One number a training, in a cell of a table."""
     return ", ".join(format(v, form) for v in values)
@@ -98,21 +116,21 @@ def loss_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         if n in (1, 2, 3, 4, 5)
     ]
     rows.append({"": "bz2", "nats a character": f"{beside['bz2']:.3f}", "of": beside["bz2"]})
-    named = {**NAMES, "crate_text_alone": "CRATE without attention"}
-    for name, shown in named.items():
+    for name, shown in OTHERS.items():
         if group := of(found, name):
             losses = [r["loss"] for r in group]
             rows.append(
                 {
                     "": shown,
                     "nats a character": each(losses, ".3f"),
+                    "passes": str(passes_over(group[0])),
                     "parameters": f"{group[0]['parameters']:,}",
-                    "products a character": f"{products(name.removesuffix('_alone')):,}",
+                    "products a character": f"{products(architecture(name)):,}",
                     "of": sum(losses) / len(losses),
                 }
             )
     rows.sort(key=lambda row: -row["of"])
-    keys = ("", "nats a character", "parameters", "products a character")
+    keys = ("", "nats a character", "passes", "parameters", "products a character")
     return [{k: row.get(k, "") for k in keys} for row in rows]
 
 
@@ -142,12 +160,13 @@ def loss_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         "held_out": beside["characters"][1],
         "learned": beside["characters"][0],
     }
-    for name, short in (("crate_text", "crate"), ("gpt_text", "gpt"), ("crate_text_alone", "alone")):
+    for name, short in zip(OTHERS, ("crate", "gpt", "crate_two", "gpt_two", "alone"), strict=True):
         group = of(found, name)
         facts |= spread(f"{short}_loss", [r["loss"] for r in group]) | {f"n_{short}": len(group)}
         facts |= {
             f"{short}_parameters": group[0]["parameters"],
-            f"{short}_products": products(name.removesuffix("_alone")),
+            f"{short}_products": products(architecture(name)),
+            f"{short}_passes": passes_over(group[0]),
         }
     bar = min(facts["fivegram"], facts["bz2"])
     facts["passes"] = [r["name"] for name in NAMES for r in of(found, name) if r["loss"] < bar]
