@@ -6,7 +6,8 @@
 The rule is that of crate_mini.clicks. Layer, head and threshold are chosen on other images than those that are scored:
 for drawings on the val split, for photographs on the training split of the pets. Drawings have a seed of their own, at
 which nobody looked. What is compared on photographs was written down before: ``results/clicks/plan.json``. Networks are
-the family's pairs of CRATE and the ViT of as many parameters, and untrained ones of their shapes. They see 128 pixels a side; colours are taken and masks are compared at 64. Other rows of a file stay.
+the family's pairs of CRATE and the ViT of as many parameters, and untrained ones of their shapes. They see 128 pixels a
+side; colours are taken and masks are compared at 64. Other rows of a file stay.
 """
 
 from __future__ import annotations
