@@ -198,8 +198,9 @@ def gains(rows: Sequence[Row], model: str, noise: str) -> list[float]:
 def _over(values: Sequence[float], form: str) -> str:
     """Mean, and from where to where."""
     mean, low, high = sum(values) / len(values), min(values), max(values)
-    ends = f"{low:{form}} to {high:{form}}"
-    return f"{mean:{form}}" if f"{low:{form}}" == f"{high:{form}}" else f"{mean:{form}} ({ends})"
+    ends = f"{low:{form}} to {high:{form}}".replace(" ", "\N{NO-BREAK SPACE}")
+    same = f"{low:{form}}" == f"{high:{form}}"
+    return f"{mean:{form}}" if same else f"{mean:{form}}\N{NO-BREAK SPACE}({ends})"
 
 
 def named_rows(rows: Sequence[Row], beside: Sequence[Row]) -> list[dict[str, str]]:
@@ -236,22 +237,23 @@ def map_rows(rows: Sequence[Row], beside: Sequence[Row]) -> list[dict[str, str]]
 
 def maps_figure(rows: Sequence[Row], beside: Sequence[Row]) -> Figure:
     """AUROC of every map, a dot a training or a left-out speaker; white noise left, babble right."""
-    lines: list[tuple[str, Any, dict[str, list[float]]]] = []
+    lines: list[tuple[str, dict[str, str], dict[str, list[float]]]] = []
     for state, more in STATES.items():
         for model, name in MODELS.items():
             group = of(rows, model=model, state=state)
             for what, said in (("fixed", "one head"), ("mean", "mean of heads")):
                 values = {noise: [auroc(row, noise, what) for row in group] for noise in NOISES}
-                grey = {"drawings": "0.45", "untrained": "0.7"}
-                colour = grey.get(state) or figures.COLOURS["crate" if model == "crate_nano" else "vit"]
-                lines.append((f"{name}{more}: {said}", colour, values))
+                own = figures.COLOURS["crate" if model == "crate_nano" else "vit"]
+                style = {"drawings": {"color": "0.5"}, "untrained": {"color": "0.5", "mfc": "none"}}
+                lines.append((f"{name}{more}: {said}", style.get(state, {"color": own}), values))
     for name, said in {**BLIND, "ceiling": "the truth, on this grid"}.items():
         values = {noise: [row["maps"][noise]["auroc"][name][0] for row in beside] for noise in NOISES}
-        lines.append((said, figures.COLOURS["truth" if name == "ceiling" else "baseline"], values))
+        own = figures.COLOURS["truth" if name == "ceiling" else "baseline"]
+        lines.append((said, {"color": own}, values))
     fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 4.4), sharey=True, layout="constrained")
     for ax, (noise, said) in zip(axes, NOISES.items(), strict=True):
-        for y, (_, colour, values) in enumerate(lines):
-            ax.plot(values[noise], [y] * len(values[noise]), "o", color=colour, ms=5, alpha=0.75, mec="none")
+        for y, (_, style, values) in enumerate(lines):
+            ax.plot(values[noise], [y] * len(values[noise]), "o", ms=4.5, alpha=0.8, **style)
         ax.axvline(0.5, color="0.5", lw=0.8)
         ax.set(title=said, xlabel="AUROC", xlim=(0.2, 1))
         ax.grid(axis="y", color="0.85", lw=0.6)
@@ -262,23 +264,51 @@ def maps_figure(rows: Sequence[Row], beside: Sequence[Row]) -> Figure:
     return fig
 
 
-def levels_figure(data: Row, snrs: Sequence[float | int] = (10, 5, 0, -5), noise: str = "babble") -> Figure:
+LEVELS = (10, 5, 0, -5)
+"""Decibels of the word of the playground over what hides it, from easy to hard."""
+
+
+def at_level(data: Row, snr: float | int, noise: str = "babble") -> dict[str, Any]:
+    """The word of the playground so loud: its picture, the ideal mask, and by network a map and its AUROC."""
+    word, rest = mixed(expand(data["speech"]), expand(data["noises"][noise]), snr)
+    mask = sound.ideal_mask(sound.cell_power(word), sound.cell_power(rest))
+    counts = count_patches(mask.to(torch.uint8), (8, 8))
+    found: dict[str, Any] = {
+        "picture": sound.pictures(sound.cell_power(word + rest))[0],
+        "mask": mask,
+        "maps": {},
+    }
+    for name in MODELS.values():
+        drawn = torch.tensor(data["maps"][noise][name][data["snrs"].index(snr)], dtype=torch.float64)
+        found["maps"][name] = drawn.view(8, 8), float(auroc_of(drawn, *counts))
+    return found
+
+
+def level_facts(data: Row, snrs: Sequence[float | int] = LEVELS) -> dict[str, float]:
+    """Of the clip at these levels: the share of cells that are the word's, in per cent, and what the maps score."""
+    found = [at_level(data, snr) for snr in snrs]
+    shares = [100 * float(one["mask"].double().mean()) for one in found]
+    facts = {"easy": shares[0], "hard": shares[-1]}
+    for name in MODELS.values():
+        scored = [one["maps"][name][1] for one in found]
+        facts |= {f"{name.lower()}_least": min(scored), f"{name.lower()}_most": max(scored)}
+    return facts
+
+
+def levels_figure(data: Row, snrs: Sequence[float | int] = LEVELS) -> Figure:
     """The word of the playground from easy to hard: picture, truth, and the maps of both networks with their scores."""
-    speech, hidden = expand(data["speech"]), expand(data["noises"][noise])
     fig, axes = plt.subplots(
         len(snrs), 4, figsize=(0.82 * figures.WIDTH, 1.45 * len(snrs)), layout="constrained"
     )
     for line, snr in zip(axes, snrs, strict=True):
-        word, rest = mixed(speech, hidden, snr)
-        mask = sound.ideal_mask(sound.cell_power(word), sound.cell_power(rest))
-        counts = count_patches(mask.to(torch.uint8), (8, 8))
-        line[0].imshow(sound.pictures(sound.cell_power(word + rest))[0], cmap="magma", aspect="auto")
-        line[1].imshow(mask, cmap="gray", aspect="auto")
-        line[0].set_ylabel(f"{snr:+g} dB".replace("-", "−"), fontsize=9)
-        for ax, name in zip(line[2:], MODELS.values(), strict=True):
-            drawn = torch.tensor(data["maps"][noise][name][data["snrs"].index(snr)], dtype=torch.float64)
-            ax.imshow(drawn.view(8, 8), cmap=figures.MAP_COLOURS, aspect="auto")
-            ax.set_title(f"{name}, {float(auroc_of(drawn, *counts)):.2f}", fontsize=9)
+        found = at_level(data, snr)
+        line[0].imshow(found["picture"], cmap="magma", aspect="auto")
+        line[1].imshow(found["mask"], cmap="gray", aspect="auto")
+        said = f"{snr:+g} dB" if snr else "0 dB"
+        line[0].set_ylabel(said.replace("-", "−"), fontsize=9)
+        for ax, (name, (drawn, score)) in zip(line[2:], found["maps"].items(), strict=True):
+            ax.imshow(drawn, cmap=figures.MAP_COLOURS, aspect="auto")
+            ax.set_title(f"{name}, {score:.2f}", fontsize=9)
         for ax in line:
             ax.set(xticks=[], yticks=[])
     axes[0][0].set_title("seen", fontsize=9)

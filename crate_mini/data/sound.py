@@ -222,7 +222,7 @@ def open_wave(path: str | os.PathLike) -> Float[Tensor, " n"]:
     except Exception as error:  # whatever a damaged file makes of the reader
         raise DataError(
             f"{path} cannot be read as WAV ({error}); other formats can be converted, for example by "
-            f"'ffmpeg -i {path.name} {path.stem}.wav'"
+            f"'ffmpeg -i {path.name} {path.stem}_16bit.wav'"
         ) from error
     if found.size == 0 or rate < 1:
         raise DataError(f"{path} holds no samples; record it again")

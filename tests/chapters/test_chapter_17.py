@@ -47,8 +47,11 @@ def test_levels_and_a_phone(tmp_path):
         "snrs": [0, 10], "maps": {"babble": maps},
     }  # fmt: skip
     figure = chapter.levels_figure(data, snrs=(10, 0))
-    assert [ax.get_ylabel() for ax in figure.axes[::4]] == ["+10 dB", "+0 dB"]
+    assert [ax.get_ylabel() for ax in figure.axes[::4]] == ["+10 dB", "0 dB"]
     assert figure.axes[2].get_title().startswith("CRATE, 0.")
+    told = chapter.level_facts(data, snrs=(10, 0))
+    assert 0 < told["hard"] < told["easy"] < 100
+    assert told["crate_most"] == told["vit_most"]  # the same map
     again = sound.open_wave(chapter.as_a_phone_would(word))
     assert abs(len(again) - 3000) < 400
 
@@ -91,7 +94,7 @@ def test_tables_and_figure(rows):
     beside = [blind("ann", 0.65), blind("bob", 0.85)]
     assert chapter.named_rows(rows, beside)[0]["silence (%)"] == "60"
     table = {line["map"]: line["AUROC, babble"] for line in chapter.map_rows(rows, beside)}
-    assert table["CRATE: one head"] == "0.75 (0.70 to 0.80)"
+    assert table["CRATE: one head"].replace("\N{NO-BREAK SPACE}", " ") == "0.75 (0.70 to 0.80)"
     assert len(table) == 12 + len(chapter.BLIND) + 2
     ax = chapter.maps_figure(rows, beside).axes[0]
     assert len(ax.lines) == 12 + len(chapter.BLIND) + 1 + 1

@@ -141,6 +141,8 @@ def test_files_that_are_no_words(tmp_path):
         with pytest.raises(DataError, match=message) as error:
             sound.open_wave(path)
         assert name in str(error.value)
+        if message == "ffmpeg":
+            assert f" {Path(name).stem}_16bit.wav'" in str(error.value), "never onto the file itself"
     with pytest.raises(DataError, match="folder"):
         sound.open_wave(tmp_path)
 
