@@ -126,7 +126,7 @@ def loss_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "passes": str(passes_over(group[0])),
                     "parameters": f"{group[0]['parameters']:,}",
                     "products a character": f"{products(architecture(name)):,}",
-                    "of": sum(losses) / len(losses),
+                    "of": losses[0],
                 }
             )
     rows.sort(key=lambda row: -row["of"])
@@ -302,6 +302,21 @@ def unit_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
+def held_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Capitals among the letters that are written, in per cent: a row for each training."""
+    return [
+        {
+            "": shown,
+            "nothing held (%)": f"{100 * held['nobody']:.0f}",
+            "this unit held (%)": f"{100 * held['held']:.0f}",
+            "six others (%)": f"{100 * min(held['others']):.0f} to {100 * max(held['others']):.0f}",
+        }
+        for name, shown in NAMES.items()
+        for row in of(found, name)
+        if (held := row.get("held"))
+    ]
+
+
 def unit_facts(found: Mapping[str, Any]) -> dict[str, Any]:
     """What the sentences about units say."""
     facts: dict[str, Any] = {}
@@ -312,13 +327,12 @@ def unit_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         facts |= spread(f"{short}_gap", [r["units"]["mean"] - r["rotated"]["mean"] for r in group])
         facts |= spread(f"{short}_above", [100 * r["units"]["above_90"] for r in group])
         facts |= spread(f"{short}_dead", [r["units"]["dead"] for r in group])
+    shorter = [r["held"] for r in of(found, "crate_text_two")]
+    facts["held_ahead_crate_two"] = sum(h["held"] > max(h["nobody"], *h["others"]) for h in shorter)
     for name, short in (("crate_text", "crate"), ("gpt_text", "gpt")):
         holds = [r["held"] for r in of(found, name) if "held" in r]
         facts[f"{short}_holds"] = len(holds)
-        if holds:
-            facts |= spread(f"{short}_free", [100 * h["nobody"] for h in holds])
-            facts |= spread(f"{short}_held", [100 * h["held"] for h in holds])
-            facts |= spread(f"{short}_others", [100 * v for h in holds for v in h["others"]])
+        facts[f"held_ahead_{short}"] = sum(h["held"] > max(h["nobody"], *h["others"]) for h in holds)
     return facts
 
 
