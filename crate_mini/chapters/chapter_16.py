@@ -123,14 +123,14 @@ def loss_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                 {
                     "": shown,
                     "nats a character": each(losses, ".3f"),
-                    "passes": str(passes_over(group[0])),
+                    "times read": str(passes_over(group[0])),
                     "parameters": f"{group[0]['parameters']:,}",
                     "products a character": f"{products(architecture(name)):,}",
                     "of": losses[0],
                 }
             )
     rows.sort(key=lambda row: -row["of"])
-    keys = ("", "nats a character", "passes", "parameters", "products a character")
+    keys = ("", "nats a character", "times read", "parameters", "products a character")
     return [{k: row.get(k, "") for k in keys} for row in rows]
 
 
