@@ -62,7 +62,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]
         raise ValueError(f"formats for {sorted(unknown)}, but the columns are {heads}")
     columns = [[row[head] for row in rows] for head in heads]
     right = [
-        all(not isinstance(cell, str) or not cell or WRITTEN_NUMBER.fullmatch(cell) for cell in column)
+        all(not isinstance(cell, str) or not cell or _is_number(cell) for cell in column)
         for column in columns
     ]
     lines = [
@@ -71,6 +71,10 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]
         *([written(row[head], formats.get(head, ".3g")) for head in heads] for row in rows),
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _is_number(cell: str) -> bool:
+    return WRITTEN_NUMBER.fullmatch(cell.replace("\N{NO-BREAK SPACE}", " ")) is not None
 
 
 def written(cell: Any, form: str = ".3g") -> str:

@@ -31,6 +31,8 @@ def test_numbers_that_are_written_already_stand_on_the_right_too():
     assert (
         table([several, dict.fromkeys(several, "1")]).data.split("\n")[1] == "| " + 4 * "---: | " + ":--- |"
     )
+    kept_together = "0.79 (0.77 to 0.83)".replace(" ", "\N{NO-BREAK SPACE}")
+    assert table([{"a": kept_together}]).data.split("\n")[1] == "| ---: |"
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from crate_mini.atoms import random_directions
 from crate_mini.data import ImageSet
 from crate_mini.inspector.acting import Acting
 from crate_mini.results import read
-from crate_mini.stats import mean_interval, t_interval
-from crate_mini.tables import number
+from crate_mini.stats import Interval, hierarchical_interval, holm, mean_interval, welch_test
+from crate_mini.tables import markdown_table, number
 from crate_mini.weights import load_pretrained
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -32,6 +32,8 @@ SETS: Mapping[str, str] = {
     "coco": "COCO",
 }
 """Sets on which clicks were counted, and what they are called."""
+PHOTOGRAPHS = ("pets", "horses", "voc2012", "coco")
+"""Those that ``results/clicks/plan.json`` compares."""
 PLAIN: Mapping[str, str] = {
     "growing": "colour growing",
     "colour": "alike colour",
@@ -150,13 +152,117 @@ def _range(numbers: Sequence[float], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def numbers_of(rows: Sequence[Mapping[str, Any]], guide: str) -> torch.Tensor:
+    """Clicks of every game: a row a training, a column a picture."""
+    return torch.tensor([row[guide]["numbers"] for row in rows], dtype=torch.float64)
+
+
+PLANNED = ("attention", "tokens")
+"""The guides that ``results/clicks/plan.json`` compares."""
+LEVEL = 0.05
+
+
+def compared(found: Mapping[str, Mapping[str, Any]], sets: Sequence[str]) -> list[dict[str, Any]]:
+    """The comparisons of ``results/clicks/plan.json``, by set and guide.
+
+    Returns:
+        ``crate`` and ``vit``, mean clicks of every training; ``growing``, those of colour growing; ``difference``,
+        CRATE less the ViT over new trainings and new images; ``fewer``, which of the two needs fewer by the plan's
+        rule, or nothing; ``beyond``, by kind, every training less colour growing on the same images; and
+        ``growing_fewer``, by kind, whether colour growing needs fewer than all of them (True), more than all (False),
+        or neither (None).
+    """
+    lines = []
+    for name in sets:
+        rows = found[name]["rows"]
+        for guide in PLANNED:
+            sides = [numbers_of(trained(rows, kind), guide) for kind in KINDS]
+            crate, vit = (side.mean(1).tolist() for side in sides)
+            apart = "CRATE" if max(crate) < min(vit) else "the ViT" if max(vit) < min(crate) else ""
+            growing = rows["none"]["growing"]
+            past = {kind: [beyond(row[guide], growing) for row in trained(rows, kind)] for kind in KINDS}
+            lines.append(
+                {
+                    "set": name,
+                    "guide": guide,
+                    "crate": crate,
+                    "vit": vit,
+                    "growing": values([rows["none"]], "growing")[0],
+                    "difference": hierarchical_interval(*sides),
+                    "p": welch_test(crate, vit),
+                    "apart": apart,
+                    "beyond": past,
+                    "growing_fewer": {kind: _all_one_way(of) for kind, of in past.items()},
+                }
+            )
+    for line, kept in zip(lines, holm([line["p"] for line in lines], LEVEL), strict=True):
+        line["fewer"] = line["apart"] if kept else ""
+    return lines
+
+
+def _all_one_way(differences: Sequence[Interval]) -> bool | None:
+    if all(low > 0 for _, low, _ in differences):
+        return True
+    return False if all(high < 0 for *_, high in differences) else None
+
+
+def compared_rows(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """A table of :func:`compared`: clicks, and CRATE less the ViT with its interval."""
+    space, table = "\N{NO-BREAK SPACE}", []
+    for line in lines:
+        gap, low, high = (number(v, "+.1f") for v in line["difference"])
+        table.append(
+            {
+                "clicks on": SETS[line["set"]],
+                "by": line["guide"],
+                "CRATE": _range(line["crate"], ".1f").replace(" ", space),
+                "ViT": _range(line["vit"], ".1f").replace(" ", space),
+                "colour growing": f"{line['growing']:.1f}",
+                "CRATE − ViT": f"{gap} ({low} to {high})".replace(" ", space),
+            }
+        )
+    return table
+
+
+def click_tables(found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The tables of the page, as Markdown: of drawings, of what was planned on photographs, and of every guide."""
+    rows = {
+        "drawn": click_rows(found["embedded"]["rows"]),
+        "photographs": compared_rows(compared(found, PHOTOGRAPHS)),
+        "every": photograph_rows(found),
+    }
+    return {name: markdown_table(table) for name, table in rows.items()}
+
+
+def photograph_facts(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the sentences about photographs say of :func:`compared`."""
+    facts: dict[str, Any] = {"sets": len({line["set"] for line in lines}), "comparisons": len(lines)}
+    for kind in KINDS:
+        ways = [line["growing_fewer"][kind] for line in lines]
+        facts[f"growing_before_{kind.lower()}"] = ways.count(True)
+        facts[f"growing_behind_{kind.lower()}"] = ways.count(False)
+        facts[f"{kind.lower()}_fewer"] = sum(
+            line["fewer"] == ("CRATE" if kind == "CRATE" else "the ViT") for line in lines
+        )
+    facts |= _ends("photo_growing", [line["growing"] for line in lines])
+    for guide in PLANNED:
+        for kind in ("crate", "vit"):
+            own = [value for line in lines if line["guide"] == guide for value in line[kind]]
+            facts |= _ends(f"photo_{guide}_{kind}", own)
+    return facts
+
+
 def click_facts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Least and most over trainings, on drawings and over all photographs; and CRATE less its ViT, in pairs."""
+    """Least and most over trainings, on every set; and CRATE less the ViT, over new trainings and new pictures."""
     facts: dict[str, Any] = {
         "n_drawn": found["embedded"]["about"]["images"],
         "most": found["embedded"]["about"]["most"],
     }
     facts["n_photographs"] = sum(of["about"]["images"] for name, of in found.items() if name != "embedded")
+    facts |= {f"{name}_n": of["about"]["images"] for name, of in found.items()}
+    facts["n_chosen"] = next(
+        (found[name]["about"]["chosen_images"] for name in PHOTOGRAPHS if name in found), 0
+    )
     for name, of in found.items():
         rows = of["rows"]
         for guide in PLAIN:
@@ -170,16 +276,8 @@ def click_facts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                     facts |= _ends(key, values(chosen_rows, guide))
                     facts |= _ends(f"{key}_first", [100 * v for v in values(chosen_rows, guide, "first_iou")])
                     facts |= _ends(f"{key}_reached", [100 * v for v in values(chosen_rows, guide, "reached")])
-            difference = [
-                a - b for a, b in zip(*(values(trained(rows, k), guide) for k in KINDS), strict=True)
-            ]
-            facts |= dict(
-                zip(
-                    (f"{name}_{guide}_{k}" for k in ("gap", "low", "high")),
-                    t_interval(difference),
-                    strict=True,
-                )
-            )
+            gap = hierarchical_interval(*(numbers_of(trained(rows, kind), guide) for kind in KINDS))
+            facts |= {f"{name}_{guide}_{k}": v for k, v in zip(("gap", "low", "high"), gap, strict=True)}
     rows = found["embedded"]["rows"]
     more = [
         beyond(row[guide], rows["none"]["colour and place"])
@@ -189,6 +287,7 @@ def click_facts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     ]
     facts |= dict(zip(("closest", "closest_low", "closest_high"), min(more), strict=True))
     facts["closest_of_lows"] = min(low for _, low, _ in more)
+    facts |= photograph_facts(compared(found, PHOTOGRAPHS))
     return {key.replace(" ", "_"): value for key, value in facts.items()}
 
 
