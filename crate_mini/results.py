@@ -24,8 +24,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from crate_mini.outputs import write_atomically
 
 PACKAGE = Path(__file__).resolve().parent
@@ -79,11 +77,13 @@ def read_result(name: str) -> str:
 # ---- how a number came about ----------------------------------------------------------------------------------------
 
 
-def provenance(device: torch.device | str = "cpu", **facts: Any) -> dict[str, Any]:
+def provenance(device: Any = "cpu", **facts: Any) -> dict[str, Any]:
     """Command, commit, device, versions and date, with any further ``facts`` in front.
 
-    ``commit`` is :func:`commit`.
+    ``device`` is one of PyTorch, or its name; ``commit`` is :func:`commit`.
     """
+    import torch  # who only reads results does not wait for it
+
     return facts | {
         "command": shlex.join([_program(Path(sys.argv[0])), *sys.argv[1:]]),
         "commit": commit(),
@@ -122,7 +122,9 @@ def _program(started: Path) -> str:
     return "crate-mini" if ours else started.name
 
 
-def _device_name(device: torch.device) -> str:
+def _device_name(device: Any) -> str:
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
@@ -188,7 +190,7 @@ def result_text(content: Mapping[str, Any]) -> str:
 
 def plain(value: Any, digits: int = 6) -> Any:
     """Numbers, or lists of them in any depth, as JSON can hold them: so many significant digits, NaN as None."""
-    if isinstance(value, torch.Tensor):
+    if hasattr(value, "tolist"):  # a tensor or an array
         value = value.tolist()
     if isinstance(value, list):
         return [plain(v, digits) for v in value]

@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.stats import t as student
-from scipy.stats import ttest_ind
+from scipy.special import stdtrit
 from torch import Tensor
 
 Interval = tuple[float, float, float]
@@ -302,7 +301,7 @@ def t_interval(values: Sequence[float]) -> Interval:
     mean = float(x.mean())
     if len(x) < 2:
         return mean, float("nan"), float("nan")
-    half = float(student.ppf((1 + LEVEL) / 2, len(x) - 1) * x.std() / len(x) ** 0.5)
+    half = float(stdtrit(len(x) - 1, (1 + LEVEL) / 2) * x.std() / len(x) ** 0.5)
     return mean, mean - half, mean + half
 
 
@@ -349,6 +348,8 @@ def welch_test(a: Sequence[float], b: Sequence[float]) -> float:
         raise ValueError(
             "the values of neither side spread, so there is nothing to hold a difference against"
         )
+    from scipy.stats import ttest_ind  # takes a second, and few ask for it
+
     return float(ttest_ind(a, b, equal_var=False).pvalue)
 
 
@@ -474,7 +475,7 @@ def _t_about(value: float, variance: float, parts: Sequence[tuple[float, int]]) 
     if variance == 0:
         return value, value, value
     freedom = sum(v for v, _ in parts) ** 2 / sum(v**2 / max(1, f) for v, f in parts)
-    half = float(student.ppf((1 + LEVEL) / 2, freedom)) * variance**0.5
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * variance**0.5
     return value, value - half, value + half
 
 

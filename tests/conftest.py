@@ -1,7 +1,7 @@
 """What all tests share: the order they run in, the data they may need, the built book, the browser.
 
-``pytest -n auto`` runs one worker on each core: unit tests file by file, then the tests of the book one by one. One
-worker builds the book first, once for all, while the others are at the unit tests; so none has to wait for it long.
+``pytest -n auto`` runs one worker on each core: unit tests file by file, then those of the book, its pages one by one.
+One worker builds the book first, once for all, while the others are at the unit tests; so none has to wait for it long.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         if together and item.name in BUILDERS:
             return BUILDERS.index(item.name) - len(BUILDERS)
-        return int(item.get_closest_marker("book") is not None)
+        return int(item.get_closest_marker("book") is not None or item.path.name == "test_book.py")
 
     items.sort(key=place)
 
@@ -77,12 +77,14 @@ def pytest_xdist_setupnodes(specs: list) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Files stay whole, for what their tests share, and in order; tests of the book go one by one."""
+    """Files stay whole, for what their tests share, and in order; what builds and the pages go one by one."""
     from xdist.scheduler import LoadScopeScheduling
 
     class InOrder(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if "test_book.py" in nodeid else nodeid.split("::")[0]
+            file, name = nodeid.split("::", 1)
+            alone = "test_book.py" in file and ("[" in name or name in BUILDERS)
+            return nodeid if alone else file
 
     config.option.loadscopereorder = False
     return InOrder(config, log)

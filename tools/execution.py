@@ -71,14 +71,15 @@ def workers() -> int:
     return max(1, min(cores(), MOST, int(memory / GIB_EACH)))
 
 
-def execute(path: Path, fonts: str) -> Executed:
+def execute(path: Path, surroundings: dict[str, str]) -> Executed:
     """Execute one notebook, in an empty folder; in a process that does nothing else, whose children are all its own.
 
-    ``fonts`` is the folder of Matplotlib's settings and its list of fonts.
+    ``surroundings`` are the variables that the process which asked for it sees now.
     """
     from nbclient import NotebookClient
 
-    os.environ.update(KERNEL | {"MPLCONFIGDIR": fonts})
+    os.environ.clear()
+    os.environ.update(surroundings | KERNEL)
     for name in NOT_FOR_KERNELS:
         os.environ.pop(name, None)
     notebook = nbformat.read(path, as_version=4)
@@ -117,11 +118,15 @@ def execute_all(paths: Iterable[Path]) -> Iterator[Executed]:
     Matplotlib finds neither settings of the reader, which would change a page, nor a list of fonts that a stopped
     program has left half written: a folder of their own is made for all of them, and removed.
     """
+    # Each process is a copy of one that has imported what all need, where the system can do that.
+    can = multiprocessing.get_all_start_methods()
+    start = multiprocessing.get_context("forkserver" if "forkserver" in can else "spawn")
+    if "forkserver" in can:
+        start.set_forkserver_preload(["__main__", "nbclient"])
     with (
         tempfile.TemporaryDirectory() as fonts,
-        ProcessPoolExecutor(
-            workers(), mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
-        ) as pool,
+        ProcessPoolExecutor(workers(), mp_context=start, max_tasks_per_child=1) as pool,
     ):
-        for done in as_completed([pool.submit(execute, path, fonts) for path in paths]):
+        surroundings = os.environ | {"MPLCONFIGDIR": fonts}
+        for done in as_completed([pool.submit(execute, path, surroundings) for path in paths]):
             yield done.result()

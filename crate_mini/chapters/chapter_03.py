@@ -14,7 +14,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -41,7 +40,7 @@ from crate_mini.provenance import read_result
 from crate_mini.rates import compression_rate, compression_rate_gradient, project
 from crate_mini.recorder import Record
 
-BLUE, ORANGE, GREEN, RED = sns.color_palette("colorblind")[:4]
+BLUE, ORANGE, GREEN, RED = figures.PALETTE[:4]
 SHARE = 0.5
 COARSE, FINE = 0.5, 0.01
 """The two precisions at which the chapter measures; the second is that of the released code."""
@@ -117,7 +116,7 @@ def three_ways(eps_sq: float = 0.2, token: int = 46) -> Figure:
         ax.plot(0, 0, "+", color="0.4", ms=9)
         ax.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal", xticks=[], yticks=[])
         ax.set_title(name, fontsize=11)
-        sns.despine(ax=ax, left=True, bottom=True)
+        ax.spines[:].set_visible(False)
     plt.close(fig)
     return fig
 
@@ -354,7 +353,7 @@ def denoising_picture(noise: float = 0.3) -> Figure:
         ax.scatter(*points.T, c=colours, s=12, zorder=2)
         ax.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal", xticks=[], yticks=[])
         ax.set_title(title, fontsize=10)
-        sns.despine(ax=ax, left=True, bottom=True)
+        ax.spines[:].set_visible(False)
     plt.close(fig)
     return fig
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -41,7 +40,7 @@ from crate_mini.sparsification import (
 from crate_mini.tables import PlusMinus
 from crate_mini.weights import list_pretrained
 
-BLUE, ORANGE, GREEN, RED = sns.color_palette("colorblind")[:4]
+BLUE, ORANGE, GREEN, RED = figures.PALETTE[:4]
 ETA = LAM = 0.1
 """The step and the price of the released code."""
 

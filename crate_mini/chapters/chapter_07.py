@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import torch
 import torch.nn.functional as F
 from jaxtyping import Shaped
@@ -37,7 +36,7 @@ EPS_SQ = 0.01
 PLACES = ("tokens_in", "tokens_mid")
 """What the functions about a live network read of a record."""
 
-BLUE, ORANGE, GREEN, RED = sns.color_palette("colorblind")[:4]
+BLUE, ORANGE, GREEN, RED = figures.PALETTE[:4]
 GREY = "0.55"
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 """One for each training."""
@@ -564,7 +563,7 @@ def along_training() -> Figure:
     """One training of the published form at several epochs: the released number, and what attention does."""
     points = runs_of("free")[0]["points"]
     fig, (a, b, c) = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.7))
-    for colour, point in zip(sns.color_palette("viridis_r", len(points)), points, strict=True):
+    for colour, point in zip(reversed(figures.shades(len(points))), points, strict=True):
         style = {"color": colour, "marker": "."}
         released = point["rates"][reading("head", EPS_SQ)]["attention_in"]["Rc"]["mean"]
         a.plot(released, label=f"epoch {point['epoch']}", **style)

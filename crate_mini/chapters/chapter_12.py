@@ -11,7 +11,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -24,7 +23,6 @@ NETWORK = "crate_nano_embedded"
 """The training that the page looks at; the others enter through their measurements."""
 ANIMALS = ("horse", "unicorn", "elephant")
 """Of the first picture."""
-PALETTE = sns.color_palette("colorblind", 10)
 TESTS = {
     "pairs": "all pairs",
     "above": "above\nchance",
@@ -246,7 +244,7 @@ def opening_figure(pictures: ImageSet, maps: Float[Tensor, "b L K n"], layer: in
         figures.bare(row[0]).imshow(figures.to_pixels(pictures.images[i]))
         labels = pictures.parts[i].numpy()
         painted = figures.to_pixels(pictures.images[i]) / 255 * 0.35
-        for part, colour in enumerate(PALETTE[: len(parts)], start=1):
+        for part, colour in enumerate(figures.PALETTE[: len(parts)], start=1):
             painted[labels == part] = colour
         seen |= set(np.unique(labels)) - {0}
         figures.bare(row[1]).imshow(painted)
@@ -256,7 +254,7 @@ def opening_figure(pictures: ImageSet, maps: Float[Tensor, "b L K n"], layer: in
     for ax, title in zip(axes[0], ["picture", "true parts", *(f"head {k}" for k in range(K))], strict=True):
         ax.set_title(title, fontsize=9)
     fig.legend(
-        [plt.Rectangle((0, 0), 1, 1, color=PALETTE[p - 1]) for p in sorted(seen)],
+        [plt.Rectangle((0, 0), 1, 1, color=figures.PALETTE[p - 1]) for p in sorted(seen)],
         [parts[p - 1] for p in sorted(seen)],
         loc="outside lower center", ncols=len(seen), fontsize=8, handlelength=1, columnspacing=1,
     )  # fmt: skip
@@ -295,7 +293,7 @@ def own_and_other_figure(
     """Every head and part: the score of the map of another picture, and of its own."""
     fig, ax = plt.subplots(figsize=(5.4, 2.7))
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
-    for i, (name, colour) in enumerate(zip(parts, PALETTE, strict=True)):
+    for i, (name, colour) in enumerate(zip(parts, figures.PALETTE, strict=True)):
         ax.scatter(other[..., i].flatten(), mean[..., i].flatten(), color=colour, s=22, lw=0, label=name)
     ax.set(xlabel="AUROC with the map of another picture", ylabel="AUROC with its own map")
     ax.set(xlim=(0.05, 0.9), ylim=(0.05, 0.9), aspect="equal")

@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
@@ -28,7 +27,7 @@ from crate_mini.compression import (
     tssa,
 )
 from crate_mini.data.subspaces import Mixture, mixture_with_crosstalk
-from crate_mini.figures import WIDTH
+from crate_mini.figures import PALETTE, WIDTH, shades
 from crate_mini.layerwise import bases, coordinates
 from crate_mini.model import CRATE, Block
 from crate_mini.passes import evaluating
@@ -310,7 +309,7 @@ def _mean(curves: Iterable[Tensor]) -> np.ndarray:
 
 
 def _colours(names: Sequence) -> dict:
-    return dict(zip(names, sns.color_palette("viridis", len(names) + 1), strict=False))
+    return dict(zip(names, shades(len(names) + 1), strict=False))
 
 
 def growth_figure(runs: Runs, setting: Setting) -> Figure:
@@ -686,7 +685,7 @@ def networks(images: Shaped[Tensor, "n 3 h w"]) -> tuple[dict[str, Layers], dict
 def networks_figure(found: Mapping[str, Layers], controls: Mapping[str, Layers]) -> Figure:
     """A column for each network: signal to noise by layer above, how much a token looks at itself below."""
     fig, axes = plt.subplots(2, len(found), figsize=(WIDTH, 3.5), sharey="row", squeeze=False)
-    blue, orange = sns.color_palette("colorblind")[:2]
+    blue, orange = PALETTE[:2]
     for (above, below), (name, seen) in zip(axes.T, found.items(), strict=True):
         mean, control = ({k: v.mean(-1).numpy() for k, v in rows.items()} for rows in (seen, controls[name]))
         above.plot(mean["before"], color=blue, marker="o", ms=4, label="before attention")
