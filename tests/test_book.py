@@ -520,7 +520,8 @@ def tiny_book(tmp_path) -> Path:
             "assert os.environ['OMP_NUM_THREADS'] == '1'\n"
             f"value = pathlib.Path({str(tmp_path / 'crate_mini' / 'value.txt')!r}).read_text()\n"
             "assert value != 'broken', 'value is broken'\n"
-            "print('the value is', value)"
+            "print('the val', end='', flush=True)  # sent in two pieces\n"
+            "print('ue is', value)"
         ),
     ]
     nbformat.write(book, tmp_path / "notebooks" / "one.ipynb")
