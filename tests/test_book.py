@@ -388,6 +388,7 @@ def test_page_in_a_browser(built_book, browser, page):
         context.add_init_script(page_costs.WATCH)
         context.on("request", lambda request: asked.append(request.url))
         tab = open_page(context, built_book / f"{page}.html", errors)
+        assert tab.locator("svg g.missing").count() == 0, "an icon that sphinx_light.py has taken out"
         assert page_costs.dearer(page, page_costs.weight(asked), page_costs.shift_of(tab)) == []
         if page in REWRITTEN:
             found = page_sizes.measure(tab)
