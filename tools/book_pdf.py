@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import address
 import yaml
 from browser import SETTLED, chromium, offline_context
 from build_book import BUILD, HTML, ROOT, toc_entries
@@ -129,6 +130,8 @@ def captions() -> dict[str, str]:
 
 def make(pages: Iterable[str], out: Path, html: Path = HTML) -> int:
     """Print pages into one file; returns how many sheets it has."""
+    url = address.of_book()
+    book = address.pages_of(url) if url else None
     parts = {}
     with (
         chromium() as browser,

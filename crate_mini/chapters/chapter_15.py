@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 
 from crate_mini import figures
 from crate_mini.data.embedded import crossed, kinds, pairs
