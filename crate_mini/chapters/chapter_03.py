@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -116,7 +117,7 @@ def three_ways(eps_sq: float = 0.2, token: int = 46) -> Figure:
         ax.plot(0, 0, "+", color="0.4", ms=9)
         ax.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal", xticks=[], yticks=[])
         ax.set_title(name, fontsize=11)
-        ax.spines[:].set_visible(False)
+        sns.despine(ax=ax, left=True, bottom=True)
     plt.close(fig)
     return fig
 
@@ -353,7 +354,7 @@ def denoising_picture(noise: float = 0.3) -> Figure:
         ax.scatter(*points.T, c=colours, s=12, zorder=2)
         ax.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal", xticks=[], yticks=[])
         ax.set_title(title, fontsize=10)
-        ax.spines[:].set_visible(False)
+        sns.despine(ax=ax, left=True, bottom=True)
     plt.close(fig)
     return fig
 
