@@ -383,7 +383,7 @@ def test_page_in_a_browser(built_book, browser, page):
         assert page_costs.dearer(page, page_costs.weight(asked), page_costs.shift_of(tab)) == []
         if page in REWRITTEN:
             found = page_sizes.measure(tab)
-            assert found["height"] <= 1.06 * 9000
+            assert found["height"] <= 9000
             assert found["toy"] <= 1350
         if page in build_book.toc_entries():
             assert weak_text(tab) == {}
