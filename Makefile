@@ -43,6 +43,8 @@ NO_PACKAGES = { echo "Packages could not be installed; the lines above say why. 
   echo "knows) and about 8 GB of disk. Then run the same command again: what is there is kept."; exit 1; }
 
 $(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no '$(PYTHON)' on this machine."; \
+	  echo "crate-mini needs Python 3.11 or newer. Name one that is there: make book PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "crate-mini needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one: make book PYTHON=python3.12"; exit 1; }

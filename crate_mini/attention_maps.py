@@ -137,7 +137,8 @@ def spread(maps: Maps) -> Float[Tensor, "*batch"]:
     1 for a map that sees one patch, ``h w`` for an even one; what a flat map of the same entropy would cover.
     """
     flat = maps.flatten(-2).double()
-    return torch.special.entr(flat / flat.sum(-1, keepdim=True)).sum(-1).exp().to(maps.dtype)
+    entropy = torch.special.entr(flat / flat.sum(-1, keepdim=True)).sum(-1)
+    return entropy.exp().to(maps.dtype)
 
 
 def upsample(

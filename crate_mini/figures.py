@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import torch
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
@@ -21,68 +21,38 @@ from crate_mini.attention_maps import upsample
 WIDTH = 8.0
 """Inches; the text column of the rendered page."""
 
-PALETTE = [
-    mpl.colors.to_rgb(f"#{colour}")
-    for colour in [
-        "0173b2",
-        "de8f05",
-        "029e73",
-        "d55e00",
-        "cc78bc",
-        "ca9161",
-        "fbafe4",
-        "949494",
-        "ece133",
-        "56b4e9",
-    ]
-]
-"""Ten colours that are told apart with colour blindness too: seaborn's ``colorblind``, after Okabe and Ito (2008)."""
+PALETTE = sns.color_palette("colorblind")
+"""Ten colours that are told apart with colour blindness too."""
 
 COLOURS = dict(zip(("crate", "vit", "crate_mhsa", "crate_mlp", "baseline", "truth"), PALETTE, strict=False))
 """Colour of each model family and of what is drawn beside them."""
 
 MAP_COLOURS = "viridis"
 
-STYLE = {
-    "figure.dpi": 110,
-    "savefig.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
-    "text.color": ".15",
-    "axes.axisbelow": True,
-    "axes.edgecolor": ".15",
-    "axes.labelcolor": ".15",
-    "axes.labelsize": 12,
-    "axes.linewidth": 1.25,
-    "axes.prop_cycle": mpl.cycler(color=PALETTE),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": "medium",
-    "grid.color": ".8",
-    "grid.linewidth": 1,
-    "legend.fontsize": 11,
-    "legend.frameon": False,
-    "legend.title_fontsize": 12,
-    "lines.solid_capstyle": "round",
-    "patch.edgecolor": "w",
-    "patch.force_edgecolor": True,
-} | {
-    f"{axis}tick.{what}": value
-    for axis in "xy"
-    for what, value in {
-        "color": ".15", "labelsize": 11, "major.size": 6, "major.width": 1.25, "minor.size": 4, "minor.width": 1,
-    }.items()
-}  # fmt: skip
-
 
 def use_style() -> None:
     """The book's look for every figure drawn after this call."""
-    mpl.rcParams.update(STYLE)
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        palette="colorblind",
+        rc={
+            "figure.dpi": 110,
+            "savefig.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": "medium",
+            "axes.titleweight": "normal",
+            "font.size": 10,
+            "legend.frameon": False,
+        },
+    )
 
 
 def shades(n: int) -> list[tuple[float, ...]]:
     """So many colours of :data:`MAP_COLOURS` from dark to light, without its ends, for what has an order."""
-    return [tuple(colour) for colour in mpl.colormaps[MAP_COLOURS](np.linspace(0, 1, n + 2)[1:-1])[:, :3]]
+    return sns.color_palette(MAP_COLOURS, n)
 
 
 def to_pixels(image: Shaped[Tensor, "3 h w"]) -> np.ndarray:

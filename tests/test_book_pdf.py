@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import book_pdf
 import pytest
 from pypdf import PdfReader
 
+TOOL = Path(__file__).resolve().parent.parent / "tools" / "book_pdf.py"
 PAGE = """<!doctype html><html><head><title>{title}</title></head><body>
 <h1>{title}</h1><p>{text}</p><a href="{link}">there</a> <a href="https://arxiv.org/abs/2308.16271">paper</a>
 <div class="crate-play"><svg width="80" height="40"><rect width="80" height="40"/></svg></div>
@@ -91,3 +95,12 @@ def test_headings_of_the_table_of_contents():
     found = book_pdf.captions()
     assert set(found) <= set(book_pdf.toc_entries())
     assert len(set(found.values())) == len(found) >= 2
+
+
+def test_the_command_writes_one_file(html, tmp_path):
+    book = tmp_path / "out" / "book.pdf"
+    command = [sys.executable, TOOL, "intro", "notebooks/01_a", "--html", html, "--out", book]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(PdfReader(book).pages)} sheets" in done.stdout
+    assert [path.name for path in book.parent.iterdir()] == ["book.pdf"]

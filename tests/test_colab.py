@@ -22,6 +22,8 @@ import pytest
 import rehearse
 from packaging.requirements import Requirement
 
+from crate_mini.inspector.viewer import new_id
+
 ROOT = Path(__file__).resolve().parent.parent
 
 REHEARSAL = """
@@ -221,3 +223,12 @@ def test_what_is_said_twice_is_compared():
     for cell, text in zip(book.cells, ["3 seconds", "4 seconds", "3 %", "4 %"], strict=True):
         cell.outputs = [nbformat.v4.new_output("display_data", {"text/plain": text})]
     assert [line.rpartition(" ")[2] for line in rehearse.changed(book)] == ["second"]
+
+
+@pytest.mark.parametrize("kind", ["crate-play", "crate-heads", "crate-glance", "crate-acting"])
+def test_a_live_part_may_have_another_name_the_second_time(kind):
+    book = rehearse.twice(notebook("shown"))
+    for cell in book.cells:
+        cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": f'<p id="{new_id(kind, "")}">'})]
+    assert book.cells[0].outputs != book.cells[1].outputs
+    assert list(rehearse.changed(book)) == []

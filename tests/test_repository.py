@@ -154,6 +154,12 @@ def test_everything_imported_is_declared():
                 assert names & known, f"{path.relative_to(ROOT)} imports {top}, which is not declared"
 
 
+def test_what_the_book_is_made_with_stays():
+    """Readers know these from elsewhere; none of them is to be written anew here."""
+    made_with = {"torch", "torchvision", "jupyter-book", "matplotlib", "seaborn", "einops", "ipywidgets"}
+    assert made_with <= set(declared())
+
+
 # ---- version and addresses -------------------------------------------------------------------------------
 
 

@@ -133,3 +133,25 @@ def test_a_page_between_two_chapters_moves_none():
     ]
     assert env.toc_fignumbers[pages[1]]["figure"]["fig-b"] == ("9b", 2)
     assert env.toc_fignumbers[pages[2]]["displaymath"]["eq-c"] == (10, 1)
+
+
+def test_pictures_in_a_figure_stay_and_what_is_written_around_them_turns(tmp_path):
+    figure = np.full((60, 90, 3), 255, np.uint8)
+    figure[10:50, 10:50] = (40, 20, 90)  # a picture
+    figure[20:30, 25:35] = 255  # with something white inside it
+    figure[45:50, 20:30] = 255  # and at its edge
+    figure[5, 60:80] = 0  # a line
+    figure[20:24, 60:64] = 0  # a letter
+    Image.fromarray(figure).save(tmp_path / "a.png")
+    night = np.asarray(Image.open(sphinx_chapters.make_twin(tmp_path / "a.png", pictures=True)))
+    assert (night[10:50, 10:50, :3] == figure[10:50, 10:50]).all()
+    assert (night[10:50, 10:50, 3] == 255).all()
+    assert night[5, 60:80, :3].min() > 200
+    assert night[20:24, 60:64, :3].min() > 200
+    around = np.ones((60, 90), bool)
+    around[10:50, 10:50] = around[5, 60:80] = around[20:24, 60:64] = False
+    assert (night[around, 3] == 0).all(), "the paper is clear"
+    turned = np.asarray(Image.open(sphinx_chapters.make_twin(tmp_path / "a.png")))
+    assert turned[15, 15, :3].tolist() != figure[15, 15].tolist(), (
+        "lightened, where nothing else was asked for"
+    )

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import address
 import yaml
 from browser import SETTLED, chromium, offline_context
 from build_book import BUILD, HTML, ROOT, toc_entries
@@ -46,6 +47,8 @@ PREPARE = """({where}) => {
     note.append(link);
     live.after(note);
   }
+  for (const code of document.querySelectorAll('div.highlight, .cell_input, pre'))
+    if (code.offsetHeight > 700) code.style.breakInside = 'auto';
   for (const fold of document.querySelectorAll('details')) {
     if (fold.closest('.tag_solution') || !fold.closest('.cell')) fold.open = true;
     else if (fold.matches('.hide.above-input')) fold.remove();
@@ -68,10 +71,14 @@ def printed(tab: Page, page: str, html: Path = HTML, book: str | None = None) ->
     file = html / f"{page}.html"
     if not file.exists():
         raise FileNotFoundError(f"{page}.html is not in the built book: run `make book`, or mend the name")
+    tab.emulate_media(
+        color_scheme="light", reduced_motion="reduce"
+    )  # what opens is open at once, not half-way
     tab.goto(file.as_uri())
     tab.evaluate(SETTLED)
     tab.evaluate(PREPARE, {"where": f"{book}{page}.html" if book else ""})
-    tab.emulate_media(media="print", color_scheme="light")
+    tab.emulate_media(media="print")
+    tab.evaluate(SETTLED)
     return tab.pdf(
         **PAPER, print_background=True, outline=True, tagged=True, display_header_footer=True,
         header_template="<span></span>", footer_template=FOOT,
@@ -116,9 +123,9 @@ def lead_inside(writer: PdfWriter, sheet: object, link: dict, first: Mapping[str
 
 
 def title_of(reader: PdfReader, page: str) -> str:
-    """The heading of a printed page."""
-    outline = reader.outline
-    return str(outline[0].title) if outline and not isinstance(outline[0], list) else page
+    """The title of a printed page, without the book's behind it."""
+    title = reader.metadata.title if reader.metadata else None
+    return title.partition(" — ")[0] if title else page
 
 
 def captions() -> dict[str, str]:
@@ -129,6 +136,8 @@ def captions() -> dict[str, str]:
 
 def make(pages: Iterable[str], out: Path, html: Path = HTML) -> int:
     """Print pages into one file; returns how many sheets it has."""
+    url = address.of_book()
+    book = address.pages_of(url) if url else None
     parts = {}
     with (
         chromium() as browser,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -48,6 +49,10 @@ EXECUTION_INPUTS = ("crate_mini", "results", "requirements.lock")
 PAGE_INPUTS = ("book", "notebooks", "tools", "_config.yml", "_toc.yml", "README.md")
 ROOM = 64 * 2**20  # bytes; with less than that left, the disk is called full
 NO_ROOM = f"A build takes about 1 GB in {BUILD}. Make room and run it again: what was executed is kept."
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+NOT_YOURS = (
+    f"A build writes into {BUILD}. Let yourself write there, or build in a copy of the book that is yours."
+)
 IGNORED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
 # Checkers, figures and facts of one chapter, by its number: a test sees that nothing else imports them.
 OF_ONE_CHAPTER = re.compile(r"crate_mini/(?:chapters|exercises)/[a-z_]*(\d\d)")
@@ -246,6 +251,11 @@ def build_environment() -> dict[str, str]:
     return env
 
 
+def is_full() -> bool:
+    """Whether the disk has no room left, which every library says in its own words."""
+    return shutil.disk_usage(ROOT).free <= ROOM
+
+
 def jupyter_book(*options: str) -> int:
     """Run ``jb build`` on this book; returns its exit status."""
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
@@ -309,7 +319,8 @@ def build(*, fresh: bool = False) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     status = render()
     if status != 0:
-        print("\nThe book was not built: the first error or warning above says why.", file=sys.stderr)
+        why = f"the disk is full.\n{NO_ROOM}" if is_full() else "the first error or warning above says why."
+        print(f"\nThe book was not built: {why}", file=sys.stderr)
         return status
     if page_key() != pages:
         print("\nFiles changed while the book was being built: run it again.", file=sys.stderr)
@@ -369,10 +380,16 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped. Run it again: notebooks that were executed are kept.", file=sys.stderr)
         return 130
-    except Exception as error:  # of any library that writes: what is full is asked of the disk itself
-        if shutil.disk_usage(ROOT).free > ROOM:
+    except Exception as error:  # of any library that writes
+        if is_full():
+            print(f"\nThe disk is full ({error}).\n{NO_ROOM}", file=sys.stderr)
+        elif isinstance(error, OSError) and error.errno in REFUSED:
+            print(
+                f"\n{error.filename or BUILD} cannot be written ({error.strerror}).\n{NOT_YOURS}",
+                file=sys.stderr,
+            )
+        else:
             raise
-        print(f"\nThe disk is full ({error}).\n{NO_ROOM}", file=sys.stderr)
         return 1
 
 

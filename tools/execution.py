@@ -89,6 +89,7 @@ def execute(path: Path, surroundings: dict[str, str]) -> Executed:
             notebook,
             timeout=60 * CELL_MINUTES,
             startup_timeout=60 * CELL_MINUTES,
+            coalesce_streams=True,  # a busy kernel may send in two pieces what a cell prints at once
             record_timing=False,  # it would be written into the cells, and the cache knows a notebook by them
             resources={"metadata": {"path": empty}},
         )

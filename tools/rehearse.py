@@ -28,7 +28,7 @@ TRAINING = "training"
 """The tag of cells that a reader may pass over or stop."""
 
 CLOCK = re.compile(r"\d+(?:\.\d+)?(?= (?:s|ms|seconds|minutes|milliseconds)\b)")
-NAMED_BY_CHANCE = re.compile(r"(?<=crate-)(play|heads)-[0-9a-f]+-\d+|(?<=0x)[0-9a-f]+")
+NAMED_ANEW = re.compile(r"(?<=crate-)[a-z]+-[0-9a-f]{8}-\d+|(?<=0x)[0-9a-f]+")
 
 
 def trainers(cell: NotebookNode) -> set[str]:
@@ -97,7 +97,7 @@ def said(cell: NotebookNode) -> list[Any]:
 
     def plain(value: Any) -> Any:
         if isinstance(value, str):
-            return NAMED_BY_CHANCE.sub("", CLOCK.sub("", value))
+            return NAMED_ANEW.sub("", CLOCK.sub("", value))
         return value
 
     told = []

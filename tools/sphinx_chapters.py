@@ -6,7 +6,8 @@ mark it. Words that mean something else in everyday language as well are left al
 
 *Figures.* A figure of lines and words, drawn dark on white, gets a twin for the dark theme: what is white becomes
 clear, and what is black becomes light, so that it stands on the page's own ground. A cell asks for it by
-``mystnb: {image: {classes: ink}}``. Heat maps and photographs, where each colour means something, keep their paper.
+``mystnb: {image: {classes: ink}}``. With ``ink pictures`` the heat maps and photographs in it, where each colour means
+something, stay as they are, and only what is written around them turns. A figure that does not ask keeps its paper.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from docutils import nodes
 from PIL import Image
+from scipy import ndimage
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -25,6 +27,7 @@ from sphinx.environment import BuildEnvironment
 BEFORE_IMAGES_ARE_COLLECTED = 400
 AFTER_SPHINX_HAS_COUNTED = 900
 INK = np.array([0.90, 0.91, 0.93])  # what is black by day
+THICK = 6  # pixels: a colour bar is, a stroke of a letter is not
 AMBIGUOUS = {"code", "spread", "tied", "head", "sharpness", "compression", "temperature", "incoherent"}
 NOT_PROSE = (
     nodes.title,
@@ -116,11 +119,38 @@ def on_dark(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([lighter.clip(0, 1), alpha], -1)
 
 
-def make_twin(path: Path) -> Path:
-    """Write the figure for the dark beside the one by day."""
+def pictures_in(pixels: np.ndarray) -> np.ndarray:
+    """Where a figure on white holds heat maps and photographs: all that is thick, with the white in it.
+
+    Args:
+        pixels: RGB in [0, 1], shape ``(h, w, 3)``.
+
+    Returns:
+        A mask, ``(h, w)``.
+    """
+    drawn = pixels.min(-1) < 0.99
+    thick = ndimage.binary_opening(drawn, np.ones((THICK, THICK)))
+    kept = ndimage.binary_fill_holes(thick)
+    pieces, _ = ndimage.label(drawn)
+    for place in ndimage.find_objects(pieces * thick):
+        if place is None:  # letters and lines alone
+            continue
+        inside = drawn[place]
+        edges = (inside[0], inside[-1], inside[:, 0], inside[:, -1])
+        if all(edge.mean() > 0.6 for edge in edges):  # a rectangle: what is white at its edge belongs to it
+            kept[place] = True
+    return kept
+
+
+def make_twin(path: Path, pictures: bool = False) -> Path:
+    """Write the figure for the dark beside the one by day, with ``pictures`` as they are or turned as well."""
     twin = path.with_name(f"{path.stem}-dark.png")
     pixels = np.asarray(Image.open(path).convert("RGB"), dtype=float) / 255
-    Image.fromarray((255 * on_dark(pixels)).round().astype(np.uint8), "RGBA").save(twin, optimize=True)
+    turned = on_dark(pixels)
+    if pictures:
+        kept = pictures_in(pixels)
+        turned[kept] = np.concatenate([pixels, np.ones((*kept.shape, 1))], -1)[kept]
+    Image.fromarray((255 * turned).round().astype(np.uint8), "RGBA").save(twin, optimize=True)
     return twin
 
 
@@ -133,7 +163,7 @@ def give_twins(doctree: nodes.document, source: Path) -> None:
         twin = image.deepcopy()
         uri = image["uri"]
         twin["uri"] = f"{uri.removesuffix('.png')}-dark.png"
-        make_twin(path)
+        make_twin(path, "pictures" in image["classes"])
         image["classes"] = [*image["classes"], "ink-light"]
         twin["classes"] = [*twin["classes"], "ink-dark"]
         image.parent.insert(image.parent.index(image) + 1, twin)

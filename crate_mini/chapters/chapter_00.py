@@ -21,8 +21,6 @@ from crate_mini.segmentation import stored
 from crate_mini.weights import list_pretrained
 
 UNTRAINED = {"CRATE": "crate_mini_untrained", "ViT": "vit_mini_6_untrained"}
-VOC = "voc_auroc"
-"""The score of ``results/family/plan.json`` that the page has."""
 PAPER = {"CRATE-S/8": 23.9, "ViT-S/8, supervised": 14.1}
 """Mean IoU on PASCAL VOC as the paper prints it, in per cent (arXiv 2308.16271, Table 1)."""
 
@@ -89,15 +87,10 @@ def _fixed(summary: Mapping[str, Any]) -> float:
 
 def scored_voc() -> Scored | None:
     """What ``results/family`` has on PASCAL VOC, or None before it is there."""
-    files = [entry.name for entry in results.folder().joinpath("family").iterdir()]
-    if "comparisons.json" not in files:
+    if not (rows := front_page.unseen()):
         return None
-    about = results.read("family/comparisons")
-    (line,) = [c for c in about["comparisons"] if c["score"] == VOC]
-    rows: dict[str, list[Mapping[str, Any]]] = {}
-    for name in sorted(set(files) - {"comparisons.json", "plan.json"}):
-        one = results.read(f"family/{name.removesuffix('.json')}")
-        rows.setdefault(one["kind"], []).append(one["scores"][VOC])
+    asked = results.read("family/comparisons")["comparisons"]
+    (line,) = [one for one in asked if one["score"] == front_page.UNSEEN]
     scores = {kind: [row["score"][0] for row in of] for kind, of in rows.items()}
     if not all(scores.get(kind) for kind in FAMILY):
         return None
@@ -136,6 +129,7 @@ def facts() -> dict[str, Any]:
     return told | {
         "headline": headline(found),
         "unseen": unseen(found),
+        "maps": maps_sentence(found),
         "paper_crate": PAPER["CRATE-S/8"],
         "paper_vit": PAPER["ViT-S/8, supervised"],
         "top1": " and ".join(f"{cards[kind]['held_out']['top1']:.0%} ({kind})" for kind in FAMILY),
@@ -170,9 +164,32 @@ def unseen(found: Sequence[Scored]) -> str:
     (one,) = voc
     means = {kind: f"{100 * sum(of) / len(of):.0f}" for kind, of in one.trained.items()}
     return (
-        f" On {one.images} photographs of PASCAL VOC, which the search never saw, it is "
-        f"{means['CRATE']}, {means['ViT']} and {100 * one.middle:.0f} % (mean of the heads of one layer). {one.verdict}"
+        f" On {one.images} photographs of PASCAL VOC, which the search never saw, CRATE has {means['CRATE']} %, "
+        f"the ViT {means['ViT']} % and the middle {100 * one.middle:.0f} % (mean of the heads of one layer)."
     )
+
+
+def maps_sentence(found: Sequence[Scored]) -> str:
+    """What the maps of all trainings show, beside networks that learned nothing and the middle of the picture."""
+    learned = all(
+        min(one.trained[kind]) > max(one.untrained[kind])
+        for one in found
+        for kind in FAMILY
+        if one.untrained[kind]
+    )
+    above = [
+        f"{one.title} "
+        + " and ".join(
+            f"{sum(score > one.middle for score in one.trained[kind])} of {len(one.trained[kind])} {kind}s"
+            for kind in FAMILY
+        )
+        for one in found
+    ]
+    if learned:
+        said = "On all these photographs every trained network ranks the object higher than untrained ones of its kind."
+    else:
+        said = "Not every trained network ranks the object higher than untrained ones of its kind."
+    return f"{said} Above the map that is only brighter in the middle are: on {'; on '.join(above)}."
 
 
 def trainings_figure(found: Sequence[Scored]) -> Figure:

@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -106,7 +107,7 @@ def three_ways(eps_sq: float = 0.2, token: int = 46) -> Figure:
     }
     # one colour scale for all three, reached by the strongest weight of the exact gradient
     top = float(ways["exact gradient"][token].abs().max())
-    fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 3.0))
+    fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.6))
     for ax, (name, A) in zip(axes, ways.items(), strict=True):
         ax.scatter(*flat.T, c=A[token], cmap="RdBu_r", vmin=-top, vmax=top, s=46, edgecolor="0.55", lw=0.6)
         ax.scatter(*flat[token], s=170, facecolor="none", edgecolor="0.1", lw=1.6)
@@ -116,7 +117,7 @@ def three_ways(eps_sq: float = 0.2, token: int = 46) -> Figure:
         ax.plot(0, 0, "+", color="0.4", ms=9)
         ax.set(xlim=(-1.12, 1.12), ylim=(-1.12, 1.12), aspect="equal", xticks=[], yticks=[])
         ax.set_title(name, fontsize=11)
-        ax.spines[:].set_visible(False)
+        sns.despine(ax=ax, left=True, bottom=True)
     plt.close(fig)
     return fig
 
@@ -228,7 +229,7 @@ def what_softmax_adds(mix: Mixture, share: float = SHARE) -> Figure:
     moved = steps(mix, COARSE, share)
     exact, chosen = moved["exact gradient"], moved[f"softmax (β = {sharp:.0f})"]
     soft = [100 * share_outside(softmax_step(Z, U, share, sharpness=b), mix) for b in sweep]
-    fig = plt.figure(figsize=(figures.WIDTH, 3.0))
+    fig = plt.figure(figsize=(figures.WIDTH, 2.7))
     grid = fig.add_gridspec(1, 2, width_ratios=[1, 1.25])
     ax = fig.add_subplot(grid[0])
     ax.axhline(100 * share_outside(Z, mix), color="0.5", lw=1.2, ls=":", label="before")
@@ -287,6 +288,15 @@ def sign_facts(mix: Mixture, eps_sq: float = COARSE) -> dict[str, Any]:
     """What the network's step, ``Z + MSSA(Z)``, does to the rate: as the tokens are, and at length one."""
     _, raw, unit = sign_sweep(mix, network_sharpness(mix.bases), eps_sq)
     return {"raw": raw[-1] / 100, "unit": -unit[-1] / 100}
+
+
+LEDGER_FORMATS = {
+    "cosine with descent": ".2f",
+    "$R^c$ as is (%)": ".0f",
+    "$R^c$ at length one (%)": ".1f",
+    "outside (%)": ".0f",
+}
+"""Of the columns of :func:`ledger`."""
 
 
 def ledger(mix: Mixture, eps_sq: float, share: float = SHARE) -> list[dict[str, Any]]:
@@ -353,7 +363,7 @@ def denoising_picture(noise: float = 0.3) -> Figure:
         ax.scatter(*points.T, c=colours, s=12, zorder=2)
         ax.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal", xticks=[], yticks=[])
         ax.set_title(title, fontsize=10)
-        ax.spines[:].set_visible(False)
+        sns.despine(ax=ax, left=True, bottom=True)
     plt.close(fig)
     return fig
 
@@ -530,13 +540,13 @@ def _rates_of_batch(tokens: Tensor, U: Tensor, eps_sq: float) -> dict[str, Tenso
 
 def draw_control(changes: Mapping[str, np.ndarray]) -> Figure:
     """By layer, the change of the rate as run beside its controls: as the tokens are, and at length one."""
-    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.2))
+    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.6))
     titles = {"as is": "tokens as they are", "length one": "every token at length one"}
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
         _draw_control(ax, {key.split(",")[0]: v for key, v in changes.items() if key.endswith(f", {name}")})
         ax.set(title=title, xlabel="layer")
     axes[0].set_ylabel("change of $R^c$ (%)")
-    axes[1].legend(fontsize=9, loc="lower left")
+    axes[0].legend(fontsize=8, loc="upper center")
     plt.close(fig)
     return fig
 

@@ -365,7 +365,7 @@ def finer_on_photographs(scored: Sequence[Mapping[str, Any]]) -> str:
 
     def gains(by: np.ndarray) -> str:
         low, high = 100 * by.min(), 100 * by.max()
-        return f"{low:+.1f} to {high:+.1f} points"
+        return f"{number(low, '+.1f')} to {number(high, '+.1f')} points"
 
     return (
         f"On {images} photographs of VOC the mean map of each of the {len(scored)} trainings changes by "

@@ -316,7 +316,7 @@ def at_temperatures(networks: Mapping[str, CRATE], animals: ImageSet) -> dict[st
 
 def sharpness_figure(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     """IoU by DINO's rule as the temperature moves, a line a network; the dot is the network as it is."""
-    fig, ax = plt.subplots(figsize=(5.2, 2.5))
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.4))
     for kind, of in points.items():
         colour = figures.COLOURS[kind.lower()]
         ax.plot(*zip(*of[1:], strict=True), color=colour, label=kind)

@@ -204,7 +204,7 @@ def _counts(by_kind: Mapping[str, Sequence[str]]) -> str:
         f"{THE[kind]} lies above it in {w.count('above')} of {len(w)} cases and below it in {w.count('below')}"
         for kind, w in by_kind.items()
     ]
-    return "By paired differences " + ", ".join(said) + " (a case is a training on a set)."
+    return "By paired differences to the ellipse " + ", ".join(said) + " (a case is a training on a set)."
 
 
 def kinds_verdict(cuts: Sequence[Cut]) -> str:
@@ -343,28 +343,33 @@ def coco_verdict(line: Mapping[str, Any] | None) -> str:
     return f"CRATE less ViT is {mean} points ({low} to {high} over trainings): {end}."
 
 
-def coco_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Boxes on COCO: what saw no image, untrained networks, the family, and what the paper prints for its own."""
+def coco_facts(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands under the table: how many images, and what came out of the comparison."""
+    return {"images": found["floors"]["images"], "verdict": coco_verdict(found["comparison"])}
 
-    def row(who: str, images: int, values: Sequence[float | PlusMinus | None]) -> dict[str, Any]:
-        return {"boxes of": who, "images": images} | dict(
-            zip(("AP50, %", "AP75, %", "AP, %"), values, strict=True)
-        )
+
+def coco_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Boxes on COCO: what saw no image, untrained networks, the family, and what the paper prints for its own.
+
+    Of several networks of a kind the lowest and the highest.
+    """
+
+    def row(who: str, values: Sequence[float | str | PlusMinus | None]) -> dict[str, Any]:
+        return dict(zip(("boxes of", "AP50, %", "AP75, %", "AP, %"), (who, *values), strict=True))
 
     def ours(one: Mapping[str, Any]) -> list[PlusMinus]:
         return [percent(one[k]) for k in ("AP50", "AP75", "AP")]
 
-    rows = [
-        row(f"*{name}*", found["floors"]["images"], ours(v)) for name, v in found["floors"]["boxes"].items()
-    ]
+    rows = [row(f"*{name}*", ours(v)) for name, v in found["floors"]["boxes"].items()]
     for kind in (*(f"{kind}, untrained" for kind in FAMILY), *FAMILY):
-        for i, one in enumerate(found["networks"].get(kind, [])):
-            rows.append(
-                row(f"{kind}, {'draw' if 'untrained' in kind else 'seed'} {i}", one["images"], ours(one))
-            )
-        if kind in FAMILY and kind not in found["networks"]:
-            rows.append(row(f"{kind}: not scored yet", found["floors"]["images"], [None] * 3))
-    return rows + [row(f"paper: {name}", 5000, values) for name, values in PAPER_BOXES.items()]
+        all_of = found["networks"].get(kind, [])
+        who = f"{kind}, {len(all_of)} {'draws' if 'untrained' in kind else 'trainings'}"
+        if all_of:
+            ends = [_span([100 * one[k][0] for one in all_of], ".1f") for k in ("AP50", "AP75", "AP")]
+            rows.append(row(who, ends))
+        elif kind in FAMILY:
+            rows.append(row(f"{kind}: not scored yet", [None] * 3))
+    return rows + [row(f"paper: {name}", values) for name, values in PAPER_BOXES.items()]
 
 
 # ---- tables and figures of the measurements -------------------------------------------------------------------------
@@ -541,7 +546,7 @@ def tau_scores(
 
 def tau_figure(scores: Mapping[str, Sequence[float]], taus: Sequence[float]) -> Figure:
     """Overlap of the first mask against the threshold, a line a network."""
-    fig, ax = plt.subplots(figsize=(5.6, 2.4))
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.4))
     for name, values in scores.items():
         colour = figures.COLOURS[name.split(",")[0].lower()]
         ax.plot(taus, values, ":" if "untrained" in name else "-", color=colour, marker=".", label=name)

@@ -14,9 +14,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import torch
 from jaxtyping import Float, Shaped
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -506,8 +506,7 @@ def layers_figure() -> Figure:
 
 def _tints() -> list[Any]:
     """CRATE's colour for one set, paler for the other."""
-    paler = LinearSegmentedColormap.from_list("paler", [figures.COLOURS["crate"], "#999999"])
-    return [paler(0.0), paler(0.455)]
+    return sns.blend_palette([figures.COLOURS["crate"], "#999999"], 100)[:46:45]
 
 
 def shape_figure() -> Figure:

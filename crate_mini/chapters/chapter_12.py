@@ -164,10 +164,13 @@ def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table of names: a row a network."""
+    """The table of names: a row a trained network, and one for all that learned nothing."""
     kinds = {"crate_nano": "CRATE", "vit_nano": "ViT"}
+    fresh = [row for row in found["networks"] if not row["trained"]]
     rows = []
     for row in found["networks"]:
+        if not row["trained"]:
+            continue
         said = [
             f"{n['part']} {number(n['auroc'], '.2f')} (layer {n['layer']}, head {n['head']})"
             for n in sorted(row["named"], key=lambda n: -n["auroc"])
@@ -175,13 +178,13 @@ def name_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
         rows.append(
             {
-                "network": ("" if row["trained"] else "untrained ") + f"{kinds[row['model']]} {row['seed']}",
-                "above chance, %": 100 * row["above"] / row["pairs"],
-                "and follows, %": 100 * row["looks"] / row["pairs"],
-                "names earned": ", ".join(said) or "none",
+                "network": f"{kinds[row['model']]} {row['seed']}",
+                "names earned, with their AUROC within the animal": ", ".join(said) or "none",
             }
         )
-    return rows
+    named = sum(any(n["earned"] for n in row["named"]) for row in fresh)
+    told = "none" if not named else f"some in {named} of them"
+    return [*rows, dict(zip(rows[0], (f"{len(fresh)} untrained", told), strict=True))]
 
 
 def photograph_rows() -> list[dict[str, Any]]:
@@ -291,12 +294,12 @@ def own_and_other_figure(
     mean: Float[Tensor, "L K P"], other: Float[Tensor, "L K P"], parts: Sequence[str]
 ) -> Figure:
     """Every head and part: the score of the map of another picture, and of its own."""
-    fig, ax = plt.subplots(figsize=(5.4, 2.7))
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 2.6))
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
     for i, (name, colour) in enumerate(zip(parts, figures.PALETTE, strict=True)):
         ax.scatter(other[..., i].flatten(), mean[..., i].flatten(), color=colour, s=22, lw=0, label=name)
-    ax.set(xlabel="AUROC with the map of another picture", ylabel="AUROC with its own map")
-    ax.set(xlim=(0.05, 0.9), ylim=(0.05, 0.9), aspect="equal")
+    ax.set(xlabel="AUROC with the map of another picture", ylabel="with its own map")
+    ax.set(xlim=(0.05, 0.9), ylim=(0.05, 0.9))
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
     plt.close(fig)
     return fig

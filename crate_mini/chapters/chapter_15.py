@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 
 from crate_mini import figures
 from crate_mini.data.embedded import crossed, kinds, pairs
@@ -378,7 +378,7 @@ def shares_figure(rows: Sequence[Row]) -> Figure:
         height = 0.8 / len(group)
         for i, row in enumerate(group):
             at, left = y + (i - (len(group) - 1) / 2) * height, 0.0
-            for part, colour in (("scene", "0.62"), ("rest", "0.85"), ("animal", figures.COLOURS["crate"])):
+            for part, colour in (("scene", "0.5"), ("rest", "0.78"), ("animal", figures.COLOURS["crate"])):
                 ax.barh(
                     at,
                     100 * row[part],

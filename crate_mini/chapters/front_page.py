@@ -25,6 +25,8 @@ PHOTOGRAPHS = {"pets": "pets/test", "horses": "horses/test"}
 """Those with outlines, by the name that their numbers have on the page."""
 CHOSEN_ON = "pets/test"  # photographs: not the drawings that are shown
 RULE = "auroc"
+UNSEEN = "voc_auroc"
+"""The score of ``results/family/plan.json`` that stands for photographs which nobody looked at before."""
 
 
 def drawings() -> ImageSet:
@@ -68,6 +70,7 @@ def facts() -> dict[str, str]:
     cards = {name: weights.list_pretrained()[file] for name, file in NETWORKS.items()}
     return (
         _photographs()
+        | _unseen()
         | _paper()
         | {
             "glance_pictures": str(found["pictures"]),
@@ -110,6 +113,30 @@ def _photographs() -> dict[str, str]:
             told[f"{prefix}_{kind.lower()}"] = _percent(sum(of) / len(of))
             told[f"{prefix}_{kind.lower()}_above"] = f"{sum(s > middle for s in of)} of {len(of)}"
     return told
+
+
+def unseen() -> dict[str, list[Mapping[str, Any]]]:
+    """What the networks of ``results/family`` have on PASCAL VOC, by kind, untrained ones too; empty before scoring."""
+    entries = [entry.name.removesuffix(".json") for entry in results.folder().joinpath("family").iterdir()]
+    if "comparisons" not in entries:
+        return {}
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for name in sorted(set(entries) - {"comparisons", "plan"}):
+        one = results.read(f"family/{name}")
+        rows.setdefault(one["kind"], []).append(one["scores"][UNSEEN])
+    return rows
+
+
+def _unseen() -> dict[str, str]:
+    rows = unseen()
+    means = {kind: sum(row["score"][0] for row in of) / len(of) for kind, of in rows.items()}
+    first = rows["CRATE"][0]
+    return {
+        "unseen_n": str(first["images"]),
+        "unseen_crate": _percent(means["CRATE"]),
+        "unseen_vit": _percent(means["ViT"]),
+        "unseen_middle": _percent(first["centre"][0]),
+    }
 
 
 def verdict(difference: float, decided: bool) -> str:

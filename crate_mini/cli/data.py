@@ -42,7 +42,7 @@ def _data(a: argparse.Namespace) -> int:
     try_file(a.out)
     images = data.load(a.name, split, image_size=a.image_size, n=48, root=a.root, download=a.download)
     titles = [images.classes[i] if i >= 0 else "" for i in images.labels.tolist()] if images.classes else None
-    from crate_mini import figures  # brings Matplotlib, which few commands wait for
+    from crate_mini import figures  # brings seaborn, which no other command waits for
 
     figures.use_style()
     figure = figures.image_grid(images.images, titles, columns=8, masks=images.masks)

@@ -30,6 +30,7 @@ from .embedded_geometry import (
     Animal,
     Dice,
     Point,
+    Real,
     ahead,
 )
 

@@ -46,8 +46,8 @@ def test_voc_comes_in_when_it_was_scored(tmp_path, monkeypatch):
     assert chapter.scored_voc() is None
     for kind, score in (("CRATE", 0.9), ("ViT", 0.8), ("CRATE, untrained", 0.6)):
         row = {"images": 78, "score": [score, 0, 1], "centre": [0.75, 0, 1]}
-        (folder / f"{kind}.json").write_text(json.dumps({"kind": kind, "scores": {chapter.VOC: row}}))
-    line = {"score": chapter.VOC, "differs": True}
+        (folder / f"{kind}.json").write_text(json.dumps({"kind": kind, "scores": {front_page.UNSEEN: row}}))
+    line = {"score": front_page.UNSEEN, "differs": True}
     (folder / "comparisons.json").write_text(json.dumps({"comparisons": [line]}))
     voc = chapter.scored_voc()
     assert (voc.images, voc.trained, voc.middle) == (78, {"CRATE": [0.9], "ViT": [0.8]}, 0.75)
@@ -55,8 +55,16 @@ def test_voc_comes_in_when_it_was_scored(tmp_path, monkeypatch):
     assert voc.verdict == "CRATE is ahead."
     said = chapter.unseen([voc])
     assert "78 photographs" in said
-    assert "90, 80 and 75 %" in said
+    assert "CRATE has 90 %, the ViT 80 % and the middle 75 %" in said
     assert chapter.unseen([]) == ""
+
+
+def test_what_the_maps_show_is_counted_beside_what_learned_nothing():
+    two = [scored([0.8, 0.9], [0.6]), scored([0.6, 0.8], [0.75], title="pets")]
+    said = chapter.maps_sentence(two)
+    assert said.startswith("On all these photographs every trained network")
+    assert "on horses 2 of 2 CRATEs and 0 of 1 ViTs; on pets 1 of 2 CRATEs and 1 of 1 ViTs." in said
+    assert chapter.maps_sentence([scored([0.8, 0.4], [0.6])]).startswith("Not every trained network")
 
 
 def test_numbers_of_the_page():

@@ -106,7 +106,7 @@ def test_what_finer_maps_do_on_photographs():
 
     assert chapter.finer_on_photographs([one(0.70, 0.72, 0.715), one(0.60, 0.61, 0.63)]) == (
         "On 78 photographs of VOC the mean map of each of the 2 trainings changes by +1.0 to +2.0 points when it is "
-        "enlarged, and by another -0.5 to +2.0 points with the shifts."
+        "enlarged, and by another −0.5 to +2.0 points with the shifts."
     )
     assert len(chapter.family_scores()) == sum(map(len, chapter.trainings().values()))
 

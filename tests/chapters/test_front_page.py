@@ -11,10 +11,11 @@ import torch
 from scoreboard import COARSE
 
 from crate_mini import stats, weights
-from crate_mini.chapters import front_page
+from crate_mini.chapters import chapter_00, chapter_09b, chapter_10, front_page
 from crate_mini.segmentation import score_images
 
 INTRO = (Path(__file__).resolve().parents[2] / "book" / "intro.md").read_text(encoding="utf-8")
+SHEET = (Path(__file__).resolve().parents[2] / "book" / "summary_sheet.md").read_text(encoding="utf-8")
 FIELD = re.compile(r"{{ (\w+) }}")
 
 
@@ -44,6 +45,28 @@ def test_most_trainings_of_crate_and_not_all_are_above_the_middle(told):
         above = sum(100 * score > float(told[f"{prefix}_middle"]) for score in of)
         assert told[f"{prefix}_crate_above"] == f"{above} of {len(of)}"
         assert len(of) / 2 < above < len(of), "rewrite the sentence below the cards"
+
+
+def test_where_nobody_looked_before_training_shows_and_the_middle_is_ahead(told):
+    """Both sentences, that of the front page and that of the summary sheet, for every training."""
+    assert "every training is above untrained networks, and below the middle of the picture" in INTRO
+    rows = front_page.unseen()
+    scores = {kind: [row["score"][0] for row in of] for kind, of in rows.items()}
+    for kind in front_page.NETWORKS:
+        assert max(scores[f"{kind}, untrained"]) < min(scores[kind]), "rewrite the sentence below the cards"
+        assert max(scores[kind]) < rows[kind][0]["centre"][0], "rewrite the sentence below the cards"
+    assert "every trained network ranks them above the background better than untrained ones" in SHEET
+    assert chapter_00.maps_sentence(chapter_00.sets()).startswith("On all these photographs every trained")
+
+
+def test_what_came_out_on_the_summary_sheet():
+    assert "Not decided by three trainings of each, in any of four comparisons" in SHEET
+    planned = chapter_09b.planned()
+    assert {line.state for line in planned} == {"does not differ"}, "rewrite the row of the table"
+    assert len(planned) == 4
+    assert {len(line.scores[kind]) for line in planned for kind in front_page.NETWORKS} == {3}
+    assert "Less often than one box in the middle, the same for every image, finds them." in SHEET
+    assert "no training reaches one box in the middle" in chapter_10.coco_sentence(chapter_10.coco())
 
 
 def test_it_is_called_undecided_as_long_as_it_is(told):
