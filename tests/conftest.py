@@ -179,3 +179,13 @@ def browser() -> Iterator:
             pytest.skip(f"no browser. {MISSING}")
     with chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def tabs(browser) -> Iterator:
+    """Tabs of that Chromium, which tests take turns with."""
+    from tabs import Tabs
+
+    opened = Tabs(browser)
+    yield opened
+    opened.close()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import offline_context
 from torch import Tensor
 
 
@@ -51,24 +50,14 @@ def make_mask() -> Callable[..., Tensor]:
 
 
 @pytest.fixture
-def open_viewer(browser) -> Iterator[Callable]:
+def open_viewer(tabs) -> Iterator[Callable]:
     """Open a page; at the end any request outside, error or warning fails the test."""
-    refused, errors, contexts = [], [], []
+    with tabs.of_a_test("error", "warning") as page_of:
 
-    def open_(path: Path, **options):
-        manager = offline_context(
-            browser, refused, **({"viewport": {"width": 1000, "height": 900}} | options)
-        )
-        contexts.append(manager)
-        tab = manager.__enter__().new_page()
-        tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(path.as_uri())
-        tab.locator(".ch-body").first.wait_for()
-        return tab
+        def open_(path: Path, *, width: int = 1000, height: int = 900, **options):
+            tab = page_of(width, height, **options)
+            tab.goto(path.as_uri())
+            tab.locator(".ch-body").first.wait_for()
+            return tab
 
-    yield open_
-    for manager in contexts:
-        manager.__exit__(None, None, None)
-    assert refused == []
-    assert errors == []
+        yield open_

@@ -175,7 +175,7 @@ def test_a_held_atom_is_one_of_the_package(open_viewer, page, networks, pictures
 
 
 def test_the_keyboard_clicks_and_a_narrow_page_fits(open_viewer, page):
-    tab = open_viewer(page, viewport={"width": 390, "height": 800})
+    tab = open_viewer(page, width=390, height=800)
     canvas = tab.locator(".ca-row canvas").first
     canvas.focus()
     canvas.press("ArrowLeft")

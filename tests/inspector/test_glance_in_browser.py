@@ -181,9 +181,7 @@ def test_by_keyboard_the_button_opens_the_chooser(open_viewer, page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_on_a_phone_the_slider_stands_under_what_it_moves(open_viewer, page, scheme):
     """Maps, slider and sentence within one screen, nothing too wide, nothing moving by itself, nothing jumping."""
-    tab = open_viewer(
-        page, viewport={"width": 360, "height": 640}, color_scheme=scheme, reduced_motion="reduce"
-    )
+    tab = open_viewer(page, width=360, height=640, color_scheme=scheme, reduced_motion="reduce")
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     maps = [tab.locator("figure").nth(i).bounding_box() for i in (1, 2)]
     slider = tab.get_by_role("slider", name="layer").bounding_box()

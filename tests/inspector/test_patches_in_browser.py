@@ -132,7 +132,7 @@ def test_patches_by_keyboard(open_viewer, page):
 
 
 def test_a_tap_keeps_and_masks_are_scored(open_viewer, page):
-    tab = open_viewer(page, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740})
+    tab = open_viewer(page, has_touch=True, is_mobile=True, width=360, height=740)
     tab.locator(".ch-choice label").nth(3).tap()
     before = tab.locator(".ch-score").all_inner_texts()
     top = "document.querySelector('.ch-large canvas').getBoundingClientRect().top + scrollY"
@@ -147,7 +147,7 @@ def test_a_tap_keeps_and_masks_are_scored(open_viewer, page):
 
 @pytest.mark.parametrize("width", [360, 520, 640, 1000])
 def test_hovering_over_patches_moves_nothing(open_viewer, page, width):
-    tab = open_viewer(page, viewport={"width": width, "height": 900})
+    tab = open_viewer(page, width=width, height=900)
     tops = "[...document.querySelectorAll('.ch-large')].map(e => e.getBoundingClientRect().top + scrollY)"
     was = tab.evaluate(tops)
     point(tab, 0, 0.3, 0.6, "click")

@@ -503,7 +503,7 @@ def test_a_second_viewer_is_not_disturbed(open_viewer, page_of_nano, make_images
 
 @pytest.mark.parametrize("width", [320, 360, 1000])
 def test_nothing_sticks_out_with_a_photo(open_viewer, page_of_nano, width):
-    tab = open_viewer(page_of_nano, viewport={"width": width, "height": 740})
+    tab = open_viewer(page_of_nano, width=width, height=740)
     choose(
         tab,
         png(photo(60, 60))

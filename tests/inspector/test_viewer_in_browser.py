@@ -39,26 +39,19 @@ def two_models(make_maps, make_images, make_mask) -> HeadViewer:
 
 
 @contextmanager
-def opened(browser, path, **options) -> Iterator:
+def opened(tabs, path, *, width: int = 1000, height: int = 900, **options) -> Iterator:
     """A tab with the page, its viewers drawn; leaving it fails on any request outside or error."""
-    refused, errors = [], []
-    with offline_context(
-        browser, refused, **({"viewport": {"width": 1000, "height": 900}} | options)
-    ) as context:
-        tab = context.new_page()
-        tab.on("console", lambda message: errors.append(message.text) if message.type != "info" else None)
-        tab.on("pageerror", lambda error: errors.append(str(error)))
+    with tabs.of_a_test("error", "warning", "log") as page_of:
+        tab = page_of(width, height, **options)
         tab.goto(path.as_uri())
         if options.get("java_script_enabled", True):
             tab.locator(".crate-heads:not(:has(.ch-body))").first.wait_for(state="detached")
         yield tab
-    assert refused == []
-    assert errors == []
 
 
 @pytest.fixture
-def tab(browser, two_models, tmp_path) -> Iterator:
-    with opened(browser, two_models.save(tmp_path / "heads.html")) as page:
+def tab(tabs, two_models, tmp_path) -> Iterator:
+    with opened(tabs, two_models.save(tmp_path / "heads.html")) as page:
         yield page
 
 
@@ -386,13 +379,13 @@ def test_everything_is_reached_by_tab_and_shows_its_focus(tab):
     ]
 
 
-def test_another_training_of_the_same_network(browser, make_maps, make_images, tmp_path):
+def test_another_training_of_the_same_network(tabs, make_maps, make_images, tmp_path):
     first, second, vit = (make_maps(2, 4, 6, 10, 10, seed=i) for i in range(3))
     viewer = HeadViewer(
         make_images(2, 80, 80), {("CRATE", "seed 0"): first, ("CRATE", "seed 1"): second, "ViT": vit}, view="heat",
         head={("CRATE", "seed 1"): 3},
     )  # fmt: skip
-    with opened(browser, viewer.save(tmp_path / "heads.html")) as tab:
+    with opened(tabs, viewer.save(tmp_path / "heads.html")) as tab:
         pick(tab, "patches")
         assert tab.locator(".ch-panel").count() == 2
         (choice,) = tab.get_by_role("combobox").all()
@@ -449,9 +442,9 @@ def test_a_map_that_is_not_a_number_says_so(tab):
     assert tile.locator(".ch-score").inner_text() == ""
 
 
-def test_touch(browser, two_models, tmp_path):
+def test_touch(tabs, two_models, tmp_path):
     path = two_models.save(tmp_path / "heads.html")
-    with opened(browser, path, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740}) as tab:
+    with opened(tabs, path, has_touch=True, is_mobile=True, width=360, height=740) as tab:
         tab.locator(".ch-tiles button").nth(2).tap()
         assert shown(tab)["head"] == [2, 0]
         tab.locator(".ch-thumbs label").nth(2).tap()
@@ -464,9 +457,9 @@ def test_touch(browser, two_models, tmp_path):
 
 
 @pytest.mark.parametrize("width", [320, 360, 600, 1300])
-def test_nothing_sticks_out(browser, two_models, tmp_path, width):
+def test_nothing_sticks_out(tabs, two_models, tmp_path, width):
     path = two_models.save(tmp_path / "heads.html")
-    with opened(browser, path, viewport={"width": width, "height": 740}) as tab:
+    with opened(tabs, path, width=width, height=740) as tab:
         for view in ("overlay", "mask", "best"):
             pick(tab, view)
             shown(tab)
@@ -481,10 +474,8 @@ def test_nothing_sticks_out(browser, two_models, tmp_path, width):
             )
 
 
-def test_hovering_moves_nothing(browser, two_models, tmp_path):
-    with opened(
-        browser, two_models.save(tmp_path / "heads.html"), viewport={"width": 360, "height": 740}
-    ) as tab:
+def test_hovering_moves_nothing(tabs, two_models, tmp_path):
+    with opened(tabs, two_models.save(tmp_path / "heads.html"), width=360, height=740) as tab:
         tab.get_by_role("slider", name="CRATE, layer").fill("1")
         for view in ("overlay", "mask", "area", "best"):
             pick(tab, view)
@@ -513,8 +504,8 @@ def lightness(tab, nth: int = 0) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])
-def test_themes_of_the_system_and_of_the_page_around(browser, two_models, tmp_path, system):
-    with opened(browser, two_models.save(tmp_path / "heads.html"), color_scheme=system) as tab:
+def test_themes_of_the_system_and_of_the_page_around(tabs, two_models, tmp_path, system):
+    with opened(tabs, two_models.save(tmp_path / "heads.html"), color_scheme=system) as tab:
         paper, ink = lightness(tab)
         assert (paper > ink) == (system == "light")
         assert abs(paper - ink) > 150
@@ -530,7 +521,7 @@ def test_themes_of_the_system_and_of_the_page_around(browser, two_models, tmp_pa
 
 
 def test_several_viewers_on_a_page_do_not_disturb_each_other(
-    browser, two_models, tmp_path, make_maps, make_images
+    tabs, two_models, tmp_path, make_maps, make_images
 ):
     other = HeadViewer(make_images(1, 40, 60), make_maps(1, 3, 2, 4, 6, seed=5), titles=["wide"])
     fragments = [two_models._repr_html_(), other._repr_html_(), two_models._repr_html_()]  # one of them twice
@@ -539,7 +530,7 @@ def test_several_viewers_on_a_page_do_not_disturb_each_other(
         f"<!doctype html><meta charset=utf-8><link rel=icon href='data:,'>{''.join(fragments)}",
         encoding="utf-8",
     )
-    with opened(browser, path) as tab:
+    with opened(tabs, path) as tab:
         assert tab.locator(".ch-body").count() == 3
         before = [shown(tab, i) for i in range(3)]
         views = tab.locator(".crate-heads").nth(2)
@@ -557,11 +548,11 @@ def test_several_viewers_on_a_page_do_not_disturb_each_other(
         assert tab.evaluate("typeof mountHeadViewers") == "undefined"  # nothing leaks into the page
 
 
-def test_an_output_put_in_by_script_works_as_in_a_notebook(browser, two_models, tmp_path):
+def test_an_output_put_in_by_script_works_as_in_a_notebook(tabs, two_models, tmp_path):
     """JupyterLab sets innerHTML, which runs no scripts, then puts fresh copies in their place."""
     path = tmp_path / "lab.html"
     path.write_text("<!doctype html><meta charset=utf-8><link rel=icon href='data:,'><main></main>")
-    with opened(browser, path) as tab:
+    with opened(tabs, path) as tab:
         tab.evaluate(
             """html => {
               const main = document.querySelector('main');
@@ -580,9 +571,9 @@ def test_an_output_put_in_by_script_works_as_in_a_notebook(browser, two_models, 
         assert shown(tab)["layer"] == [0, 0]
 
 
-def test_without_scripts_the_still_is_there(browser, two_models, tmp_path):
+def test_without_scripts_the_still_is_there(tabs, two_models, tmp_path):
     path = two_models.save(tmp_path / "heads.html")
-    with opened(browser, path, java_script_enabled=False) as tab:
+    with opened(tabs, path, java_script_enabled=False) as tab:
         assert tab.locator(".ch-fallback p").is_visible()
         box = tab.locator(".ch-fallback img").bounding_box()
         assert box["width"] > 300

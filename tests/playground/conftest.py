@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from browser import offline_context
 
 from crate_mini.playground import Playground, play
 
@@ -75,11 +73,9 @@ class Tab:
 
 
 @pytest.fixture
-def open_play(browser) -> Iterator[Callable[..., Tab]]:
+def open_play(tabs) -> Iterator[Callable[..., Tab]]:
     """``open_play(name, data)`` opens a playground; at the end any error or outside request fails the test."""
-    refused: list[str] = []
-    errors: list[str] = []
-    with ExitStack() as stack:
+    with tabs.of_a_test("error") as page_of:
 
         def open_(
             name: str | Playground,
@@ -90,20 +86,11 @@ def open_play(browser) -> Iterator[Callable[..., Tab]]:
             **options: Any,
         ) -> Tab:
             shown = name if isinstance(name, Playground) else play(name, data, title="A title")
-            context = stack.enter_context(
-                offline_context(browser, refused, viewport={"width": width, "height": 900}, **options)
-            )
-            page = context.new_page()
-            page.on(
-                "console", lambda message: errors.append(message.text) if message.type == "error" else None
-            )
-            page.on("pageerror", lambda error: errors.append(str(error)))
+            page = page_of(width, 900, **options)
             page.set_content(PAGE.format(theme=theme, body=shown._repr_html_()))
             return Tab(page).settle()
 
         yield open_
-    assert refused == []
-    assert errors == []
 
 
 @pytest.fixture
