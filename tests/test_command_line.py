@@ -755,7 +755,7 @@ class TestCompletion:
             (["ev"], ["evaluate"]),
             (["evaluate", "seg"], ["segmentation"]),
             (["evaluate", "segmentation", "--ch"], ["--choose-on", "--choice-from"]),
-            (["train", "--data", "tiny"], ["tiny-imagenet", "tiny-imagenet-animals"]),
+            (["train", "--data", "tiny-imagenet-a"], ["tiny-imagenet-animals"]),
             (
                 ["train", "--data", "embedded", "--sweep", "all_"],
                 ["all_classes"],
