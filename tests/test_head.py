@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import types
+from pathlib import Path
+
+import pytest
 from docutils.core import publish_doctree
-from sphinx_head import LONGEST, POLICY, description_of, shortened
+from sphinx_head import LONGEST, PICTURE, POLICY, add_tags, description_of, shortened
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_a_description_is_the_first_paragraph_of_the_text():
@@ -31,3 +37,19 @@ def test_the_policy_lets_nothing_in_from_outside():
     assert "http" not in POLICY
     assert "*" not in POLICY
     assert "unsafe-eval" not in POLICY
+
+
+@pytest.mark.parametrize("base", ["https://someone.github.io/book/", ""])
+def test_a_page_with_a_public_address_shows_a_picture_beside_its_link(base):
+    config = types.SimpleNamespace(project="CRATE", html_title="The book", html_baseurl=base)
+    context = {"title": "Rates <em>&amp; balls</em>", "body": ""}
+    page = publish_doctree(
+        "Title\n=====\n\nCounting balls that cover a cloud leads to one number of it, its rate.\n"
+    )
+    add_tags(types.SimpleNamespace(config=config), "notebooks/01_a", "page.html", context, page)
+    tags = context["metatags"]
+    assert 'property="og:title" content="Rates &amp; balls"' in tags
+    assert tags.count("Counting balls") == 2
+    assert (f'property="og:url" content="{base}notebooks/01_a.html"' in tags) == bool(base)
+    assert (f'property="og:image" content="{base}{PICTURE}"' in tags) == bool(base)
+    assert (ROOT / "book" / "_assets" / Path(PICTURE).name).exists()

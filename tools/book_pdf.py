@@ -47,7 +47,7 @@ PREPARE = """({where}) => {
     note.append(link);
     live.after(note);
   }
-  for (const code of document.querySelectorAll('div.highlight, .cell_input, pre'))
+  for (const code of document.querySelectorAll('div[class*=highlight], .cell_input, pre'))
     if (code.offsetHeight > 700) code.style.breakInside = 'auto';
   for (const fold of document.querySelectorAll('details')) {
     if (fold.closest('.tag_solution') || !fold.closest('.cell')) fold.open = true;
