@@ -143,8 +143,10 @@ def test_pictures_in_a_figure_stay_and_what_is_written_around_them_turns(tmp_pat
     figure[5, 60:80] = 0  # a line
     figure[20:24, 60:64] = 0  # a letter
     Image.fromarray(figure).save(tmp_path / "a.png")
-    night = np.asarray(Image.open(sphinx_chapters.make_twin(tmp_path / "a.png", pictures=True)))
-    assert (night[10:50, 10:50, :3] == figure[10:50, 10:50]).all()
+    twin = Image.open(sphinx_chapters.make_twin(tmp_path / "a.png", pictures=True))
+    assert twin.mode == "P", "few colours: every reader loads it"
+    night = np.asarray(twin.convert("RGBA"))
+    assert np.abs(night[10:50, 10:50, :3].astype(int) - figure[10:50, 10:50]).max() <= 8
     assert (night[10:50, 10:50, 3] == 255).all()
     assert night[5, 60:80, :3].min() > 200
     assert night[20:24, 60:64, :3].min() > 200

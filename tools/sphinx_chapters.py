@@ -150,7 +150,10 @@ def make_twin(path: Path, pictures: bool = False) -> Path:
     if pictures:
         kept = pictures_in(pixels)
         turned[kept] = np.concatenate([pixels, np.ones((*kept.shape, 1))], -1)[kept]
-    Image.fromarray((255 * turned).round().astype(np.uint8), "RGBA").save(twin, optimize=True)
+    image = Image.fromarray((255 * turned).round().astype(np.uint8), "RGBA")
+    if pictures:  # in 256 colours a quarter of its weight: everybody loads it, whatever the theme
+        image = image.quantize(256, method=Image.Quantize.FASTOCTREE)
+    image.save(twin, optimize=True)
     return twin
 
 
