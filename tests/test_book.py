@@ -232,6 +232,8 @@ INSPECT = """() => {
     unset: all('.math').filter(m => !m.querySelector('mjx-container')).map(m => m.textContent),
     faulty: all('mjx-merror, [data-mjx-error]').map(m => m.textContent),
     formulas: all('mjx-container').length,
+    plain: all('article :is(p, li, td, dd) a[href]:not(.headerlink)')
+      .filter(a => getComputedStyle(a).textDecorationLine !== 'underline').map(a => a.textContent.trim()),
   };
 }"""
 
@@ -284,13 +286,14 @@ def test_index_leads_to_the_first_page(built_book, browser):
 def serious_faults(tab) -> list:
     """What axe-core finds that keeps somebody from reading this page by keyboard or by ear: rule, degree, places.
 
-    Contrast has a test of its own, in both themes.
+    Contrast has a test of its own, in both themes, and that links are seen among words is asked of their underline:
+    axe compares colours for it, which is half of its work.
     """
     tab.evaluate(f"{AXE.read_text(encoding='utf-8')};0")
     found = tab.evaluate(
         # without preload: it would fetch style sheets, which a page opened from disk may not
         "async () => (await axe.run({preload: false, resultTypes: ['violations'],"
-        " rules: {'color-contrast': {enabled: false}}}))"
+        " rules: {'color-contrast': {enabled: false}, 'link-in-text-block': {enabled: false}}}))"
         ".violations.map(v => [v.id, v.impact, ...v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))])"
     )
     return [rule for rule in found if rule[1] in ("serious", "critical")]
@@ -396,6 +399,7 @@ def test_page_in_a_browser(built_book, browser, page):
             assert state["missing"] == []
             assert state["unset"] == []
             assert state["faulty"] == []
+            assert state["plain"] == [], "links that nobody sees among the words"
             assert state["overflow"] <= 0, f"{width} pixels wide, and these stick out: {state['wide']}"
             if page.startswith(("notebooks/", "book/")) and not page.startswith(("book/api", "book/status")):
                 assert tab.evaluate(SIDEWAYS, width > 1000) == [], f"{width} pixels wide"
@@ -473,7 +477,8 @@ def test_the_guard_sees_outside_requests_and_errors(browser, tmp_path):
     page = tmp_path / "bad.html"
     page.write_text(
         "<main><img src='https://example.org/a.png'><img src='gone.png'><p class='math'>\\(x\\)</p>"
-        "<div style='width:2000px;height:9px'></div><script>throw new Error('thrown')</script></main>"
+        "<article><p>Words, <a href='#a'>a link</a> and <a href='#b' style='text-decoration: none'>one that hides</a>"
+        "</article><div style='width:2000px;height:9px'></div><script>throw new Error('thrown')</script></main>"
     )
     refused, errors = [], []
     with offline_context(browser, refused, viewport={"width": 360, "height": 800}) as context:
@@ -483,6 +488,7 @@ def test_the_guard_sees_outside_requests_and_errors(browser, tmp_path):
     assert any("thrown" in error for error in errors)
     assert "gone.png" in state["missing"]
     assert state["unset"] == ["\\(x\\)"]
+    assert state["plain"] == ["one that hides"]
     assert state["overflow"] > 1000
 
 
