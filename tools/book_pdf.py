@@ -1,6 +1,6 @@
 """The whole book as one PDF: ``_build/book.pdf``.
 
-    python tools/book_pdf.py                          after make book; about two minutes
+    python tools/book_pdf.py                          after make book; up to ten minutes on two cores
     python tools/book_pdf.py book/intro --out x.pdf   some pages of it
 
 Every rendered page is printed by the browser of the tests, then all are joined: bookmarks by the table of contents, and
