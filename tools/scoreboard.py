@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 
 from crate_mini.chapters.family import FAMILY, SHOWN
+from crate_mini.recipes import get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "book" / "scoreboard.md"
@@ -782,9 +783,10 @@ def _transferred() -> str:
     if not (RESULTS / "transfer" / "scores.json").is_file():
         return NONE
     sets = json.loads((RESULTS / "transfer" / "scores.json").read_text(encoding="utf-8"))["sets"]
+    epochs = {name: get_recipe(name).recipe.epochs for name in ("three_in_four", "all_classes")}
     told = {
-        "tiny-imagenet-50": "Trained on 150 classes of Tiny-ImageNet (six epochs), then asked for the other 50",
-        "pets": "Trained on all 200 classes of Tiny-ImageNet (nine epochs, the family), then asked for three breeds of cats and dogs",
+        "tiny-imagenet-50": f"Trained on 150 classes of Tiny-ImageNet ({epochs['three_in_four']} epochs), then asked for the other 50",
+        "pets": f"Trained on all 200 classes of Tiny-ImageNet ({epochs['all_classes']} epochs, the family), then asked for three breeds of cats and dogs",
     }
     parts = []
     for where, what in told.items():
