@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import first_calls
 import numpy as np
 import pytest
 from execution import cores
@@ -61,6 +62,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return int(item.get_closest_marker("book") is not None or item.path.name == "test_book.py")
 
     items.sort(key=place)
+
+
+def pytest_runtest_setup() -> None:
+    """Of every test the first calls are checked."""
+    first_calls.begin()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -535,7 +535,7 @@ class TestByName:
     def test_exported_with_open_sizes(self, name, tmp_path, monkeypatch):
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         torch.manual_seed(0)
-        small = {"dim": 24, "heads": 2, "depth": 2, "image_size": 16, "patch_size": 4, "num_classes": 5}
+        small = {"dim": 24, "heads": 2, "depth": 1, "image_size": 16, "patch_size": 4, "num_classes": 5}
         model = create_model(name, **small).eval()
         seen = name == "crate_odl_nano"
         if not seen:

@@ -18,6 +18,7 @@ import make_logo
 import nbformat
 import notebook_form
 import pytest
+import quick_nbformat
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -432,36 +433,53 @@ def test_every_data_set_has_a_reference():
     assert all(of and set(of) <= keys for of in cited.values())
 
 
+def test_notebooks_are_read_without_parsers_for_addresses():
+    """Two seconds of a core in each process that reads one; the first to import nbformat decides."""
+    assert sys.modules[quick_nbformat.LEFT_OUT] is None
+    for path in (ROOT / "tools").glob("*.py"):
+        found = re.search(r"^\s*(?:import|from) (?:nbformat|jsonschema)\b", path.read_text(), re.MULTILINE)
+        assert (found is not None) == (path.name == "quick_nbformat.py"), path.name
+
+
 # ---- executing notebooks ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def three_notebooks(tmp_path) -> list[Path]:
-    """One that works on one thread and 64 MB, one that fails, one that warns and waits for nothing."""
+def four_notebooks(tmp_path) -> list[Path]:
+    """One that works on one thread and 64 MB, one that fails, one whose kernel ends, one that has nothing to do."""
     work = (
-        "import os, sys, numpy\n"
+        "import sys\n"
+        "print('torch' in sys.modules, [p for p in sys.path if p.endswith(('tools', 'elsewhere'))])\n"
+        "import os, numpy, torch\n"
+        "print(torch.get_num_threads(), __name__, os.getsid(0) == os.getpid())\n"
         "held = numpy.ones(2**23)\n"
         "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.listdir())\n"
         "print(os.environ['MPLCONFIGDIR'])"
     )
-    sources = {"works": work, "fails": "print('so far')\n1 / 0", "quiet": "pass"}
+    ends = "import os\nos._exit(3)"
+    sources = {"works": work, "fails": "print('so far')\n1 / 0", "ends": ends, "quiet": "pass"}
     return [
         write_notebook(tmp_path / f"{name}.ipynb", nbformat.v4.new_code_cell(source))
         for name, source in sources.items()
     ]
 
 
-def test_notebooks_are_executed_whatever_becomes_of_others(three_notebooks, tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def test_notebooks_are_executed_whatever_becomes_of_others(four_notebooks, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "with a style of the reader's"))
     monkeypatch.setattr(execution, "workers", lambda: 2)
-    done = {result.path.stem: result for result in execution.execute_all(three_notebooks)}
-    assert set(done) == {"works", "fails", "quiet"}
-    surroundings, settings = done["works"].notebook.cells[0].outputs[0].text.splitlines()
+    done = {result.path.stem: result for result in execution.execute_all(four_notebooks)}
+    assert set(done) == {"works", "fails", "ends", "quiet"}
+    imports, kernel, surroundings, settings = done["works"].notebook.cells[0].outputs[0].text.splitlines()
+    copied = sys.platform == "linux"  # of a process that has imported what all need
+    assert imports == f"{copied} []", "a kernel sees nothing that lies beside the tools"
+    assert kernel == "1 __main__ True"
     assert surroundings == "1 None []"
     assert "reader" not in settings
     assert not Path(settings).exists(), "nothing is left of the folder that Matplotlib wrote to"
     assert "ZeroDivisionError: division by zero" in done["fails"].failure
+    assert "Kernel died" in done["ends"].failure
     assert [result.failure for result in (done["works"], done["quiet"])] == ["", ""]
     for result in done.values():
         assert result.seconds > 0

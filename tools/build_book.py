@@ -258,8 +258,10 @@ def is_full() -> bool:
 
 def jupyter_book(*options: str) -> int:
     """Run ``jb build`` on this book; returns its exit status."""
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
-    return subprocess.call([*command, *options], cwd=ROOT, env=build_environment())
+    tools = str(Path(__file__).resolve().parent)
+    program = f"import sys; sys.path.insert(0, {tools!r}); import quick_nbformat; sys.path.pop(0)"
+    command = [sys.executable, "-c", f"{program}; from jupyter_book.cli.main import main; main()", "build"]
+    return subprocess.call([*command, str(ROOT), *options], cwd=ROOT, env=build_environment())
 
 
 def render() -> int:

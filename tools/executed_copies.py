@@ -11,14 +11,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import nbformat
-from nbformat import NotebookNode
+from quick_nbformat import nbformat
 
 SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def readable(notebook: NotebookNode) -> NotebookNode:
+def readable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook as a code host can show it; its sources and other outputs are untouched."""
     notebook = nbformat.from_dict(notebook)
     notebook.metadata.pop("widgets", None)

@@ -9,19 +9,23 @@ seconds of processor time, which they hardly do, and as the most memory that its
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
 import resource
+import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
-import nbformat
+from quick_nbformat import nbformat
 
 CELL_MINUTES = 120  # for one cell: against hanging for ever, not against a machine that is busy
 GIB_EACH = 3  # memory that must be there for each notebook at work
@@ -36,6 +40,8 @@ KERNEL = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, which a file is not
+IMPORTED_ONCE = ("torch", "torchvision", "seaborn", "ipykernel.kernelapp", "ipywidgets", "einops")
+"""What nearly every notebook imports: once for all kernels. Who forks them must not have worked with it."""
 NOT_FOR_KERNELS = ("MPLBACKEND", "PYTHONPATH", "PYTHONSTARTUP")
 
 
@@ -71,17 +77,29 @@ def workers() -> int:
     return max(1, min(cores(), MOST, int(memory / GIB_EACH)))
 
 
-def execute(path: Path, surroundings: dict[str, str]) -> Executed:
+def for_kernels(surroundings: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a kernel sees: those of who asked for it, less what would leak into a page."""
+    return {k: v for k, v in (surroundings | KERNEL).items() if k not in NOT_FOR_KERNELS}
+
+
+def execute(path: Path, surroundings: dict[str, str], *, forks: bool = False) -> Executed:
     """Execute one notebook, in an empty folder; in a process that does nothing else, whose children are all its own.
 
-    ``surroundings`` are the variables that the process which asked for it sees now.
+    Args:
+        path: where it lies.
+        surroundings: the variables that the process which asked for it sees now.
+        forks: the kernel is a copy of this process, which has imported what notebooks need.
     """
+    unseen = surroundings.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ.clear()
+    os.environ.update(for_kernels(surroundings))
+    waiting = None
+    if forks:
+        from forked_kernel import ForkedProvisioner, InWaiting
+
+        waiting = InWaiting(unseen)  # before there is a loop or a thread here
     from nbclient import NotebookClient
 
-    os.environ.clear()
-    os.environ.update(surroundings | KERNEL)
-    for name in NOT_FOR_KERNELS:
-        os.environ.pop(name, None)
     notebook = nbformat.read(path, as_version=4)
     began, failure = time.perf_counter(), ""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as empty:
@@ -96,10 +114,17 @@ def execute(path: Path, surroundings: dict[str, str]) -> Executed:
         manager = client.create_kernel_manager()
         if os.name == "posix":  # not through ports, to which others can listen; every kernel warns of that
             manager.transport, manager.ip = "ipc", os.path.join(folder, "kernel")
+        if waiting:
+            kernel = {"kernel_id": str(uuid.uuid4()), "kernel_spec": manager.kernel_spec, "parent": manager}
+            manager.provisioner = ForkedProvisioner(**kernel)
+            manager.provisioner.waiting = waiting
         try:
             client.execute()
         except Exception:  # of a cell or of the kernel: all are for the log, and other notebooks go on
             failure = COLOURS.sub("", traceback.format_exc(limit=0))
+        finally:
+            if waiting:
+                waiting.dismiss()
     seconds = time.perf_counter() - began
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     unit = 1 if os.uname().sysname == "Darwin" else 1024  # bytes there, KiB elsewhere
@@ -119,15 +144,32 @@ def execute_all(paths: Iterable[Path]) -> Iterator[Executed]:
     Matplotlib finds neither settings of the reader, which would change a page, nor a list of fonts that a stopped
     program has left half written: a folder of their own is made for all of them, and removed.
     """
-    # Each process is a copy of one that has imported what all need, where the system can do that.
-    can = multiprocessing.get_all_start_methods()
-    start = multiprocessing.get_context("forkserver" if "forkserver" in can else "spawn")
-    if "forkserver" in can:
-        start.set_forkserver_preload(["__main__", "nbclient"])
-    with (
-        tempfile.TemporaryDirectory() as fonts,
-        ProcessPoolExecutor(workers(), mp_context=start, max_tasks_per_child=1) as pool,
-    ):
+    paths = list(paths)
+    # Each process is a copy of one that has imported what all need, where the system can do that, and so is its
+    # kernel, where a copy of PyTorch works and where there are several to be made.
+    can = "forkserver" in multiprocessing.get_all_start_methods()
+    forks = can and sys.platform == "linux" and len(paths) > 1
+    start = multiprocessing.get_context("forkserver" if can else "spawn")
+    with tempfile.TemporaryDirectory() as fonts:
         surroundings = os.environ | {"MPLCONFIGDIR": fonts}
-        for done in as_completed([pool.submit(execute, path, surroundings) for path in paths]):
-            yield done.result()
+        if can:
+            start.set_forkserver_preload(["__main__", "nbclient", *(IMPORTED_ONCE if forks else ())])
+            with variables(for_kernels(surroundings)):  # which libraries read while they are imported
+                forkserver.ensure_running()
+        with ProcessPoolExecutor(workers(), mp_context=start, max_tasks_per_child=1) as pool:
+            asked = [pool.submit(execute, path, surroundings, forks=forks) for path in paths]
+            for done in as_completed(asked):
+                yield done.result()
+
+
+@contextlib.contextmanager
+def variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """These environment variables and no others, for as long as this lasts."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -20,7 +20,7 @@ import textwrap
 from pathlib import Path
 
 import address
-import nbformat
+from quick_nbformat import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"

@@ -19,10 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from execution import execute_all
-from nbformat import NotebookNode
 from notebook_form import SETUP_TITLE, all_notebooks
+from quick_nbformat import nbformat
 
 TRAINING = "training"
 """The tag of cells that a reader may pass over or stop."""
@@ -31,7 +30,7 @@ CLOCK = re.compile(r"\d+(?:\.\d+)?(?= (?:s|ms|seconds|minutes|milliseconds)\b)")
 NAMED_ANEW = re.compile(r"(?<=crate-)[a-z]+-[0-9a-f]{8}-\d+|(?<=0x)[0-9a-f]+")
 
 
-def trainers(cell: NotebookNode) -> set[str]:
+def trainers(cell: nbformat.NotebookNode) -> set[str]:
     """Names of functions that train when a cell calls them: the package's, and those that the cell makes with it."""
     made = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)]
     return {"train"} | {function.name for function in made if calls(function, {"train"})}
@@ -43,17 +42,17 @@ def calls(node: ast.AST, names: set[str]) -> bool:
     return any(isinstance(func, ast.Name) and func.id in names for func in called)
 
 
-def trains(cell: NotebookNode) -> bool:
+def trains(cell: nbformat.NotebookNode) -> bool:
     """Whether a cell trains by the package's loop."""
     return cell.cell_type == "code" and calls(ast.parse(cell.source), {"train"})
 
 
-def is_training(cell: NotebookNode) -> bool:
+def is_training(cell: nbformat.NotebookNode) -> bool:
     """Whether a cell carries the tag."""
     return TRAINING in cell.metadata.get("tags", ())
 
 
-def twice(book: NotebookNode) -> NotebookNode:
+def twice(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Every cell of code, and behind it the same once more."""
     cells = []
     for cell in book.cells:
@@ -62,12 +61,12 @@ def twice(book: NotebookNode) -> NotebookNode:
     return new_book(book, cells)
 
 
-def passed_over(book: NotebookNode) -> NotebookNode:
+def passed_over(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Without the cells that train."""
     return new_book(book, [c for c in book.cells if c.cell_type == "code" and not is_training(c)])
 
 
-def stopped(book: NotebookNode) -> NotebookNode:
+def stopped(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Cells that train end where they call it: what stands before has happened, and nothing of what comes after."""
     cells = []
     for cell in book.cells:
@@ -87,12 +86,12 @@ def stopped(book: NotebookNode) -> NotebookNode:
     return new_book(book, cells)
 
 
-def new_book(book: NotebookNode, cells: list[NotebookNode]) -> NotebookNode:
+def new_book(book: nbformat.NotebookNode, cells: list[nbformat.NotebookNode]) -> nbformat.NotebookNode:
     """A notebook with other cells."""
     return nbformat.v4.new_notebook(cells=cells, metadata=book.metadata)
 
 
-def said(cell: NotebookNode) -> list[Any]:
+def said(cell: nbformat.NotebookNode) -> list[Any]:
     """What a cell shows, less the clock and names that are given anew each time."""
 
     def plain(value: Any) -> Any:
@@ -109,7 +108,7 @@ def said(cell: NotebookNode) -> list[Any]:
     return told
 
 
-def changed(book: NotebookNode) -> Iterator[str]:
+def changed(book: nbformat.NotebookNode) -> Iterator[str]:
     """Cells of an executed :func:`twice` that did not say the same again, by their first lines."""
     for first, second in zip(book.cells[::2], book.cells[1::2], strict=True):
         if is_training(first) or first.source.startswith(SETUP_TITLE):
@@ -142,7 +141,7 @@ def read(code: ast.AST) -> set[str]:
     return {n.id for n in ast.walk(code) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
-def missing(book: NotebookNode, cut: NotebookNode) -> set[str]:
+def missing(book: nbformat.NotebookNode, cut: nbformat.NotebookNode) -> set[str]:
     """Names that cells of the cut notebook read, and that only the whole one gives."""
     whole, left = (
         ast.parse("\n".join(cell.source for cell in one.cells if cell.cell_type == "code"))
@@ -151,7 +150,7 @@ def missing(book: NotebookNode, cut: NotebookNode) -> set[str]:
     return (given(whole) - given(left)) & read(left)
 
 
-def changed_by_running_again(book: NotebookNode) -> list[str]:
+def changed_by_running_again(book: nbformat.NotebookNode) -> list[str]:
     """Statements that give a name of an earlier cell anew, made of itself: run twice, they make something else."""
     found, before = [], set()
     for cell in book.cells:
@@ -171,7 +170,7 @@ def changed_by_running_again(book: NotebookNode) -> list[str]:
 
 # ---- whole notebooks -------------------------------------------------------------------------------------
 
-WAYS: dict[str, tuple[Callable[[NotebookNode], NotebookNode], ...]] = {
+WAYS: dict[str, tuple[Callable[[nbformat.NotebookNode], nbformat.NotebookNode], ...]] = {
     "twice": (twice,),
     "untrained": (passed_over, stopped),
 }

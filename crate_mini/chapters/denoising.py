@@ -334,23 +334,24 @@ def growth_figure(runs: Runs, setting: Setting) -> Figure:
 def locking_figure(found: Mapping[Setting, Runs]) -> Figure:
     r"""Share of looks in foreign heads that end on one other token, against :math:`\delta\sqrt p\,(1+\eta\tau)^\ell`.
 
-    One marker a layer; a marker's shape is the setting, its colour the noise. The line is :math:`\sqrt{\log n}`.
+    One marker a layer; a marker's shape is the setting, its colour the noise. The line is :math:`\sqrt{\log n}`. Of the
+    runs those are shown whose tokens grow, with the noises that every setting has.
     """
     fig, ax = plt.subplots(figsize=(WIDTH, 2.6))
-    deltas = sorted({delta for runs in found.values() for delta, _ in runs})
-    colours = _colours(deltas)
+    grown = ({delta for delta, length in runs if length == "grow"} for runs in found.values())
+    colours = _colours(sorted(set.intersection(*grown)))
     for (setting, runs), marker in zip(found.items(), "osD^", strict=False):
         layers = np.arange(setting.depth)
-        for (delta, _), seeds in runs.items():
+        for delta, colour in colours.items():
             loud = delta * math.sqrt(setting.p) * setting.rate**layers
-            share = 100 * _mean(r.another for r in seeds)
+            share = 100 * _mean(r.another for r in runs[delta, "grow"])
             ax.plot(
                 loud / setting.reach,
                 share,
                 marker=marker,
                 ms=5,
                 lw=0.8,
-                color=colours[delta],
+                color=colour,
                 label=f"δ = {delta}, n = {setting.n}, p = {setting.p}",
             )
     ax.axvline(1, color="0.4", lw=1, ls="--")
