@@ -456,11 +456,17 @@ def four_notebooks(tmp_path) -> list[Path]:
         "print(os.environ['OMP_NUM_THREADS'], os.environ.get('PYTHONPATH'), os.listdir())\n"
         "print(os.environ['MPLCONFIGDIR'])"
     )
+    draw = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     ends = "import os\nos._exit(3)"
-    sources = {"works": work, "fails": "print('so far')\n1 / 0", "ends": ends, "quiet": "pass"}
+    sources = {
+        "works": (work, draw),
+        "fails": ("print('so far')\n1 / 0",),
+        "ends": (ends,),
+        "quiet": ("pass",),
+    }
     return [
-        write_notebook(tmp_path / f"{name}.ipynb", nbformat.v4.new_code_cell(source))
-        for name, source in sources.items()
+        write_notebook(tmp_path / f"{name}.ipynb", *map(nbformat.v4.new_code_cell, cells))
+        for name, cells in sources.items()
     ]
 
 
@@ -476,6 +482,7 @@ def test_notebooks_are_executed_whatever_becomes_of_others(four_notebooks, tmp_p
     assert imports == f"{copied} []", "a kernel sees nothing that lies beside the tools"
     assert kernel == "1 __main__ True"
     assert surroundings == "1 None []"
+    assert "image/png" in done["works"].notebook.cells[1].outputs[0].data, "a figure is a picture"
     assert "reader" not in settings
     assert not Path(settings).exists(), "nothing is left of the folder that Matplotlib wrote to"
     assert "ZeroDivisionError: division by zero" in done["fails"].failure

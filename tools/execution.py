@@ -40,8 +40,14 @@ KERNEL = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, which a file is not
-IMPORTED_ONCE = ("torch", "torchvision", "seaborn", "ipykernel.kernelapp", "ipywidgets", "einops")
-"""What nearly every notebook imports: once for all kernels. Who forks them must not have worked with it."""
+IMPORTED_ONCE = (
+    "torch", "torch._dynamo", "torchvision", "pandas", "scipy.stats", "scipy.cluster.hierarchy", "matplotlib.figure",
+    "matplotlib.backends.backend_agg", "ipykernel.kernelapp", "ipywidgets", "einops",
+)  # fmt: skip
+"""What nearly every notebook imports: once for all kernels. Who forks them must not have worked with it. Pyplot and
+what imports it are not among them: it looks for its kernel while it is imported."""
+INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+"""What a kernel tells Matplotlib, which reads it while it is imported."""
 NOT_FOR_KERNELS = ("MPLBACKEND", "PYTHONPATH", "PYTHONSTARTUP")
 
 
@@ -154,7 +160,9 @@ def execute_all(paths: Iterable[Path]) -> Iterator[Executed]:
         surroundings = os.environ | {"MPLCONFIGDIR": fonts}
         if can:
             start.set_forkserver_preload(["__main__", "nbclient", *(IMPORTED_ONCE if forks else ())])
-            with variables(for_kernels(surroundings)):  # which libraries read while they are imported
+            with variables(
+                for_kernels(surroundings) | INLINE
+            ):  # which libraries read while they are imported
                 forkserver.ensure_running()
         with ProcessPoolExecutor(workers(), mp_context=start, max_tasks_per_child=1) as pool:
             asked = [pool.submit(execute, path, surroundings, forks=forks) for path in paths]

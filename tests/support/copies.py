@@ -20,7 +20,7 @@ context = multiprocessing.get_context("forkserver" if can else "spawn")
 def start(script: str, log: Path, *arguments: str, **variables: str) -> BaseProcess:
     """Begin a script with its command line and its variables; what it writes goes to ``log``."""
     if can:
-        context.set_forkserver_preload(["crate_mini.training", "crate_mini.model"])
+        context.set_forkserver_preload(["torch._dynamo", "crate_mini.training", "crate_mini.model"])
     process = context.Process(target=_be, args=(script, log, arguments, variables))
     process.start()
     return process
