@@ -68,7 +68,7 @@ class NGrams:
         return -np.log(P)
 
 
-def _looked_up(keys: NDArray, known: NDArray, values: NDArray) -> NDArray:
+def _looked_up(keys: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The value of each key, 0 where it is not known; ``known`` is sorted."""
     at = np.searchsorted(known, keys).clip(max=len(known) - 1)
     return np.where(known[at] == keys, values[at], 0)

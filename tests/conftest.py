@@ -18,8 +18,6 @@ import pytest
 from execution import cores
 from PIL import Image
 
-from crate_mini import progress
-
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("CRATE_MINI_DIRTY", "1")  # results of tests are thrown away, committed code or not
 
@@ -138,6 +136,8 @@ def data_folder() -> Path:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if standard error were a terminal: progress bars are drawn where they are asked for."""
+    from crate_mini import progress  # not before jaxtyping has prepared the package
+
     monkeypatch.setattr(progress, "watched", lambda: True)
 
 

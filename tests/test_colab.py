@@ -34,7 +34,9 @@ absent = {"onnx", "onnxruntime", "onnxscript", "huggingface_hub", "pytest", "pla
 run = subprocess.run
 
 def pip(line, **options):
-    "Wheels are installed; what else is asked for is there from now on."
+    "Wheels are installed; what else is asked for is there from now on. Other programs are let run."
+    if "pip" not in line:
+        return run(line, **options)
     wanted = [word for word in line[line.index("--quiet") + 1:] if not word.endswith(".whl")]
     absent.difference_update(word.replace("-", "_") for word in wanted)
     return None if wanted else run(line, **options)

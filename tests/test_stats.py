@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from crate_mini import attention_maps, average_precision, calibration, heads, layerwise, noise, segmentation
@@ -207,8 +208,10 @@ class TestIntervals:
     def test_bootstrap_of_the_mean_is_scipys(self):
         values = torch.rand(40, generator=dice(), dtype=torch.float64).square()
         mean, low, high = mean_interval(values, draws=8000)
+        newer = Version(scipy.__version__) >= Version("1.15")
+        draws = {"rng" if newer else "random_state": np.random.default_rng(1)}
         other = scipy.stats.bootstrap(
-            (values.numpy(),), np.mean, n_resamples=8000, method="percentile", rng=np.random.default_rng(1)
+            (values.numpy(),), np.mean, n_resamples=8000, method="percentile", **draws
         ).confidence_interval
         assert mean == pytest.approx(values.mean().item())
         assert (low, high) == pytest.approx(tuple(other), abs=0.006)

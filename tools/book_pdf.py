@@ -119,7 +119,9 @@ def lead_inside(writer: PdfWriter, sheet: object, link: dict, first: Mapping[str
     if page in first:
         box = tuple(float(v) for v in link["/Rect"])
         inside = Link(rect=box, target_page_index=first[page], fit=Fit.fit_horizontally())
-        writer.add_annotation(sheet.page_number, inside)
+        added = writer.add_annotation(sheet.page_number, inside)
+        # older versions of pypdf leave the page's number there, which not every reader of PDF understands
+        added["/Dest"][0] = writer.pages[first[page]].indirect_reference
 
 
 def title_of(reader: PdfReader, page: str) -> str:

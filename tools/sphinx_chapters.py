@@ -26,7 +26,7 @@ from sphinx.environment import BuildEnvironment
 
 BEFORE_IMAGES_ARE_COLLECTED = 400
 AFTER_SPHINX_HAS_COUNTED = 900
-INK = np.array([0.90, 0.91, 0.93])  # what is black by day
+INK = np.array([0.90, 0.91, 0.93], dtype=np.float32)  # what is black by day
 THICK = 6  # pixels: a colour bar is, a stroke of a letter is not
 AMBIGUOUS = {"code", "spread", "tied", "head", "sharpness", "compression", "temperature", "incoherent"}
 NOT_PROSE = (
@@ -145,7 +145,7 @@ def pictures_in(pixels: np.ndarray) -> np.ndarray:
 def make_twin(path: Path, pictures: bool = False) -> Path:
     """Write the figure for the dark beside the one by day, with ``pictures`` as they are or turned as well."""
     twin = path.with_name(f"{path.stem}-dark.png")
-    pixels = np.asarray(Image.open(path).convert("RGB"), dtype=float) / 255
+    pixels = np.asarray(Image.open(path).convert("RGB"), dtype=np.float32) / 255
     turned = on_dark(pixels)
     if pictures:
         kept = pictures_in(pixels)
@@ -153,7 +153,7 @@ def make_twin(path: Path, pictures: bool = False) -> Path:
     image = Image.fromarray((255 * turned).round().astype(np.uint8), "RGBA")
     if pictures:  # in 256 colours a quarter of its weight: everybody loads it, whatever the theme
         image = image.quantize(256, method=Image.Quantize.FASTOCTREE)
-    image.save(twin, optimize=True)
+    image.save(twin)
     return twin
 
 
