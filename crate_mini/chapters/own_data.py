@@ -12,7 +12,7 @@ from crate_mini import data
 from crate_mini.segmentation import Evaluation
 
 
-def stand_in(folder: str | os.PathLike[str], *, train: int = 600, val: int = 100, masks: int = 24) -> Path:
+def stand_in(folder: str | os.PathLike[str], *, train: int = 1200, val: int = 200, masks: int = 24) -> Path:
     """Drawn animals as files, laid out as a reader's own pictures would be.
 
     ``train/<class>/*.png`` and ``val/<class>/*.png``; ``images/*.png`` with ``masks/*.png``, white where the animal is.
