@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import build_book
@@ -445,6 +447,14 @@ def test_notebooks_are_read_without_parsers_for_addresses():
 
 
 @pytest.fixture
+def own_server() -> Iterator[None]:
+    """The process that is copied is this test's own: other tests that found it would have its one thread."""
+    forkserver._forkserver._stop()
+    yield
+    forkserver._forkserver._stop()
+
+
+@pytest.fixture
 def four_notebooks(tmp_path) -> list[Path]:
     """One that works on one thread and 64 MB, one that fails, one whose kernel ends, one that has nothing to do."""
     work = (
@@ -470,7 +480,9 @@ def four_notebooks(tmp_path) -> list[Path]:
     ]
 
 
-def test_notebooks_are_executed_whatever_becomes_of_others(four_notebooks, tmp_path, monkeypatch, capfd):
+def test_notebooks_are_executed_whatever_becomes_of_others(
+    own_server, four_notebooks, tmp_path, monkeypatch, capfd
+):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "with a style of the reader's"))

@@ -160,9 +160,8 @@ def execute_all(paths: Iterable[Path]) -> Iterator[Executed]:
         surroundings = os.environ | {"MPLCONFIGDIR": fonts}
         if can:
             start.set_forkserver_preload(["__main__", "nbclient", *(IMPORTED_ONCE if forks else ())])
-            with variables(
-                for_kernels(surroundings) | INLINE
-            ):  # which libraries read while they are imported
+            read = for_kernels(surroundings) | INLINE  # by libraries, while they are imported
+            with variables(read):
                 forkserver.ensure_running()
         with ProcessPoolExecutor(workers(), mp_context=start, max_tasks_per_child=1) as pool:
             asked = [pool.submit(execute, path, surroundings, forks=forks) for path in paths]
