@@ -41,13 +41,12 @@ KERNEL = {
 }
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, which a file is not
 IMPORTED_ONCE = (
-    "torch", "torch._dynamo", "torchvision", "pandas", "scipy.stats", "scipy.cluster.hierarchy", "matplotlib.figure",
-    "matplotlib.backends.backend_agg", "ipykernel.kernelapp", "ipywidgets", "einops",
+    "torch", "torch._dynamo", "torchvision", "pandas", "scipy.stats", "scipy.cluster.hierarchy", "seaborn",
+    "ipykernel.kernelapp", "ipywidgets", "einops",
 )  # fmt: skip
-"""What nearly every notebook imports: once for all kernels. Who forks them must not have worked with it. Pyplot and
-what imports it are not among them: it looks for its kernel while it is imported."""
+"""What nearly every notebook imports: once for all kernels. Who forks them must not have worked with it."""
 INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-"""What a kernel tells Matplotlib, which reads it while it is imported."""
+"""What a kernel tells Matplotlib, which reads it while it is imported: without it no figure would be shown."""
 NOT_FOR_KERNELS = ("MPLBACKEND", "PYTHONPATH", "PYTHONSTARTUP")
 
 

@@ -1,6 +1,6 @@
 """Shapes and types of arguments, checked in the first calls of every function in every test.
 
-To check a call costs more than most calls: all of them are 40 % of the time of the unit tests. What is wrong with a
+To check a call costs more than most calls: all of them are a third of the time of the unit tests. What is wrong with a
 shape is wrong the first times. ``pyproject.toml`` names :func:`checked` as the checker that jaxtyping uses.
 """
 
