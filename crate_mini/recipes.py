@@ -558,6 +558,15 @@ def _views() -> Named:
                 yield f"{model}_{task}_s{seed}", RunId("views", model, seed, {"task": task})
 
 
+def _views_animals() -> Named:
+    """On photographs of 25 animals, at the size of the family, without labels by both tasks; two seeds; not shipped."""
+    shared = {"data": "tiny-imagenet-animals", "keep_patches": 0.3, "epochs": 6, "precision": "float32"}
+    for seed in range(2):
+        for task in ("simdino", "dino"):
+            for model in ("crate_mini", "vit_mini"):
+                yield f"{model}_animals_{task}_s{seed}", RunId("views", model, seed, {"task": task} | shared)
+
+
 _OPERATORS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "ista": ("crate_nano", {}),
@@ -598,6 +607,7 @@ SWEEPS = MappingProxyType(
         "variants": _variants,
         "embedded": _embedded,
         "views": _views,
+        "views_animals": _views_animals,
         "operators": _operators,
     }
 )

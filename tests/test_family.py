@@ -12,6 +12,7 @@ import torch
 from score_family import (
     chosen_layer,
     compare,
+    fresh,
     require_written_before,
     row,
     score,
@@ -27,6 +28,7 @@ from crate_mini.stats import welch_interval, welch_test
 from crate_mini.weights import load_model, save_model
 
 PLAN = json.loads((score_family.RESULTS / "plan.json").read_text(encoding="utf-8"))
+PHOTOGRAPHS = score_family.ROOT / "results" / "views" / "photographs"
 DRAWN = {"data": "embedded", "split": "test", "grid": 4, "letterbox": False, "resolution": "pixel"}
 SMALL = {
     "networks": {"one": "one", "two": "two"},
@@ -72,30 +74,50 @@ def _four_drawings(real):
     return maskcut
 
 
-class TestThePlan:
-    def test_is_about_trainings_that_the_sweep_makes(self):
-        runs = get_sweep("all_classes")
-        for family in PLAN["networks"].values():
-            assert {f"{family}_s{seed}" for seed in range(3)} <= set(runs)
+@pytest.mark.parametrize("folder", [score_family.RESULTS, PHOTOGRAPHS], ids=["family", "photographs"])
+class TestEveryPlan:
+    @pytest.fixture
+    def plan(self, folder):
+        return json.loads((folder / "plan.json").read_text(encoding="utf-8"))
 
-    def test_no_comparison_is_scored_where_layers_are_chosen(self):
-        chosen = (PLAN["choice"]["data"], PLAN["choice"]["split"])
-        for how in PLAN["scores"].values():
+    def test_is_about_trainings_that_sweeps_make(self, plan):
+        runs = {
+            name for sweep in ("all_classes", "animals_family", "views_animals") for name in get_sweep(sweep)
+        }
+        for family in plan["networks"].values():
+            assert {f"{family}_s{seed}" for seed in range(2)} <= runs
+        for like, _ in fresh(plan).values():
+            assert like in plan["networks"]
+
+    def test_no_comparison_is_scored_where_layers_are_chosen(self, plan):
+        chosen = (plan["choice"]["data"], plan["choice"]["split"])
+        for how in plan["scores"].values():
             assert (how["data"], how["split"]) != chosen
             assert how["take"] in ("best head", "best head of the layer", "mean map", "maskcut")
-        for asked in PLAN["comparisons"]:
-            assert asked["score"] in PLAN["scores"]
-            assert {asked["a"], asked["b"]} <= set(PLAN["networks"])
+        for asked in plan["comparisons"]:
+            assert asked["score"] in plan["scores"]
+            assert {asked["a"], asked["b"]} <= set(plan["networks"]) | set(fresh(plan))
 
-    def test_what_lies_in_the_folder_is_what_the_plan_asks_for(self):
-        for file in score_family.RESULTS.glob("*.json"):
+    def test_what_lies_in_the_folder_is_what_the_plan_asks_for(self, plan, folder):
+        for file in folder.glob("*.json"):
             kept = json.loads(file.read_text(encoding="utf-8"))
             if file.stem == "comparisons":
                 told = [{k: line[k] for k in ("a", "b", "score")} for line in kept["comparisons"]]
-                assert told == PLAN["comparisons"]
+                assert told == plan["comparisons"]
             elif file.stem != "plan":
-                assert set(kept["scores"]) == set(PLAN["scores"]), file.name
-                assert any(file.stem.startswith(family) for family in PLAN["networks"].values())
+                assert set(kept["scores"]) == set(plan["scores"]), file.name
+                names = (*plan["networks"].values(), *(name for _, name in fresh(plan).values()))
+                assert any(file.stem.startswith(family) for family in names)
+
+
+class TestThePlan:
+    def test_untrained_networks_are_of_every_kind_or_of_those_that_it_names(self):
+        assert fresh(PLAN) == {
+            "CRATE, untrained": ("CRATE", "crate_mini_all_lion"),
+            "ViT, untrained": ("ViT", "vit_mini_6_all_lion"),
+        }
+        shared = PLAN | {"fresh": {"neither": {"like": "ViT", "name": "vit_fresh"}}}
+        assert fresh(shared) == {"neither": ("ViT", "vit_fresh")}
 
     def test_must_be_the_committed_one(self, tmp_path):
         def git(*words):

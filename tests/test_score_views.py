@@ -52,6 +52,19 @@ def test_networks_that_are_there_and_controls(tmp_path, capsys):
     assert "vit_nano_dino_s1: not trained yet" in capsys.readouterr().out
 
 
+def test_networks_that_learned_from_photographs_and_their_controls(tmp_path, capsys):
+    name = next(iter(get_sweep("views_animals")))
+    save_model(create_model("vit_nano", num_classes=1), tmp_path / name / "model.safetensors")
+    found = {about["name"]: (about, model) for about, model in score_views.animal_networks(tmp_path)}
+    assert found[name][0] == {"name": name, "model": "crate_mini", "task": "simdino", "seed": 0}
+    assert "vit_mini_animals_dino_s1: not trained yet" in capsys.readouterr().out
+    tasks = [about["task"] for about, _ in found.values()]
+    assert tasks == ["simdino", *["classification"] * 2, *["untrained"] * 4]
+    one, other = (found[f"crate_mini_untrained_s{seed}"][1] for seed in (0, 1))
+    assert one.config == other.config
+    assert not torch.equal(one.blocks[0].attention.U, other.blocks[0].attention.U)
+
+
 def test_the_varied_ones_are_command_lines_that_train():
     for name, (_, model, seed, flags) in score_views.varied().items():
         words = flags.split()

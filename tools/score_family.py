@@ -1,15 +1,16 @@
-"""Score the family on sets that nobody tuned on, once, by the list that was written before: ``results/family/``.
+"""Score networks on sets that nobody tuned them on, once, by a list that was written before.
 
-    python tools/score_family.py --root /data          all trainings that are in the package or in runs/
+    python tools/score_family.py --root /data          the family: ``results/family/``
+    python tools/score_family.py --list results/views/photographs
     python tools/score_family.py --check               say what the list asks for, and what is there
 
-The list is ``results/family/plan.json``: which scores, on which sets, by which rule, and which kinds of network are
-held against each other. This tool scores what the list names, with untrained networks beside, and nothing else. It
-refuses to go on if the list differs from the one in the last commit. A comparison with fewer than two trainings on a
-side waits, and says so.
+The list is ``plan.json`` in the folder: which scores, on which sets, by which rule, and which kinds of network are held
+against each other. This tool scores what the list names, with untrained networks beside, and nothing else. Trainings
+are those of the package and of ``runs/``. It refuses to go on if the list differs from the one in the last commit. A
+comparison with fewer than two trainings on a side waits, and says so.
 
-What was scored before is kept in ``runs/family`` and taken up again. Writes one file for each training, and
-``comparisons.json``.
+What was scored before is kept in ``runs/``, a folder for each list, and taken up again. Writes one file for each
+training, and ``comparisons.json``.
 """
 
 from __future__ import annotations
@@ -48,45 +49,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--list", type=Path, default=RESULTS, help="folder of the list and of what is found")
     parser.add_argument("--check", action="store_true", help="say what is there, and score nothing")
     parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="trainings that are not shipped")
-    parser.add_argument("--cache", type=Path, default=ROOT / "runs" / "family", help="what was scored so far")
+    parser.add_argument("--cache", type=Path, help="what was scored so far; by default below runs/")
     add_dirty(parser)
     a = parser.parse_args()
-    plan = json.loads((RESULTS / "plan.json").read_text(encoding="utf-8"))
+    results = a.list.resolve()
+    cache = a.cache or ROOT / "runs" / results.name
+    plan = json.loads((results / "plan.json").read_text(encoding="utf-8"))
     there = trainings(plan, a.runs)
     for kind, names in there.items():
         print(f"{kind}: {', '.join(names) or 'no training yet'}")
     if a.check:
         return
     require_clean(a.dirty)
-    require_written_before(RESULTS / "plan.json")
+    require_written_before(results / "plan.json")
 
     def images(how: Plan, patch: int) -> ImageSet:
         return data.load(
             how["data"], how["split"], image_size=how["grid"] * patch, letterbox=how["letterbox"], root=a.root
         )
 
-    for kind, names in list(there.items()):
-        if names:
-            there[f"{kind}, untrained"] = untrained(
-                plan["networks"][kind], next(iter(names.values())), a.cache
-            )
+    for kind, (like, name) in fresh(plan).items():
+        if there[like]:
+            there[kind] = untrained(name, next(iter(there[like].values())), cache)
     found: Found = {}
     for names in there.values():
         for name, weights in names.items():
-            found[name] = score(plan, load_model(weights), images, a.cache / name, weights, a.root)
+            found[name] = score(plan, load_model(weights), images, cache / name, weights, a.root)
     layers = {kind: chosen_layer([found[name] for name in names]) for kind, names in there.items() if names}
     for kind, names in there.items():
         for name in names:
             digest = hashlib.sha256(names[name].read_bytes()).hexdigest()
             facts = provenance(default_device(), network=name, kind=kind, sha256=digest, layer=layers[kind])
             rows = {key: row(plan["scores"][key], found[name][key], layers[kind]) for key in plan["scores"]}
-            write(RESULTS / f"{name}.json", facts | {"scores": rows}, allow_dirty=a.dirty)
+            write(results / f"{name}.json", facts | {"scores": rows}, allow_dirty=a.dirty)
     facts = provenance(default_device(), layers=layers, seeds={k: list(v) for k, v in there.items()})
     compared = facts | {"comparisons": compare(plan, there, found, layers)}
-    write(RESULTS / "comparisons.json", compared, allow_dirty=a.dirty)
+    write(results / "comparisons.json", compared, allow_dirty=a.dirty)
     for line in compared["comparisons"]:
         print(json.dumps(line))
 
@@ -105,6 +107,15 @@ def trainings(plan: Plan, runs: Path) -> dict[str, dict[str, Path]]:
             elif file.is_file():
                 found[kind][name] = file
     return found
+
+
+def fresh(plan: Plan) -> dict[str, tuple[str, str]]:
+    """The kinds of untrained networks: whose architecture they have, and what they are called.
+
+    A list may name them under ``fresh``, so that two kinds of training share one; else each kind has its own.
+    """
+    own = {f"{kind}, untrained": (kind, family) for kind, family in plan["networks"].items()}
+    return {kind: (one["like"], one["name"]) for kind, one in plan.get("fresh", {}).items()} or own
 
 
 def untrained(family: str, like: Path, folder: Path) -> dict[str, Path]:

@@ -1,14 +1,20 @@
-"""What networks trained without labels know and show, beside their controls: ``results/views/scores.json``.
+"""What networks trained without labels know and show, beside their controls: ``results/views/``.
 
     crate-mini train --sweep views --out runs
     python tools/score_views.py --list          the trainings that vary one thing, as command lines
-    python tools/score_views.py --runs runs     all that are there
+    python tools/score_views.py --runs runs     all that are there: scores.json
+
+    crate-mini train --sweep views_animals --out runs
+    python tools/score_views.py --animals --runs runs     photographs: animals.json
+    python tools/score_family.py --list results/views/photographs
 
 On drawn animals that nobody trained, chose or looked on (a seed of their own): how often nearest neighbours and a
 linear probe name the animal; how much of what the class token says comes with the scene and how much with the animal;
 how well attention maps rank the pixels of the animal, and what MaskCut finds. Beside them the same networks trained
 with labels, as many of them untrained, and the pixels themselves, all under one rule; heads and layers are chosen on
-other images than those that are scored. What was scored before stays, so that the file fills up.
+other images than those that are scored. Of networks that learned from photographs of animals it is asked what
+neighbours and a probe name among photographs held out; their maps are scored by a list of its own. What was scored
+before stays, so that the files fill up.
 """
 
 from __future__ import annotations
@@ -36,15 +42,18 @@ from crate_mini.segmentation import evaluate
 from crate_mini.segmentation.evaluation import Evaluation
 from crate_mini.stats import mean_interval, variance_shares
 from crate_mini.transfer import choose_l2, features, fit_probe, linear_probe, nearest_neighbours
-from crate_mini.weights import load_model, save_model
+from crate_mini.weights import load_model, load_pretrained, save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "views" / "scores.json"
+ANIMALS = ROOT / "results" / "views" / "animals.json"
 RULES = ("auroc", "best_iou", "patch")
 SEED = 15  # of the drawings
 SIDE = 16  # that images are brought to where their pixels are compared
 UNTRAINED = 2  # seeds of each network
 MODELS = ("crate_nano", "vit_nano")
+LABELLED = ("crate_mini_animals_s0", "vit_mini_animals_s0")
+"""Networks of the package that learned the same photographs with labels."""
 
 
 def varied() -> dict[str, tuple[str, str, int, str]]:
@@ -77,6 +86,9 @@ def main() -> None:
         "--list", action="store_true", help="say how the varied ones are trained, and score nothing"
     )
     parser.add_argument(
+        "--animals", action="store_true", help="what networks know that learned from photographs"
+    )
+    parser.add_argument(
         "--images", type=int, default=300, help="drawings on which maps are scored, and chosen"
     )
     parser.add_argument("--found", type=int, default=60, help="drawings that MaskCut looks at")
@@ -87,6 +99,9 @@ def main() -> None:
             print(f"crate-mini train {flags} --out runs/{name}")
         return
     require_clean(a.dirty)
+    if a.animals:
+        photographs(a.runs, a.dirty)
+        return
     sets = drawings(a.images)
     known = read("views/scores") if RESULT.is_file() else {"networks": [pixels(sets)]}
     rows = {row["name"]: row for row in known["networks"]}
@@ -116,6 +131,45 @@ def drawings(images: int) -> dict[str, ImageSet]:
     }
 
 
+def photographs(runs: Path, dirty: bool) -> None:
+    """Neighbours and a probe of the networks that learned from photographs of animals, into :data:`ANIMALS`."""
+    sets = {
+        "train": data.load("tiny-imagenet-animals", "train", image_size=64),
+        "test": data.load("tiny-imagenet-animals", "val", image_size=64),
+    }
+    known = read("views/animals")["networks"] if ANIMALS.is_file() else [pixels(sets)]
+    rows = {row["name"]: row for row in known}
+    for about, model in animal_networks(runs):
+        if about["name"] in rows:
+            continue
+        rows[about["name"]] = about | knowledge(model, sets)
+        print(json.dumps(rows[about["name"]]), flush=True)
+        facts = {k: len(s) for k, s in sets.items()} | {"classes": len(sets["train"].classes)}
+        write(ANIMALS, provenance("cpu", images=facts, networks=list(rows.values())), allow_dirty=dirty)
+
+
+def animal_networks(runs: Path) -> Iterator[tuple[dict[str, Any], CRATE]]:
+    """Those of the sweep ``views_animals`` that are there, those of the package with labels, and untrained ones."""
+    fresh = {}
+    for name, run in get_sweep("views_animals").items():
+        recipe = get_recipe(run)
+        fresh[f"{run.model}_untrained_s{run.seed}"] = run.model, run.seed, recipe
+        if (weights := runs / name / "model.safetensors").is_file():
+            yield (
+                {"name": name, "model": run.model, "task": recipe.task, "seed": run.seed},
+                load_model(weights),
+            )
+        else:
+            print(f"{name}: not trained yet", flush=True)
+    for name in LABELLED:
+        run = find_run(name)
+        about = {"name": name, "model": run.model, "task": "classification", "seed": run.seed}
+        yield about, load_pretrained(name)
+    for name, (model, seed, recipe) in fresh.items():
+        about = {"name": name, "model": model, "task": "untrained", "seed": seed}
+        yield about, recipe.create_model(1).eval()
+
+
 def networks(runs: Path) -> Iterator[tuple[dict[str, Any], CRATE]]:
     """Every network that is there, with its name, its model's, its task, its seed, and what is varied."""
     listed = {
@@ -143,19 +197,23 @@ def networks(runs: Path) -> Iterator[tuple[dict[str, Any], CRATE]]:
 
 def scores(model: CRATE, sets: Mapping[str, ImageSet], images: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a network knows of animals and scenes and what its maps show; and what never saw a network."""
-    probe = linear_probe(model, sets["train"], sets["test"])[1]
     found = evaluate(model, sets["maps"], rule=RULES, choose_on=sets["choice"], untrained=False)
     cut, beside = maskcut(model, images)
     row = {
-        "knn": nearest_neighbours(model, sets["train"], sets["test"])["top1"],
-        "probe": probe["top1"],
-        "l2": probe["l2"],
+        **knowledge(model, sets),
         **shares(features(model, sets["crossed"].images)),
         "maps": {rule: maps(found, rule) for rule in RULES},
         "maskcut": cut,
     }
     centre = {rule: plain(list(mean_interval(found.scores[f"centre/{rule}"])), 4) for rule in RULES}
     return row, {"centre": centre, "maskcut": beside}
+
+
+def knowledge(model: CRATE, sets: Mapping[str, ImageSet]) -> dict[str, Any]:
+    """How often nearest neighbours and a linear probe of the class token name the animal."""
+    probe = linear_probe(model, sets["train"], sets["test"])[1]
+    near = nearest_neighbours(model, sets["train"], sets["test"])["top1"]
+    return {"knn": near, "probe": probe["top1"], "l2": probe["l2"]}
 
 
 def maps(found: Evaluation, rule: str) -> dict[str, Any]:
