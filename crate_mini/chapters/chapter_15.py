@@ -16,7 +16,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from crate_mini import figures
+from crate_mini.attention_maps import cls_attention_maps
+from crate_mini.checkpoints import load_pretrained
 from crate_mini.data.embedded import crossed, kinds, pairs
+from crate_mini.data.images import photographs as photographs_of_skimage
 from crate_mini.rates import coding_rate, largest_rate
 from crate_mini.results import read
 from crate_mini.training.selfsupervised import (
@@ -226,7 +229,7 @@ def scenes_figure(scenes: int = 2, shown: Sequence[int] = (0, 3, 5, 7, 8), seed:
     return fig
 
 
-# ---- the trainings --------------------------------------------------------------------------------------------------
+# ---- the trainings on drawings --------------------------------------------------------------------------------------
 
 Row = Mapping[str, Any]
 WITHOUT_LABELS = ("simdino", "dino")
@@ -393,5 +396,128 @@ def shares_figure(rows: Sequence[Row]) -> Figure:
     ax.set(xlim=(0, 100), xlabel="share of the variance (%)")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, ncols=3, fontsize=9, loc="lower center", bbox_to_anchor=(0.4, 1.0))
+    plt.close(fig)
+    return fig
+
+
+# ---- the trainings on photographs -----------------------------------------------------------------------------------
+
+PHOTOGRAPHS = "views/photographs"
+NAMED: Mapping[str, str] = {"crate_mini": "CRATE", "vit_mini": "ViT"}
+HOW: Mapping[str, str] = {
+    "untrained": "untrained",
+    "dino": "DINO",
+    "simdino": "SimDINO",
+    "classification": "labels",
+}
+"""Tasks, as the list of ``results/views/photographs`` calls the networks that learned by them."""
+MEASURES: Mapping[str, tuple[str, float, str]] = {
+    "knn": ("neighbours (%)", 100, ".0f"),
+    "probe": ("probe (%)", 100, ".0f"),
+    "voc_paper": ("VOC, 60 % rule (IoU, %)", 100, ".1f"),
+    "voc_auroc": ("VOC (AUROC)", 1, ".2f"),
+    "pets_auroc": ("pets (AUROC)", 1, ".2f"),
+    "coco_maskcut": ("COCO, MaskCut (AP50, %)", 100, ".2f"),
+}
+"""What is asked of these networks: head of its column, what a value is multiplied by, and its format."""
+
+Photographs = Mapping[str, Mapping[str, Sequence[float]]]
+"""``photographs()[kind][measure]``: a value for each training."""
+
+
+def photographs() -> dict[str, dict[str, list[float]]]:
+    """What networks that learned from photographs know and show, by kind and measure, a number for each training.
+
+    Kinds are those of the list, from the untrained to those with labels; then ``"pixels"`` and ``"the middle"``, which
+    never saw a network.
+    """
+    knowledge, seeds = read("views/animals")["networks"], read(f"{PHOTOGRAPHS}/comparisons")["seeds"]
+    order = [f"{model}, {how}" for how in HOW.values() for model in NAMED.values()]
+    found: dict[str, dict[str, list[float]]] = {
+        kind: {measure: [] for measure in MEASURES}
+        for kind in [*order, *(kind for kind in seeds if kind not in order)]
+    }
+    for row in knowledge:
+        kind = f"{NAMED[row['model']]}, {HOW[row['task']]}" if row["model"] else "pixels"
+        for measure in ("knn", "probe"):
+            found.setdefault(kind, {}).setdefault(measure, []).append(row[measure])
+    middle: dict[str, list[float]] = {}
+    for kind, names in seeds.items():
+        for name in names:
+            for measure, one in read(f"{PHOTOGRAPHS}/{name}")["scores"].items():
+                found[kind][measure].append(one["score"][0])
+                middle[measure] = [one["centre"][0]]
+    return found | {"the middle": middle}
+
+
+def photograph_rows(found: Photographs) -> list[dict[str, str]]:
+    """The table of the page: a number for each training."""
+    return [
+        {"network": kind}
+        | {
+            head: both([times * v for v in values.get(measure, ())], form) or "–"
+            for measure, (head, times, form) in MEASURES.items()
+        }
+        for kind, values in found.items()
+    ]
+
+
+def photograph_facts(found: Photographs) -> dict[str, int | float]:
+    """Least and most over all trainings of a group of kinds, and of what stands beside them."""
+    groups = {
+        "free": [f"{model}, {how}" for model in NAMED.values() for how in ("SimDINO", "DINO")],
+        "simdino": [f"{model}, SimDINO" for model in NAMED.values()],
+        "dino": [f"{model}, DINO" for model in NAMED.values()],
+        "fresh": [f"{model}, untrained" for model in NAMED.values()],
+        "named": [f"{model}, labels" for model in NAMED.values()],
+        "crate": ["CRATE, SimDINO"],
+        "vit": ["ViT, SimDINO"],
+        "family": ["CRATE, labels of 200 classes"],
+        "pixels": ["pixels"],
+        "middle": ["the middle"],
+    }
+    facts: dict[str, int | float] = {"n_free": sum(len(found[kind]["voc_auroc"]) for kind in groups["free"])}
+    for group, members in groups.items():
+        for measure, (_, times, _) in MEASURES.items():
+            values = [times * v for kind in members for v in found[kind].get(measure, ())]
+            if values:
+                facts |= {f"{group}_{measure}_least": min(values), f"{group}_{measure}_most": max(values)}
+    return facts
+
+
+def photograph_tests() -> list[dict[str, Any]]:
+    """The comparisons of the list, as they came out."""
+    return read(f"{PHOTOGRAPHS}/comparisons")["comparisons"]
+
+
+SHOWN: Mapping[str, str] = {
+    "CRATE, labels of 200 classes": "crate_mini_all_lion_s0",
+    "ViT, DINO": "vit_mini_animals_dino_s0",
+    "CRATE, DINO": "crate_mini_animals_dino_s0",
+    "ViT, SimDINO": "vit_mini_animals_simdino_s0",
+    "CRATE, SimDINO": "crate_mini_animals_simdino_s0",
+}
+"""The training of each kind that the figure shows: the first; the paper's own pair comes first."""
+
+
+def maps_figure(size: int = 224) -> Figure:
+    """Photographs, and beside each the map of every network shown: the mean of the heads at the layer of its kind."""
+    pictures, layers = photographs_of_skimage(size), read(f"{PHOTOGRAPHS}/comparisons")["layers"]
+    images = torch.stack([*pictures.values()])
+    rows = {"the photograph": [figures.to_pixels(image) for image in images]}
+    for kind, name in SHOWN.items():
+        maps = cls_attention_maps(load_pretrained(name), images, [layers[kind]], batch_size=1)
+        rows[kind] = [one.numpy() for one in maps.mean((1, 2))]
+    fig, axes = plt.subplots(
+        len(images),
+        len(rows),
+        figsize=(figures.WIDTH, 1.45 * len(images)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for column, (kind, shown) in zip(axes.T, rows.items(), strict=True):
+        for i, (ax, picture) in enumerate(zip(column, shown, strict=True)):
+            title = kind.replace(", ", ",\n").replace("labels of ", "labels of\n")
+            figures.bare(ax, title if i == 0 else "").imshow(picture, cmap=figures.MAP_COLOURS)
     plt.close(fig)
     return fig

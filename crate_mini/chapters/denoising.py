@@ -200,14 +200,15 @@ def theorem_runs(
     setting: Setting, crosstalks: Sequence[float], lengths: Sequence[str], seeds: Sequence[int]
 ) -> Runs:
     """The theorem's layer, for all noises and lengths; a seed draws the same tokens for every length."""
+    drawn = {delta: [setting.draw(delta, seed) for seed in seeds] for delta in crosstalks}
     return {
         (delta, length): [
-            run(setting.draw(delta, seed), step=setting.step, depth=setting.depth, tau=setting.tau, length=length)
-            for seed in seeds
+            run(mixture, step=setting.step, depth=setting.depth, tau=setting.tau, length=length)
+            for mixture in mixtures
         ]
-        for delta in crosstalks
+        for delta, mixtures in drawn.items()
         for length in lengths
-    }  # fmt: skip
+    }
 
 
 def softmax_runs(

@@ -156,3 +156,61 @@ def test_pictures():
     data = chapter.play_data(scenes=3, animals=2)
     assert torch.tensor(data["views"]).shape == (2, 6, 13)
     assert data == chapter.play_data(scenes=3, animals=2)
+
+
+class TestPhotographs:
+    """A number for each training, from the two files that hold them."""
+
+    KINDS = tuple(
+        f"{model}, {how}" for model in ("CRATE", "ViT") for how in ("untrained", "DINO", "SimDINO", "labels")
+    )
+
+    @pytest.fixture
+    def found(self, monkeypatch):
+        seeds = {
+            kind: [f"{kind} {i}" for i in (0, 1)] for kind in [*self.KINDS, "CRATE, labels of 200 classes"]
+        }
+        tasks = {"untrained": "untrained", "DINO": "dino", "SimDINO": "simdino", "labels": "classification"}
+        networks = [{"name": "pixels", "model": "", "task": "none", "knn": 0.13, "probe": 0.2}]
+        for kind in self.KINDS:
+            model, how = kind.split(", ")
+            about = {"model": f"{model.lower()}_mini", "task": tasks[how], "probe": 0.2}
+            networks += [about | {"knn": 0.1 + 0.05 * i} for i in (0, 1)]
+
+        def read(name):
+            if name == "views/animals":
+                return {"networks": networks}
+            if name == "views/photographs/comparisons":
+                return {"seeds": seeds, "comparisons": []}
+            kind, seed = name.removeprefix("views/photographs/").rsplit(" ", 1)
+            value = 0.5 + 0.01 * list(seeds).index(kind) + 0.1 * int(seed)
+            of = ("voc_paper", "voc_auroc", "pets_auroc", "coco_maskcut")
+            return {"scores": {k: {"score": [value, 0, 1], "centre": [0.7, 0.6, 0.8]} for k in of}}
+
+        monkeypatch.setattr(chapter, "read", read)
+        return chapter.photographs()
+
+    def test_every_training_stands_under_its_kind(self, found):
+        assert list(found)[:4] == ["CRATE, untrained", "ViT, untrained", "CRATE, DINO", "ViT, DINO"]
+        assert found["CRATE, DINO"]["knn"] == pytest.approx([0.1, 0.15])
+        assert found["CRATE, untrained"]["voc_auroc"] == pytest.approx([0.5, 0.6])
+        assert found["ViT, SimDINO"]["coco_maskcut"] == pytest.approx([0.56, 0.66])
+        assert found["CRATE, labels of 200 classes"]["knn"] == []
+        assert found["pixels"] == {"knn": [0.13], "probe": [0.2]}
+        assert found["the middle"]["voc_paper"] == [0.7]
+
+    def test_least_and_most_are_over_all_of_a_group(self, found):
+        facts = chapter.photograph_facts(found)
+        assert facts["n_free"] == 8
+        assert facts["free_knn_least"] == pytest.approx(10)
+        assert facts["free_knn_most"] == pytest.approx(15)
+        assert facts["fresh_voc_auroc_least"] == pytest.approx(0.50)
+        assert facts["fresh_voc_auroc_most"] == pytest.approx(0.64), "the fifth kind, its second training"
+        assert facts["middle_voc_auroc_least"] == 0.7
+        assert "pixels_voc_auroc_least" not in facts
+
+    def test_the_table_says_nothing_where_nothing_was_asked(self, found):
+        rows = {row["network"]: row for row in chapter.photograph_rows(found)}
+        assert rows["pixels"]["VOC (AUROC)"] == "–"
+        assert rows["ViT, DINO"]["neighbours (%)"] == "10, 15"
+        assert rows["the middle"]["VOC, 60 % rule (IoU, %)"] == "70.0"
