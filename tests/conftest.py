@@ -6,6 +6,7 @@ One worker builds the book first, once for all, while the others are at the unit
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -29,6 +30,8 @@ BUILDERS = (
     "test_one_page_alone",
 )
 """Tests that build for minutes and need no tab: begun first where others are at work beside them."""
+TOGETHER = {"tests/test_export.py": "tests/test_new_operators.py"}
+"""Files that go to the worker of another: both export, and what that imports takes ten seconds."""
 
 
 # ---- order and workers -----------------------------------------------------------------------------------
@@ -62,6 +65,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_collection_finish() -> None:
+    """What is imported stays: who looks for garbage need not look there again and again."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At the end all of it may go."""
+    gc.unfreeze()
+
+
 def pytest_runtest_setup() -> None:
     """Of every test the first calls are checked."""
     first_calls.begin()
@@ -88,7 +101,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
         def _split_scope(self, nodeid: str) -> str:
             file, name = nodeid.split("::", 1)
             alone = "test_book.py" in file and ("[" in name or name in BUILDERS)
-            return nodeid if alone else file
+            return nodeid if alone else TOGETHER.get(file, file)
 
     config.option.loadscopereorder = False
     return InOrder(config, log)

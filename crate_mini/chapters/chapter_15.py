@@ -57,6 +57,12 @@ def weights_of_the_rate() -> list[dict[str, float | int]]:
     return rows
 
 
+def weight_rows() -> list[dict[str, float | int]]:
+    """The same as a table of the page."""
+    heads = {"images": "pictures a process", "processes": "processes", "weight": "the rate is worth"}
+    return [{head: row[key] for key, head in heads.items()} for row in weights_of_the_rate()]
+
+
 def signatures(images: int = 64, directions: int = 10, seed: int = 0) -> dict[str, float]:
     """Rates times the released weight of one process, by which to know what features do: all equal, some directions,
     random ones, and the most that there can be.
@@ -485,9 +491,23 @@ def photograph_facts(found: Photographs) -> dict[str, int | float]:
     return facts
 
 
-def photograph_tests() -> list[dict[str, Any]]:
-    """The comparisons of the list, as they came out."""
-    return read(f"{PHOTOGRAPHS}/comparisons")["comparisons"]
+def comparison_rows() -> list[dict[str, str]]:
+    """The comparisons that were written down before, as they came out: differences with 95 % over new trainings."""
+    rows = []
+    for line in read(f"{PHOTOGRAPHS}/comparisons")["comparisons"]:
+        head, times, _ = MEASURES[line["score"]]
+        mean, low, high = (times * v for v in line["over_trainings"])
+        form = "+.2f" if times == 1 else "+.1f"
+        rows.append(
+            {
+                "compared": f"{line['a']} − {line['b']}",
+                "by": head,
+                "difference": f"{mean:{form}} ({low:{form}} to {high:{form}})".replace("-", "−"),
+                "p": f"{line['p']:.3f}",
+                "differs": "yes" if line["differs"] else "no",
+            }
+        )
+    return rows
 
 
 SHOWN: Mapping[str, str] = {

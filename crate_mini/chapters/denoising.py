@@ -211,6 +211,12 @@ def theorem_runs(
     }
 
 
+def smaller_runs(crosstalks: Sequence[float]) -> dict[Setting, Runs]:
+    """Two draws of tokens of half the dimension, which grow."""
+    setting = Setting(d=128, p=32)
+    return {setting: theorem_runs(setting, crosstalks, ("grow",), (0, 1))}
+
+
 def softmax_runs(
     setting: Setting, crosstalks: Sequence[float], seeds: Sequence[int], *, centred: bool = False
 ) -> Runs:

@@ -214,3 +214,24 @@ class TestPhotographs:
         assert rows["pixels"]["VOC (AUROC)"] == "–"
         assert rows["ViT, DINO"]["neighbours (%)"] == "10, 15"
         assert rows["the middle"]["VOC, 60 % rule (IoU, %)"] == "70.0"
+
+    def test_comparisons_are_told_as_they_came_out(self, monkeypatch):
+        line = {
+            "a": "x",
+            "b": "y",
+            "score": "voc_paper",
+            "over_trainings": [0.02, -0.011, 0.05],
+            "p": 0.2,
+            "differs": False,
+        }
+        monkeypatch.setattr(
+            chapter,
+            "read",
+            lambda name: {"comparisons": [line, line | {"score": "voc_auroc", "differs": True}]},
+        )
+        first, second = chapter.comparison_rows()
+        assert first == {
+            "compared": "x − y", "by": "VOC, 60 % rule (IoU, %)", "difference": "+2.0 (−1.1 to +5.0)", "p": "0.200",
+            "differs": "no",
+        }  # fmt: skip
+        assert (second["difference"], second["differs"]) == ("+0.02 (−0.01 to +0.05)", "yes")
