@@ -88,6 +88,7 @@ _FEW = {"cbsa": {"options": {"representatives": 4}}}
 FIRST_CHOICE = {
     "crate_nano": "crate_nano_embedded",
     "crate_mini": "crate_mini_all_lion_s0",
+    "vit_mini": "vit_mini_animals_s0",
     "vit_mini_6": "vit_mini_6_all_lion_s0",
 }
 # What weights may differ in from the model that they are loaded as: create_model fits these.

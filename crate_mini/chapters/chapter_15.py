@@ -22,6 +22,7 @@ from crate_mini.data.embedded import crossed, kinds, pairs
 from crate_mini.data.images import photographs as photographs_of_skimage
 from crate_mini.rates import coding_rate, largest_rate
 from crate_mini.results import read
+from crate_mini.tables import markdown_table
 from crate_mini.training.selfsupervised import (
     Projector,
     Prototypes,
@@ -179,7 +180,7 @@ def collapse_facts(films: Mapping[str, Film]) -> dict[str, float]:
 def collapse_figure(films: Mapping[str, Film]) -> Figure:
     """Alignment, rate and DINO's loss along the steps, each with the value of a collapse."""
     facts = collapse_facts(films)
-    fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.8), layout="constrained")
+    fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.4), layout="constrained")
     for (name, one), style in zip(films.items(), ("-", ":", "-", ":", "--"), strict=True):
         colour = figures.COLOURS["crate" if KINDS[name]["task"] == "simdino" else "vit"]
         for ax, values in ((axes[0], one.aligned), (axes[1], one.rate)):
@@ -223,7 +224,7 @@ def scenes_figure(scenes: int = 2, shown: Sequence[int] = (0, 3, 5, 7, 8), seed:
     rows += kinds(len(shown), seed=seed, split="test").images.chunk(2, -1)[1:]
     names = [f"scene {i + 1}" for i in range(scenes)] + ["a picture", "its animal", "its species"]
     fig, axes = plt.subplots(
-        len(rows), len(shown), figsize=(0.8 * figures.WIDTH, 1.1 * len(rows)), layout="constrained"
+        len(rows), len(shown), figsize=(0.55 * figures.WIDTH, 0.75 * len(rows)), layout="constrained"
     )
     for row, pictures, name in zip(axes, rows, names, strict=True):
         for ax, picture in zip(row, pictures, strict=True):
@@ -382,7 +383,7 @@ def map_rows(rows: Sequence[Row], beside: Row) -> list[dict[str, str]]:
 def shares_figure(rows: Sequence[Row]) -> Figure:
     """What the class token says, shared out: a bar a training."""
     groups = grouped(rows)
-    fig, ax = plt.subplots(figsize=(figures.WIDTH, 0.33 * len(groups) + 0.9), layout="constrained")
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 0.22 * len(groups) + 0.9), layout="constrained")
     for y, (_, group) in enumerate(groups):
         height = 0.8 / len(group)
         for i, row in enumerate(group):
@@ -468,27 +469,41 @@ def photograph_rows(found: Photographs) -> list[dict[str, str]]:
     ]
 
 
-def photograph_facts(found: Photographs) -> dict[str, int | float]:
-    """Least and most over all trainings of a group of kinds, and of what stands beside them."""
+def photograph_facts(found: Photographs) -> dict[str, int | float | str]:
+    """Least and most over all trainings of a group of kinds, and of what stands beside them; and how many images.
+
+    ``rows`` and ``compared`` are the two tables in Markdown, ``told`` says how many comparisons are told from chance.
+    """
     groups = {
         "free": [f"{model}, {how}" for model in NAMED.values() for how in ("SimDINO", "DINO")],
         "simdino": [f"{model}, SimDINO" for model in NAMED.values()],
         "dino": [f"{model}, DINO" for model in NAMED.values()],
         "fresh": [f"{model}, untrained" for model in NAMED.values()],
-        "named": [f"{model}, labels" for model in NAMED.values()],
+        "named": [kind for kind in found if ", labels" in kind],
         "crate": ["CRATE, SimDINO"],
-        "vit": ["ViT, SimDINO"],
         "family": ["CRATE, labels of 200 classes"],
+        "paired": ["ViT, DINO"],
         "pixels": ["pixels"],
         "middle": ["the middle"],
     }
-    facts: dict[str, int | float] = {"n_free": sum(len(found[kind]["voc_auroc"]) for kind in groups["free"])}
+    facts: dict[str, int | float | str] = {}
     for group, members in groups.items():
         for measure, (_, times, _) in MEASURES.items():
             values = [times * v for kind in members for v in found[kind].get(measure, ())]
             if values:
-                facts |= {f"{group}_{measure}_least": min(values), f"{group}_{measure}_most": max(values)}
-    return facts
+                name = f"photo_{group}_{measure}"
+                facts |= {f"{name}_least": min(values), f"{name}_most": max(values)}
+    compared, one = comparison_rows(), read(f"{PHOTOGRAPHS}/{SHOWN['ViT, DINO']}")["scores"]
+    differ = sum(row["differs"] == "yes" for row in compared)
+    return facts | {
+        "asked": read("views/animals")["images"]["test"],
+        "voc": one["voc_auroc"]["images"],
+        "coco": one["coco_maskcut"]["images"],
+        "pets": one["pets_auroc"]["images"],
+        "told": f"{differ or 'none'} of the {len(compared)} comparisons of the list is told from chance",
+        "rows": markdown_table(photograph_rows(found)),
+        "compared": markdown_table(compared),
+    }
 
 
 def comparison_rows() -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ _crate_mini() {
         esac
     done
     case "$path ${COMP_WORDS[COMP_CWORD-1]}" in
-        ' train --sweep') words='flagship tiny_imagenet all_classes three_in_four animals_family variants embedded views operators' ;;
+        ' train --sweep') words='flagship tiny_imagenet all_classes three_in_four animals_family variants embedded views views_animals operators' ;;
         ' train --task') words='classification simdino dino masked next-token' ;;
         ' train --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;
         ' evaluate --data') words='embedded embedded-pairs embedded-kinds tiny-imagenet tiny-imagenet-animals tiny-imagenet-150 tiny-imagenet-50 imagenette cifar10 cifar100 stl10 pets caltech101 voc2012 coco pascal-part horses folder masks' ;;

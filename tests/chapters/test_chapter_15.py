@@ -151,11 +151,46 @@ def test_what_stands_in_the_results():
     assert shown["crate_fixed_least"] > max(shown[f"{kind}_fixed_most"] for kind in ("free", "vit"))
 
 
+def test_what_stands_in_the_results_of_photographs():
+    """The same of the part on photographs."""
+    photo = chapter.photograph_facts(chapter.photographs())
+
+    def least(group, measure):
+        return photo[f"photo_{group}_{measure}_least"]
+
+    def most(group, measure):
+        return photo[f"photo_{group}_{measure}_most"]
+
+    for measure in ("knn", "probe"):
+        assert least("simdino", measure) > max(most("pixels", measure), most("fresh", measure))
+        assert least("named", measure) > most("simdino", measure)
+    assert most("dino", "knn") < least("pixels", "knn")
+    assert most("free", "voc_auroc") < most("fresh", "voc_auroc") < least("named", "voc_auroc")
+    assert most("named", "voc_auroc") < least("middle", "voc_auroc")
+    assert max(most("dino", "pets_auroc"), most("crate", "pets_auroc")) < 0.5 < least("fresh", "pets_auroc")
+    assert most("named", "pets_auroc") < least("middle", "pets_auroc")
+    assert least("family", "voc_paper") > most("paired", "voc_paper")
+    assert photo["told"].startswith("none of the 5")
+    assert [len(v["voc_auroc"]) for k, v in chapter.photographs().items() if "DINO" in k] == [2] * 4
+
+
+def test_photographs_and_their_maps():
+    figure = chapter.maps_figure(size=64)
+    assert len(figure.axes) == 4 * (1 + len(chapter.SHOWN))
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["the photograph", "CRATE,\nlabels of\n200 classes"]
+    assert figure.axes[1].images[0].get_array().shape == (8, 8)
+
+
 def test_pictures():
     assert len(chapter.scenes_figure(scenes=1, shown=(0, 3)).axes) == 8
     data = chapter.play_data(scenes=3, animals=2)
     assert torch.tensor(data["views"]).shape == (2, 6, 13)
     assert data == chapter.play_data(scenes=3, animals=2)
+
+
+LINE = {
+    "a": "x", "b": "y", "score": "voc_paper", "over_trainings": [0.02, -0.011, 0.05], "p": 0.2, "differs": False,
+}  # fmt: skip
 
 
 class TestPhotographs:
@@ -179,13 +214,15 @@ class TestPhotographs:
 
         def read(name):
             if name == "views/animals":
-                return {"networks": networks}
+                return {"networks": networks, "images": {"test": 1250}}
             if name == "views/photographs/comparisons":
-                return {"seeds": seeds, "comparisons": []}
-            kind, seed = name.removeprefix("views/photographs/").rsplit(" ", 1)
-            value = 0.5 + 0.01 * list(seeds).index(kind) + 0.1 * int(seed)
+                return {"seeds": seeds, "comparisons": [LINE, LINE | {"score": "voc_auroc", "differs": True}]}
+            kind, _, seed = name.removeprefix("views/photographs/").rpartition(" ")
+            value = 0.5 + 0.01 * list(seeds).index(kind) + 0.1 * int(seed) if kind else 0
             of = ("voc_paper", "voc_auroc", "pets_auroc", "coco_maskcut")
-            return {"scores": {k: {"score": [value, 0, 1], "centre": [0.7, 0.6, 0.8]} for k in of}}
+            return {
+                "scores": {k: {"images": 9, "score": [value, 0, 1], "centre": [0.7, 0.6, 0.8]} for k in of}
+            }
 
         monkeypatch.setattr(chapter, "read", read)
         return chapter.photographs()
@@ -201,13 +238,16 @@ class TestPhotographs:
 
     def test_least_and_most_are_over_all_of_a_group(self, found):
         facts = chapter.photograph_facts(found)
-        assert facts["n_free"] == 8
-        assert facts["free_knn_least"] == pytest.approx(10)
-        assert facts["free_knn_most"] == pytest.approx(15)
-        assert facts["fresh_voc_auroc_least"] == pytest.approx(0.50)
-        assert facts["fresh_voc_auroc_most"] == pytest.approx(0.64), "the fifth kind, its second training"
-        assert facts["middle_voc_auroc_least"] == 0.7
-        assert "pixels_voc_auroc_least" not in facts
+        assert facts["photo_free_knn_least"] == pytest.approx(10)
+        assert facts["photo_free_knn_most"] == pytest.approx(15)
+        assert facts["photo_fresh_voc_auroc_least"] == pytest.approx(0.50)
+        assert facts["photo_fresh_voc_auroc_most"] == pytest.approx(0.64), (
+            "the fifth kind, its second training"
+        )
+        assert facts["photo_middle_voc_auroc_least"] == 0.7
+        assert "photo_pixels_voc_auroc_least" not in facts
+        assert (facts["asked"], facts["voc"]) == (1250, 9)
+        assert facts["told"].startswith("1 of the 2 comparisons")
 
     def test_the_table_says_nothing_where_nothing_was_asked(self, found):
         rows = {row["network"]: row for row in chapter.photograph_rows(found)}
@@ -215,20 +255,7 @@ class TestPhotographs:
         assert rows["ViT, DINO"]["neighbours (%)"] == "10, 15"
         assert rows["the middle"]["VOC, 60 % rule (IoU, %)"] == "70.0"
 
-    def test_comparisons_are_told_as_they_came_out(self, monkeypatch):
-        line = {
-            "a": "x",
-            "b": "y",
-            "score": "voc_paper",
-            "over_trainings": [0.02, -0.011, 0.05],
-            "p": 0.2,
-            "differs": False,
-        }
-        monkeypatch.setattr(
-            chapter,
-            "read",
-            lambda name: {"comparisons": [line, line | {"score": "voc_auroc", "differs": True}]},
-        )
+    def test_comparisons_are_told_as_they_came_out(self, found):
         first, second = chapter.comparison_rows()
         assert first == {
             "compared": "x − y", "by": "VOC, 60 % rule (IoU, %)", "difference": "+2.0 (−1.1 to +5.0)", "p": "0.200",
