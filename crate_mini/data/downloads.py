@@ -189,4 +189,25 @@ def _unpack(archive: Path, folder: Path) -> None:
             z.extractall(folder)
     else:
         with tarfile.open(archive) as t:
-            t.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            if hasattr(tarfile, "data_filter"):
+                t.extractall(folder, filter="data")
+            else:  # Python before 3.11.4
+                for member in t:
+                    _require_inside(member, folder.resolve())
+                    t.extract(member, folder)
+
+
+def _require_inside(member: tarfile.TarInfo, folder: Path) -> None:
+    """Refuse what is no file, folder or link, and what would lie or lead outside, by the links that are there now.
+
+    Raises:
+        tarfile.ReadError: with the member's name.
+    """
+    places = [folder / member.name]
+    if member.issym():
+        places.append(places[0].parent / member.linkname)
+    if member.islnk():
+        places.append(folder / member.linkname)
+    known = member.isreg() or member.isdir() or member.issym() or member.islnk()
+    if not known or not all(place.resolve().is_relative_to(folder) for place in places):
+        raise tarfile.ReadError(f"{member.name!r} would lie outside of {folder}, or is no file")

@@ -323,11 +323,45 @@ class TestDownload:
         with pytest.raises(DataError, match="could not download set"):
             Download((server.offer("set.zip", b"no archive"),), "set").fetch(tmp_path)
 
-    def test_archive_that_reaches_outside(self, server, tmp_path):
+    @pytest.mark.parametrize("python", ["this one", "before 3.11.4"])
+    def test_archive_that_reaches_outside(self, server, tmp_path, monkeypatch, python):
+        if python != "this one":
+            monkeypatch.delattr(tarfile, "data_filter", raising=False)
         evil = tarred({"../../outside.txt": b"!"})
         with pytest.raises(DataError, match="outside"):
             Download((server.offer("set.tgz", evil),), "set").fetch(tmp_path / "root")
         assert not list(tmp_path.rglob("outside.txt"))
+
+    @pytest.mark.parametrize("python", ["this one", "before 3.11.4"])
+    @pytest.mark.parametrize("way", ["a link", "a link by way of another", "a device"])
+    def test_archive_that_leads_outside(self, server, tmp_path, monkeypatch, way, python):
+        if python != "this one":
+            monkeypatch.delattr(tarfile, "data_filter", raising=False)
+        members = {
+            "a link": [("set/out", tarfile.SYMTYPE, "../../..")],
+            "a link by way of another": [("set/a/b", tarfile.SYMTYPE, "../.."), ("set/a/b/c", tarfile.SYMTYPE, "..")],
+            "a device": [("set/null", tarfile.CHRTYPE, "")],
+        }[way]  # fmt: skip
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as archive:
+            for name, kind, to in members:
+                member = tarfile.TarInfo(name)
+                member.type, member.linkname = kind, to
+                archive.addfile(member)
+        with pytest.raises(DataError, match="could not download set"):
+            Download((server.offer("set.tgz", content.getvalue()),), "set").fetch(tmp_path / "root")
+        assert not (tmp_path / "root" / "set").exists()
+
+    def test_links_that_stay_inside_are_kept_by_any_python(self, server, tmp_path, monkeypatch):
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as archive:
+            for name, kind, to in (("set/one", tarfile.REGTYPE, ""), ("set/two", tarfile.SYMTYPE, "one")):
+                member = tarfile.TarInfo(name)
+                member.type, member.linkname = kind, to
+                archive.addfile(member)
+        Download((server.offer("set.tgz", content.getvalue()),), "set").fetch(tmp_path)
+        assert (tmp_path / "set" / "two").resolve() == (tmp_path / "set" / "one").resolve()
 
     def test_dead_host(self, tmp_path):
         with socket.socket() as free:  # a port that nobody listens on

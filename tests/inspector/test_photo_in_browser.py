@@ -72,7 +72,9 @@ def listen(tab) -> None:
 
 
 def said(tab) -> str:
+    """What it says in the end, once that is drawn, too."""
     tab.locator(".ch-status").first.filter(has_not_text=re.compile("…$")).wait_for()
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return tab.locator(".ch-status").first.inner_text()
 
 

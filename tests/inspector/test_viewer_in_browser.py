@@ -62,8 +62,10 @@ def shown(tab, nth: int = 0) -> dict:
 
 
 def pick(tab, value: str) -> None:
-    """A choice in the toolbar, by the arrow keys' own target: the radio button."""
-    tab.locator(f"input[value={value}]").first.check(force=True)
+    """A choice in the toolbar, by the arrow keys' own target: the radio button, as soon as it is drawn."""
+    button = tab.locator(f"input[value={value}]").first
+    button.wait_for()
+    button.check(force=True)
 
 
 def pixels(tab, selector: str, nth: int = 0) -> np.ndarray:
