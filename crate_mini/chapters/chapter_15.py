@@ -304,10 +304,8 @@ def answer_facts(rows: Sequence[Row]) -> dict[str, Any]:
             for other in kinds["pairs"]
             if one["model"] == other["model"] == model and one["seed"] == other["seed"]
         ]
-        named = [100 * row["knn"] for row in of(rows, "classification", model=model)]
-        for what, values in ((f"drop_{short}", drops), (f"named_{short}_knn", named)):
-            if values:
-                facts |= {f"{what}_least": min(values), f"{what}_most": max(values)}
+        if drops:
+            facts |= {f"drop_{short}_least": min(drops), f"drop_{short}_most": max(drops)}
     facts["drop_least"] = min(facts[k] for k in ("drop_crate_least", "drop_vit_least") if k in facts)
     published = of(rows, "simdino", varied="published")
     return facts | {f"published_{what}": 100 * published[0][what] for what in ("knn", "scene")}

@@ -146,7 +146,8 @@ def test_what_stands_in_the_results():
     assert min(facts["drop_crate_least"], facts["drop_vit_least"]) > 10
     assert facts["pairs_animal_most"] < facts["named_animal_least"] / 5
     assert facts["kinds_animal_most"] < facts["named_animal_least"] / 2
-    assert facts["kinds_knn_most"] < facts["named_vit_knn_least"]
+    assert facts["kinds_knn_most"] < facts["named_knn_least"]
+    assert facts["n_kinds"] == 4
     assert shown["reach_the_middle"] == 0
     assert shown["crate_fixed_least"] > max(shown[f"{kind}_fixed_most"] for kind in ("free", "vit"))
 
