@@ -408,14 +408,15 @@ def shares_figure(rows: Sequence[Row]) -> Figure:
 # ---- the trainings on photographs -----------------------------------------------------------------------------------
 
 PHOTOGRAPHS = "views/photographs"
-NAMED: Mapping[str, str] = {"crate_mini": "CRATE", "vit_mini": "ViT"}
+MINI: Mapping[str, str] = {"crate_mini": "CRATE", "vit_mini": "ViT"}
+"""The networks of this size, as the list of ``results/views/photographs`` calls them."""
 HOW: Mapping[str, str] = {
     "untrained": "untrained",
     "dino": "DINO",
     "simdino": "SimDINO",
     "classification": "labels",
 }
-"""Tasks, as the list of ``results/views/photographs`` calls the networks that learned by them."""
+"""Tasks, as it calls the networks that learned by them."""
 MEASURES: Mapping[str, tuple[str, float, str]] = {
     "knn": ("neighbours (%)", 100, ".0f"),
     "probe": ("probe (%)", 100, ".0f"),
@@ -437,13 +438,13 @@ def photographs() -> dict[str, dict[str, list[float]]]:
     never saw a network.
     """
     knowledge, seeds = read("views/animals")["networks"], read(f"{PHOTOGRAPHS}/comparisons")["seeds"]
-    order = [f"{model}, {how}" for how in HOW.values() for model in NAMED.values()]
+    order = [f"{model}, {how}" for how in HOW.values() for model in MINI.values()]
     found: dict[str, dict[str, list[float]]] = {
         kind: {measure: [] for measure in MEASURES}
         for kind in [*order, *(kind for kind in seeds if kind not in order)]
     }
     for row in knowledge:
-        kind = f"{NAMED[row['model']]}, {HOW[row['task']]}" if row["model"] else "pixels"
+        kind = f"{MINI[row['model']]}, {HOW[row['task']]}" if row["model"] else "pixels"
         for measure in ("knn", "probe"):
             found.setdefault(kind, {}).setdefault(measure, []).append(row[measure])
     middle: dict[str, list[float]] = {}
@@ -473,10 +474,10 @@ def photograph_facts(found: Photographs) -> dict[str, int | float | str]:
     ``rows`` and ``compared`` are the two tables in Markdown, ``told`` says how many comparisons are told from chance.
     """
     groups = {
-        "free": [f"{model}, {how}" for model in NAMED.values() for how in ("SimDINO", "DINO")],
-        "simdino": [f"{model}, SimDINO" for model in NAMED.values()],
-        "dino": [f"{model}, DINO" for model in NAMED.values()],
-        "fresh": [f"{model}, untrained" for model in NAMED.values()],
+        "free": [f"{model}, {how}" for model in MINI.values() for how in ("SimDINO", "DINO")],
+        "simdino": [f"{model}, SimDINO" for model in MINI.values()],
+        "dino": [f"{model}, DINO" for model in MINI.values()],
+        "fresh": [f"{model}, untrained" for model in MINI.values()],
         "named": [kind for kind in found if ", labels" in kind],
         "crate": ["CRATE, SimDINO"],
         "family": ["CRATE, labels of 200 classes"],

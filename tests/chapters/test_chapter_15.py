@@ -170,6 +170,7 @@ def test_what_stands_in_the_results_of_photographs():
     assert most("named", "voc_auroc") < least("middle", "voc_auroc")
     assert max(most("dino", "pets_auroc"), most("crate", "pets_auroc")) < 0.5 < least("fresh", "pets_auroc")
     assert most("named", "pets_auroc") < least("middle", "pets_auroc")
+    assert least("family", "voc_auroc") > most("free", "voc_auroc"), "of CRATE it is said of drawings, too"
     assert least("family", "voc_paper") > most("paired", "voc_paper")
     assert photo["told"].startswith("none of the 5")
     assert [len(v["voc_auroc"]) for k, v in chapter.photographs().items() if "DINO" in k] == [2] * 4
