@@ -13,6 +13,7 @@ from score_family import (
     chosen_layer,
     compare,
     fresh,
+    on_the_way,
     require_written_before,
     row,
     score,
@@ -29,6 +30,7 @@ from crate_mini.weights import load_model, save_model
 
 PLAN = json.loads((score_family.RESULTS / "plan.json").read_text(encoding="utf-8"))
 PHOTOGRAPHS = score_family.ROOT / "results" / "views" / "photographs"
+FLAGSHIP = score_family.ROOT / "results" / "flagship"
 DRAWN = {"data": "embedded", "split": "test", "grid": 4, "letterbox": False, "resolution": "pixel"}
 SMALL = {
     "networks": {"one": "one", "two": "two"},
@@ -36,7 +38,7 @@ SMALL = {
     "scores": {
         "best": DRAWN | {"objects": "parts", "rule": "patch", "resolution": "patch", "take": "best head"},
         "mean": DRAWN | {"objects": "mask", "rule": "auroc", "take": "mean map"},
-        "cut": DRAWN | {"objects": "mask", "rule": "AP50 of boxes", "take": "maskcut"},
+        "cut": DRAWN | {"objects": "mask", "rule": "AP50 of boxes", "take": "maskcut", "layers": 2},
     },
     "comparisons": [{"a": "one", "b": "two", "score": key} for key in ("best", "mean", "cut")],
 }
@@ -74,16 +76,17 @@ def _four_drawings(real):
     return maskcut
 
 
-@pytest.mark.parametrize("folder", [score_family.RESULTS, PHOTOGRAPHS], ids=["family", "photographs"])
+@pytest.mark.parametrize(
+    "folder", [score_family.RESULTS, FLAGSHIP, PHOTOGRAPHS], ids=["family", "flagship", "photographs"]
+)
 class TestEveryPlan:
     @pytest.fixture
     def plan(self, folder):
         return json.loads((folder / "plan.json").read_text(encoding="utf-8"))
 
     def test_is_about_trainings_that_sweeps_make(self, plan):
-        runs = {
-            name for sweep in ("all_classes", "animals_family", "views_animals") for name in get_sweep(sweep)
-        }
+        sweeps = ("all_classes", "flagship", "animals_family", "views_animals")
+        runs = {name for sweep in sweeps for name in get_sweep(sweep)}
         for family in plan["networks"].values():
             assert {f"{family}_s{seed}" for seed in range(2)} <= runs
         for like, _ in fresh(plan).values():
@@ -104,6 +107,9 @@ class TestEveryPlan:
             if file.stem == "comparisons":
                 told = [{k: line[k] for k in ("a", "b", "score")} for line in kept["comparisons"]]
                 assert told == plan["comparisons"]
+            elif file.stem == "on_the_way":
+                for shares in kept["trainings"].values():
+                    assert set(shares) == set(map(str, plan["on_the_way"]["at"]))
             elif file.stem != "plan":
                 assert set(kept["scores"]) == set(plan["scores"]), file.name
                 names = (*plan["networks"].values(), *(name for _, name in fresh(plan).values()))
@@ -223,4 +229,23 @@ class TestScoring:
         there, found = scored
         kept = Path(there["one"]["one_s0"]).parent / "cut.json"
         assert json.loads(kept.read_text()) == found["one_s0"]["cut"]
-        assert found["one_s0"]["cut"]["layers"] == [1], "the last layer"
+        assert found["one_s0"]["cut"]["layers"] == [0, 1], "the last two, as the list asks"
+        told = row(SMALL["scores"]["cut"], found["one_s0"]["cut"], 0)
+        assert told["score"] == told["by_layer"]["1"]["box"]["AP50"], "the score is that of the last"
+        one = found["one_s0"]["cut"] | {"by_layer": {"1": told["by_layer"]["1"]}}
+        assert "by_layer" not in row(SMALL["scores"]["cut"], one, 0)
+
+    def test_weights_on_the_way_are_those_beside_the_last_ones(self, scored, tmp_path):
+        there, found = scored
+        drawn = load("embedded", "test", image_size=32, n=8)
+        plan = SMALL | {"on_the_way": {"at": [5, 50], "scores": ["mean"]}}
+        for name, share in (("one_s0", 5), ("one_s0", 50), ("two_s1", 50)):
+            weights = there[name[:3]][name]
+            save_model(load_model(weights), weights.with_name(f"at{share:02d}.safetensors"))
+        told = on_the_way(plan, there, lambda how, patch: drawn, {"one": 1, "two": 0}, tmp_path, None)
+        assert {name: list(shares) for name, shares in told.items()} == {
+            "one_s0": ["5", "50"],
+            "two_s1": ["50"],
+        }
+        for name, layer in (("one_s0", 1), ("two_s1", 0)):  # the same weights, so the same scores
+            assert told[name]["50"] == {"mean": row(SMALL["scores"]["mean"], found[name]["mean"], layer)}

@@ -1,16 +1,18 @@
 """Score networks on sets that nobody tuned them on, once, by a list that was written before.
 
     python tools/score_family.py --root /data          the family: ``results/family/``
-    python tools/score_family.py --list results/views/photographs
+    python tools/score_family.py --list results/flagship           at the paper's width
+    python tools/score_family.py --list results/views/photographs  networks without labels, chapter 15
     python tools/score_family.py --check               say what the list asks for, and what is there
 
 The list is ``plan.json`` in the folder: which scores, on which sets, by which rule, and which kinds of network are held
 against each other. This tool scores what the list names, with untrained networks beside, and nothing else. Trainings
 are those of the package and of ``runs/``. It refuses to go on if the list differs from the one in the last commit. A
-comparison with fewer than two trainings on a side waits, and says so.
+comparison with fewer than two trainings on a side waits, and says so. Under ``on_the_way`` a list may ask the weights
+that trainings wrote before their end, too.
 
 What was scored before is kept in ``runs/``, a folder for each list, and taken up again. Writes one file for each
-training, and ``comparisons.json``.
+training, ``comparisons.json``, and ``on_the_way.json`` where that is asked for.
 """
 
 from __future__ import annotations
@@ -89,6 +91,9 @@ def main() -> None:
     facts = provenance(default_device(), layers=layers, seeds={k: list(v) for k, v in there.items()})
     compared = facts | {"comparisons": compare(plan, there, found, layers)}
     write(results / "comparisons.json", compared, allow_dirty=a.dirty)
+    if "on_the_way" in plan:
+        before = on_the_way(plan, there, images, layers, cache, a.root)
+        write(results / "on_the_way.json", facts | {"trainings": before}, allow_dirty=a.dirty)
     for line in compared["comparisons"]:
         print(json.dumps(line))
 
@@ -106,6 +111,30 @@ def trainings(plan: Plan, runs: Path) -> dict[str, dict[str, Path]]:
                 found[kind][name] = ROOT / "crate_mini" / "weights" / f"{name}.safetensors"
             elif file.is_file():
                 found[kind][name] = file
+    return found
+
+
+def on_the_way(
+    plan: Plan,
+    there: Mapping[str, Mapping[str, Path]],
+    images: Callable[[Plan, int], ImageSet],
+    layers: Mapping[str, int],
+    cache: Path,
+    root: Path | None,
+) -> dict[str, dict[str, Any]]:
+    """What weights from before the end score, by training and per cent of it; those that are beside the last ones."""
+    asked = plan["on_the_way"]
+    part = {"scores": {key: plan["scores"][key] for key in asked["scores"]}}
+    found: dict[str, dict[str, Any]] = {}
+    for kind in plan["networks"]:
+        for name, last in there[kind].items():
+            for share in asked["at"]:
+                if (weights := last.with_name(f"at{share:02d}.safetensors")).is_file():
+                    one = score(
+                        part, load_model(weights), images, cache / f"{name}_at{share:02d}", weights, root
+                    )
+                    rows = {key: row(how, one[key], layers[kind]) for key, how in part["scores"].items()}
+                    found.setdefault(name, {})[str(share)] = rows
     return found
 
 
@@ -145,15 +174,17 @@ def score(
     weights: Path,
     root: Path | None,
 ) -> dict[str, Any]:
-    """Everything that the list asks of one training; under ``choice`` the images on which layers are chosen."""
+    """Everything that the list asks of one training; under ``choice`` the images on which layers are chosen, if any."""
     network.to(default_device())
-    asked = {"choice": plan["choice"] | {"take": "mean map", "resolution": "pixel"}} | plan["scores"]
+    asked = dict(plan["scores"])
+    if "choice" in plan:
+        asked = {"choice": plan["choice"] | {"take": "mean map", "resolution": "pixel"}} | asked
     found: dict[str, Any] = {}
-    patch = network.config.patch_size
+    patch, depth = network.config.patch_size, len(network.blocks)
     for key, how in asked.items():
         if how["take"] == "maskcut":
-            size, layer = how["grid"] * patch, len(network.blocks) - 1
-            found[key] = maskcut(how, size, layer, weights, cache / f"{key}.json", root)
+            last = range(depth - how.get("layers", 1), depth)
+            found[key] = maskcut(how, how["grid"] * patch, last, weights, cache / f"{key}.json", root)
         else:
             found[key] = score_images(
                 network, images(how, patch), rule=how["rule"], resolution=how["resolution"], objects=how["objects"],
@@ -163,11 +194,13 @@ def score(
     return found
 
 
-def maskcut(how: Plan, size: int, layer: int, weights: Path, out: Path, root: Path | None) -> dict[str, Any]:
-    """What ``crate-mini evaluate maskcut`` finds at one layer."""
+def maskcut(
+    how: Plan, size: int, layers: Sequence[int], weights: Path, out: Path, root: Path | None
+) -> dict[str, Any]:
+    """What ``crate-mini evaluate maskcut`` finds at some layers."""
     if not out.is_file():
         line = ["evaluate", "maskcut", "--weights", weights, "--data", how["data"], "--split", how["split"]]
-        line += ["--objects", how["objects"], "--size", size, "--layers", layer, "--out", out]
+        line += ["--objects", how["objects"], "--size", size, "--layers", *layers, "--out", out]
         line += ["--letterbox"] if how["letterbox"] else []
         line += ["--root", root] if root else []
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -199,6 +232,8 @@ def row(how: Plan, found: Any, layer: int) -> dict[str, Any]:
     if how["take"] == "maskcut":
         at = found["by_layer"][str(max(map(int, found["by_layer"])))]
         beside = {name: kept["box"]["AP50"] for name, kept in found["baselines"].items()}
+        if len(found["by_layer"]) > 1:
+            beside["by_layer"] = found["by_layer"]
         return {"images": found["images"], "score": at["box"]["AP50"], "all": at} | beside
     kinds = ["network", "centre", "everything"] + ["shuffled"] * (how["take"] != "mean map")
     named = {of: plain(list(mean_interval(values(how, found, layer, of))), 4) for of in kinds}
