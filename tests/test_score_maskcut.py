@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import score_maskcut
@@ -58,15 +59,28 @@ def test_a_member_is_cut_at_the_last_layer_and_at_the_chosen_one(asked, tmp_path
     assert len(asked) == 6, "the file of other weights is replaced"
 
 
+def test_weights_are_the_packages_or_those_of_a_training(tmp_path):
+    for run, file in (("crate_x_s0", "model"), ("crate_x_s0", "at02"), (NAME, "model")):
+        (tmp_path / run).mkdir(exist_ok=True)
+        (tmp_path / run / f"{file}.safetensors").touch()
+    assert score_maskcut.find(NAME, tmp_path) == NAME
+    assert score_maskcut.find("crate_x_s0", tmp_path) == str(tmp_path / "crate_x_s0" / "model.safetensors")
+    assert score_maskcut.find("crate_x_s0_at02", tmp_path) == str(
+        tmp_path / "crate_x_s0" / "at02.safetensors"
+    )
+    assert score_maskcut.find("crate_x_s0_at20", tmp_path) is None
+
+
 def test_the_command_knows_every_word(monkeypatch, tmp_path):
     """One line as the tool writes it, taken by the real command."""
     monkeypatch.setattr(score_maskcut, "RESULTS", tmp_path)
     real = score_maskcut.crate_mini
     monkeypatch.setattr(score_maskcut, "crate_mini", lambda line: real([*line, "--dirty"]))
-    name = "crate_nano_embedded"
+    weights = str(Path(score_maskcut.ROOT, "crate_mini", "weights", "crate_nano_embedded.safetensors"))
     found = score_maskcut.cut(
-        name, "embedded", size=32, root=None, split="test", n=2, layers={1, 3}, untrained=False
+        "another name", "embedded", size=32, root=None, split="test", n=2, layers={1, 3}, weights=weights
     )
+    assert found["sha256"] == list_pretrained()["crate_nano_embedded"]["sha256"]
     assert sorted(found["by_layer"]) == ["1", "3"]
     assert found["images"] == 2
     hits = found["by_layer"]["3"]["corloc_of_image"]

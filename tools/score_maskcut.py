@@ -3,6 +3,7 @@
     python tools/score_maskcut.py --root /data             the family of chapter 10, and its untrained twins
     python tools/score_maskcut.py --root /data --ablations the networks of chapter 11
 
+Weights that are not in the package are those of ``runs/``, where ``crate-mini train --sweep animals_family`` puts them.
 The family is cut at 192 pixels at two layers: the last, and the one whose first masks are best on some of the pets set
 aside for such choices. Each network has its own choice; an untrained twin is cut where its trained network is. The
 networks of chapter 11 are cut at 128 pixels at the last layer, and nothing is chosen.
@@ -22,6 +23,7 @@ from typing import Any
 
 from crate_mini.chapters.family import SHOWN, trainings
 from crate_mini.cli import main as crate_mini
+from crate_mini.cli.common import card_of
 from crate_mini.results import require_clean
 from crate_mini.weights import list_pretrained
 
@@ -36,7 +38,7 @@ ABLATIONS = (
     "crate_mini_animals_s0", "crate_mlp_mini_animals_s0", "crate_mhsa_mini_animals_s0", "vit_wide_mini_animals_s0",
     "vit_mini_animals_s0", "crate_mini_animals_s0_at02", "crate_mini_animals_s0_at20", "crate_mini_animals_s0_at50",
 )  # fmt: skip
-"""Those of chapter 11 whose weights are kept: the square of operators, the narrow ViT, and CRATE on its way."""
+"""Those of chapter 11: the square of operators, the narrow ViT, and CRATE on its way."""
 
 
 def main() -> None:
@@ -47,20 +49,29 @@ def main() -> None:
     parser.add_argument("--ablations", action="store_true", help="the networks of chapter 11 instead")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="weights, instead of all that are here")
     parser.add_argument("--root", type=Path, help="folder of the data sets; by default CRATE_MINI_DATA")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="trainings that are not shipped")
     a = parser.parse_args()
     require_clean()
     every = ABLATIONS if a.ablations else tuple(name for names in trainings().values() for name in names)
     if unknown := sorted(set(a.only or ()) - set(every)):
         parser.error(f"--only wants names of {', '.join(every)}; got {', '.join(unknown)}")
-    shipped = list_pretrained()
     for name in a.only or every:
-        if name not in shipped:
-            print(f"{name}: its weights are not here")
-            continue
-        if a.ablations:
-            ablation(name, a.root)
+        weights = find(name, a.runs)
+        if weights is None:
+            print(f"{name}: its weights are neither in the package nor in {a.runs}")
+        elif a.ablations:
+            ablation(name, a.root, weights)
         else:
             member(name, a.root)
+
+
+def find(name: str, runs: Path) -> str | None:
+    """Weights as ``--weights`` takes them: a name of the package, or a file of a training; ``_at02`` is one, too."""
+    if name in list_pretrained():
+        return name
+    training, _, share = name.rpartition("_at")
+    file = runs / training / f"at{share}.safetensors" if training else runs / name / "model.safetensors"
+    return str(file) if file.is_file() else None
 
 
 def member(name: str, root: Path | None) -> None:
@@ -71,11 +82,19 @@ def member(name: str, root: Path | None) -> None:
             cut(name, where, size=SIZE, layers={chosen, LAST}, untrained=untrained, root=root)
 
 
-def ablation(name: str, root: Path | None) -> None:
+def ablation(name: str, root: Path | None, weights: str | None = None) -> None:
     """A network of chapter 11; with the first of them, the untrained twin."""
     for where in SETS:
         for untrained in (False, True)[: 1 + (name == ABLATIONS[0])]:
-            cut(name, where, size=SIZE_OF_ABLATIONS, layers={LAST}, untrained=untrained, root=root)
+            cut(
+                name,
+                where,
+                size=SIZE_OF_ABLATIONS,
+                layers={LAST},
+                untrained=untrained,
+                root=root,
+                weights=weights,
+            )
 
 
 def choose(found: Mapping[str, Any]) -> int:
@@ -93,15 +112,30 @@ def cut(
     n: int | None = None,
     layers: set[int] | None = None,
     untrained: bool = False,
+    weights: str | None = None,
 ) -> dict[str, Any]:
-    """What ``crate-mini evaluate maskcut`` finds, from the file where it says the same; all layers if None."""
+    """What ``crate-mini evaluate maskcut`` finds, from the file where it says the same; all layers if None.
+
+    ``weights`` are those of the package by this name, if None.
+    """
     label = f"{name.rpartition('_s')[0]}_untrained" if untrained else name
     out = RESULTS / f"{label}_{where}_{split}.json"
     asked = {"image_size": size, "untrained": untrained, "layers": sorted(layers or range(LAST + 1))}
-    asked["sha256"] = None if untrained else list_pretrained()[name]["sha256"]
+    asked["sha256"] = None if untrained else card_of(weights or name)["sha256"]
     there = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     if any(there.get(key) != value for key, value in asked.items()) or n not in (None, there.get("images")):
-        line = ["evaluate", "maskcut", "--weights", name, "--data", where, "--split", split, "--size", size]
+        line = [
+            "evaluate",
+            "maskcut",
+            "--weights",
+            weights or name,
+            "--data",
+            where,
+            "--split",
+            split,
+            "--size",
+            size,
+        ]
         line += [
             "--layers",
             *asked["layers"],
