@@ -376,7 +376,7 @@ def _ours() -> Iterator[NamedRecipe]:
     """The book's own, all on images of 64 pixels.
 
     ``flagship``: all 200 classes of Tiny-ImageNet at the segmentation paper's width 384, 6 heads, depth 12; patch 4,
-    a 16 x 16 grid, three patches in twenty a step: what a CPU core can carry in hours, chosen without a look at masks.
+    a 16 x 16 grid, three patches in twenty a step: an hour to four of a CPU core, chosen without a look at masks.
 
     ``tiny_imagenet``: the same networks for one modern GPU. AdamW at the book's learning rate for a batch of 128,
     doubled with the batch's square root for 512; 100 epochs of all patches; crops from a quarter of the image on.

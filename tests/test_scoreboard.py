@@ -58,6 +58,43 @@ def test_a_training_of_the_family_moves_its_rows(tmp_path, monkeypatch):
     assert "ours are 78 of them" in page
 
 
+def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
+    """Made-up scores: their table and comparisons, MaskCut by layer and on the way; no row of the family moves."""
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    (tmp_path / "flagship").mkdir()
+
+    def cut(*values):
+        by_layer = {
+            str(6 + i): {of: {"AP50": v, "AP75": v / 2, "AP": v} for of in ("box", "mask")}
+            for i, v in enumerate(values)
+        }
+        return {
+            "images": 100,
+            "score": values[-1],
+            "all": by_layer[str(5 + len(values))],
+            "by_layer": by_layer,
+        }
+
+    for seed in (0, 1):
+        score = {"images": 78, "score": [0.2 + 0.1 * seed, 0.1, 0.4], "centre": [0.25, 0.2, 0.3]}
+        scores = dict.fromkeys(scoreboard.FINAL | scoreboard.PLANNED, score)
+        scores["coco_maskcut"] = cut(0.01, 0.02 + 0.02 * seed)
+        one = {"network": f"flagship_crate_s{seed}", "kind": "CRATE", "scores": scores}
+        (tmp_path / "flagship" / f"crate_s{seed}.json").write_text(json.dumps(one))
+    way = {"flagship_crate_s0": {"2": {"coco_maskcut": cut(0.004)}, "50": {"coco_maskcut": cut(0.016)}}}
+    (tmp_path / "flagship" / "on_the_way.json").write_text(json.dumps({"trainings": way}))
+    line = {"score": "horses_paper", "trainings": [2, 2], "p": 0.2, "differs": False}
+    line["over_trainings"] = [0.031, -0.02, 0.082]
+    (tmp_path / "flagship" / "comparisons.json").write_text(json.dumps({"comparisons": [line]}))
+    page = scoreboard.page()
+    assert "| CRATE, width 384 (2 trainings), ours | — | 25.0 (20.0 to 30.0) |" in page
+    assert "| CRATE, width 384, ours (mean of 2 trainings) | — | — | 3.0 / 1.5 / 3.0 |" in page
+    assert "| horses, paper's rule | 2 and 2 | +3.1 (-2.0 to +8.2) | 0.20 | no |" in page
+    assert "at width 384, by layer: CRATE 7: 1.0; 8: 3.0 (mean of 2)." in page
+    assert "by share of the training: CRATE 2 %: 0.4; 50 %: 1.6; 100 %: 2.0 (mean of 1)." in page
+    assert "| CRATE (" not in page
+
+
 def test_floors_move_their_rows(tmp_path, monkeypatch):
     (tmp_path / "floors").mkdir()
     for path in (scoreboard.RESULTS / "floors").glob("*.json"):

@@ -61,7 +61,7 @@ A dash means: not done yet. Such a row stays here until it is filled. **Ours** i
 
 :::{admonition} Scale
 :class: important
-The paper pre-trains on ImageNet-21k: 14.2 million images, 90 epochs, and scores on PASCAL VOC and COCO. Ours are networks of a million parameters, trained on the 100,000 thumbnails of 64 pixels and the 200 classes of Tiny-ImageNet; those of Table 2, depth and epochs, of one to four million, on 12,500 in 25 classes. So the number to compare ours with is not the paper's but the others in the same column: the ViT, the untrained networks, and the map that knows only where the middle is.
+The paper pre-trains on ImageNet-21k: 14.2 million images, 90 epochs, and scores on PASCAL VOC and COCO. Ours are trained on the 100,000 thumbnails of 64 pixels and the 200 classes of Tiny-ImageNet: networks of the paper's width, of five million parameters, and many of a million. Those of Table 2 have one to four million and saw 12,500 thumbnails in 25 classes. So the number to compare ours with is not the paper's but the others in the same column: the ViT, the untrained networks, and the map that knows only where the middle is.
 :::
 """
 
@@ -76,7 +76,7 @@ TOLD = (
 def _commands() -> str:
     """How each kind of result was made: the commands are those that the files name."""
     rows = [
-        ["the networks", "`recipes/animals.sh`, `recipes/all_classes.sh`"],
+        ["the networks", "`recipes/animals.sh`, `recipes/all_classes.sh`, `recipes/flagship.sh`"],
         [
             "`results/masks/`",
             "`python tools/score_masks.py`; `variants.json`: `python tools/score_variants.py`",
@@ -93,6 +93,10 @@ def _commands() -> str:
             "`python tools/score_maskcut.py`, `python tools/score_maskcut.py --ablations`",
         ],
         ["`results/family/`", "`python tools/score_family.py`, by the list in `plan.json`"],
+        [
+            "`results/flagship/`",
+            "`python tools/score_family.py --list results/flagship`, by the list in `plan.json`",
+        ],
         ["`results/floors/`", "`python tools/floors.py`"],
         ["`results/denoising/`", "`python tools/theorem.py`"],
         [
@@ -205,7 +209,8 @@ COARSE = {
 
 def _coarse() -> str:
     rows = [[name, f"{number:.1f}", NONE] for name, number in COARSE.items()]
-    rows += [[f"{label}, ours", NONE, cells[0]] for label, cells in _family_rows(("voc_paper",)).items()]
+    ours = _family_rows(("voc_paper",), "flagship") | _family_rows(("voc_paper",))
+    rows += [[f"{label}, ours", NONE, cells[0]] for label, cells in ours.items()]
     return f"""## Coarse segmentation: Figure 4b
 
 PASCAL VOC 2012 val, mean IoU in per cent. For each object the best head of the last layer; the mask is the top 60 % of the *patches*, as the paper's appendix says: `crate-mini evaluate segmentation --data voc2012 --objects parts`. The paper scores 1,449 images; ours are {_seen_by("voc_paper")} of them, and a mean over trainings has the lowest and the highest beside it. The paper's rows have no number of ours: no weights of that scale are shipped.
@@ -219,10 +224,10 @@ PASCAL VOC 2012 val, mean IoU in per cent. For each object the best head of the 
 {_looked_at()}"""
 
 
-def final_scores() -> dict[str, list[dict]]:
-    """What the last scoring wrote (``tools/score_family.py``), by kind of network."""
+def final_scores(folder: str = "family") -> dict[str, list[dict]]:
+    """What was scored by a list that was written before (``tools/score_family.py``), by kind of network."""
     found: dict[str, list[dict]] = {}
-    for path in sorted((RESULTS / "family").glob("*.json")):
+    for path in sorted((RESULTS / folder).glob("*.json")):
         kept = json.loads(path.read_text(encoding="utf-8"))
         if "scores" in kept and "network" in kept:
             found.setdefault(kept["kind"], []).append(kept)
@@ -235,11 +240,11 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
-def _family_rows(scores: Sequence[str]) -> dict[str, list[str]]:
+def _family_rows(scores: Sequence[str], folder: str = "family") -> dict[str, list[str]]:
     """By kind of network a cell for every score, and what saw no network last."""
-    found = final_scores()
+    found = final_scores(folder)
     rows = {
-        f"{kind} ({len(trained)} {'draws' if 'untrained' in kind else 'trainings'})": [
+        f"{kind}{WIDE[folder]} ({len(trained)} {'draws' if 'untrained' in kind else 'trainings'})": [
             spread([_first(one["scores"][key]["score"]) for one in trained]) for key in scores
         ]
         for kind, trained in found.items()
@@ -253,12 +258,14 @@ def _family_rows(scores: Sequence[str]) -> dict[str, list[str]]:
     return rows
 
 
-def _seen_by(score: str) -> str:
-    for one, *_ in final_scores().values():
+def _seen_by(score: str, folder: str = "family") -> str:
+    for one, *_ in final_scores(folder).values():
         return f"{one['scores'][score]['images']:,}"
     return NONE
 
 
+WIDE = {"family": "", "flagship": ", width 384"}
+"""What a row says of its networks beside their kind, by the folder of results."""
 FINAL = {
     "voc_paper": "VOC, paper's rule",
     "voc_auroc": "VOC, AUROC",
@@ -267,16 +274,17 @@ FINAL = {
     "coco_auroc": "COCO, AUROC by object",
     "coco_maskcut": "COCO, MaskCut's boxes, AP50",
 }
+PLANNED = {"pets_paper": "cats and dogs, paper's rule", "horses_paper": "horses, paper's rule"}
+"""What the list of the wide networks asks besides."""
 
 
-def _final() -> str:
-    """The scores of the list that was written before, and its comparisons."""
-    path = RESULTS / "family" / "comparisons.json"
-    rows = [[label, *cells] for label, cells in _family_rows(tuple(FINAL)).items()]
+def _compared(folder: str) -> list[list[str]]:
+    """The comparisons of a list, as rows."""
+    path = RESULTS / folder / "comparisons.json"
     lines = []
     if path.is_file():
         for line in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
-            told = [FINAL[line["score"]], " and ".join(map(str, line["trainings"]))]
+            told = [(FINAL | PLANNED)[line["score"]], " and ".join(map(str, line["trainings"]))]
             if "p" in line:
                 difference = [100 * v for v in line["over_trainings"]]
                 told.append(f"{difference[0]:+.1f} ({difference[1]:+.1f} to {difference[2]:+.1f})")
@@ -284,6 +292,15 @@ def _final() -> str:
             else:
                 told += [NONE, NONE, line["waits"]]
             lines.append(told)
+    return lines or [[NONE] * 5]
+
+
+def _final() -> str:
+    """The scores of the lists that were written before, and their comparisons."""
+    rows = [[label, *cells] for label, cells in _family_rows(tuple(FINAL)).items()]
+    asked = FINAL | PLANNED
+    wide = [[label, *cells] for label, cells in _family_rows(tuple(asked), "flagship").items()]
+    compared = ["score", "trainings", "CRATE minus ViT", "p", "differs"]
     return f"""### Ours, on sets that nobody tuned on
 
 What is scored here, and what is compared, was written down before any of these networks met these images (`results/family/plan.json`). VOC val is here {_seen_by("voc_auroc")} of 1,449 images, COCO val2017 {_seen_by("coco_auroc")} of 5,000: small parts, that cannot show small differences. In per cent, the mean over trainings and from the lowest to the highest; [Is CRATE better?](../notebooks/09b_is_crate_better.ipynb) reads them.
@@ -292,7 +309,17 @@ What is scored here, and what is compared, was written down before any of these 
 
 The four comparisons: CRATE minus ViT in points, with its 95 % interval over trainings; and whether it differs at 5 % by Holm's rule for four.
 
-{table(["score", "trainings", "CRATE minus ViT", "p", "differs"], lines or [[NONE] * 5], (1, 2, 3))}"""
+{table(compared, _compared("family"), (1, 2, 3))}
+
+### Ours, at the paper's width
+
+CRATE of width 384 with six heads and twelve layers, as the paper's S, and the ViT of as many parameters and heads, on the same thumbnails with patches of 4 pixels: `crate-mini train --sweep flagship`. Their own list was written before they were scored (`results/flagship/plan.json`). Cats and dogs and horses are on it because the networks of a million parameters were looked at there: what was seen is tested on new trainings.
+
+{table(["ours, 200 classes", *asked.values()], wide or [[NONE] * (1 + len(asked))], range(1, 1 + len(asked)))}
+
+The six comparisons, by Holm's rule for six:
+
+{table(compared, _compared("flagship"), (1, 2, 3))}"""
 
 
 def _looked_at() -> str:
@@ -434,13 +461,15 @@ def _maskcut() -> str:
         "ours: masks",
     ]
     rows = [[*row, NONE, NONE] for row in paper]
-    for kind, trained in final_scores().items():
-        if "untrained" not in kind:
-            cells = [
-                " / ".join(_over(trained, of, name) for name in ("AP50", "AP75", "AP"))
-                for of in ("box", "mask")
-            ]
-            rows.append([f"{kind}, ours (mean of {len(trained)} trainings)", NONE, NONE, *cells])
+    for folder in ("flagship", "family"):
+        for kind, trained in final_scores(folder).items():
+            if "untrained" not in kind:
+                cells = [
+                    " / ".join(_over(trained, of, name) for name in ("AP50", "AP75", "AP"))
+                    for of in ("box", "mask")
+                ]
+                label = f"{kind}{WIDE[folder]}, ours (mean of {len(trained)} trainings)"
+                rows.append([label, NONE, NONE, *cells])
     ours = [
         [
             label,
@@ -527,14 +556,48 @@ def _layers() -> str:
     )  # fmt: skip
     rows = [
         ["Figure 3", "principal components of the tokens, foreground in colour", "photographs and drawings", EMERGES],
-        ["Figure 6, left", "MaskCut AP rises with depth, CRATE-B/8 far above ViT-B/8",
-         "AUROC of the last layer's mean map on cats and dogs, by number of layers: " + "; ".join(depth), WHY],
+        ["Figure 6, left", "MaskCut's mask AP rises from layer 7 to layer 12, CRATE-B/8 far above ViT-B/8",
+         _cut_by_layer() + "By number of layers, AUROC of the last one's mean map on cats and dogs: "
+         + "; ".join(depth), WHY],
         ["Figure 6, right; Figure 9", "principal components layer by layer, CRATE-B/8", "layer by layer, CRATE and ViT, in the viewer", EMERGES],
         ["Figure 10", "box AP and components over training, epochs 2 to 90",
-         "AUROC of the last layer's mean map on cats and dogs, by share of the training: " + "; ".join(time)
+         _cut_on_the_way() + "AUROC of the last layer's mean map on cats and dogs, by share of the training: " + "; ".join(time)
          + f". AP50 of MaskCut's boxes there: {cuts}", WHY],
     ]  # fmt: skip
     return "## Layers, epochs and tokens\n\n" + table(["in the paper", "what it shows", "ours", "page"], rows)
+
+
+def _cut_by_layer() -> str:
+    """MaskCut on COCO at the last layers of the wide networks, as in the paper's Figure 6."""
+    told = []
+    for kind, trained in final_scores("flagship").items():
+        if "untrained" not in kind:
+            layers = [one["scores"]["coco_maskcut"]["by_layer"] for one in trained]
+            values = [
+                f"{int(layer) + 1}: {100 * mean(_first(of[layer]['mask']['AP']) for of in layers):.1f}"
+                for layer in sorted(layers[0], key=int)
+            ]
+            told.append(f"{kind} {'; '.join(values)} (mean of {len(trained)})")
+    return f"MaskCut's mask AP on COCO at width 384, by layer: {', '.join(told)}. " if told else ""
+
+
+def _cut_on_the_way() -> str:
+    """MaskCut on COCO along the trainings of the wide networks, as in the paper's Figure 10."""
+    path = RESULTS / "flagship" / "on_the_way.json"
+    if not path.is_file():
+        return ""
+    before, told = json.loads(path.read_text(encoding="utf-8"))["trainings"], []
+    for kind, trained in final_scores("flagship").items():
+        kept = [before[one["network"]] for one in trained if one["network"] in before]
+        if kept:
+            ends = [one["scores"] for one in trained if one["network"] in before]
+            stops = [(f"{share} %", [of[share] for of in kept]) for share in kept[0]] + [("100 %", ends)]
+            values = [
+                f"{said}: {100 * mean(_first(of['coco_maskcut']['all']['box']['AP']) for of in scores):.1f}"
+                for said, scores in stops
+            ]
+            told.append(f"{kind} {'; '.join(values)} (mean of {len(kept)})")
+    return f"MaskCut's box AP on COCO at width 384, by share of the training: {', '.join(told)}. "
 
 
 def _theorem() -> str:

@@ -2,14 +2,15 @@
 
 Lines of the comparison come from two places. Cats and dogs and horses (``results/masks``) were looked at through the
 whole search for a recipe, so they stand here without a test. VOC and COCO were not: ``tools/score_family.py`` scores
-them by ``results/family/plan.json`` into ``results/family``. No sentence assumes how they end, or that they are there.
+them by ``results/family/plan.json`` into ``results/family``. Networks of the paper's width have a list of their own,
+``results/flagship``. No sentence assumes how they end, or that they are there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -21,7 +22,7 @@ from scipy.stats import t as student
 
 from crate_mini import figures, results
 from crate_mini.chapters.chapter_09 import PLACES, UNTRAINED, one_head, scored
-from crate_mini.chapters.family import FAMILY
+from crate_mini.chapters.family import FAMILY, WIDE
 from crate_mini.segmentation import stored
 from crate_mini.stats import Interval, welch_interval
 from crate_mini.tables import PlusMinus, number
@@ -34,6 +35,8 @@ PLANNED = {
     "voc_auroc": "VOC by AUROC",
     "coco_auroc": "COCO by AUROC",
     "coco_maskcut": "COCO by MaskCut",
+    "pets_paper": "cats and dogs by the paper's rule",
+    "horses_paper": "horses by the paper's rule",
 }
 """The planned scores, as a sentence calls them."""
 WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -110,15 +113,15 @@ def _both(place: str, gap: Interval | None) -> Interval | None:
     return None
 
 
-def planned() -> list[Line]:
-    """The comparisons of the list, all of them and in its order, scored or not."""
-    asked = [one["score"] for one in results.read("family/plan")["comparisons"]]
+def planned(folder: str = "family") -> list[Line]:
+    """The comparisons of a list, all of them and in its order, scored or not; ``flagship`` at the paper's width."""
+    asked = [one["score"] for one in results.read(f"{folder}/plan")["comparisons"]]
     try:
-        found = results.read("family/comparisons")
+        found = results.read(f"{folder}/comparisons")
     except FileNotFoundError:
         return [Line(PLANNED[key], "not scored") for key in asked]
     rows = {
-        kind: [results.read(f"family/{name}")["scores"] for name in names]
+        kind: [results.read(f"{folder}/{name}")["scores"] for name in names]
         for kind, names in found["seeds"].items()
     }
     lines = []
@@ -206,7 +209,8 @@ def one_draw(of: Sequence[Line]) -> str:
     """What a comparison of one training each would have said."""
     told = [line for line in of if len(line.pairs) > 1]
     if not told:
-        return "There is one training of each network here, and one training is one draw."
+        scored = any(line.pairs for line in of)
+        return "There is one training of each network here, and one training is one draw." if scored else ""
     shares = {line.said: (sum(v > 0 for v in line.pairs), len(line.pairs)) for line in told}
     split = {said: share for said, share in shares.items() if 0 < share[0] < share[1]}
     if not split:
@@ -228,6 +232,8 @@ def against_the_middle(of: Sequence[Line]) -> str:
         for kind in KINDS
     }
     n = sum(line.middle is not None for line in of)
+    if not n:
+        return ""
     told = " and ".join(f"{sum(c)} of {len(c)} scores of {_kind(kind)}" for kind, c in counts.items())
     return (
         f"**Hold both against the middle of the picture.** A map that is only brighter there is beaten by {told} "
@@ -239,10 +245,13 @@ def _kind(kind: str) -> str:
     return "CRATE" if kind == "CRATE" else "the ViT"
 
 
-def answer_facts(of: Sequence[Line], reads: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+def answer_facts(
+    of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence[Any]]
+) -> dict[str, str]:
     """The sentences of the first screen."""
     return {
         "verdict": verdict(of),
+        "wide": f"**At the paper's width.** {verdict(wide).replace('**', '')}",
         "one_draw": one_draw(of),
         "middle": against_the_middle(of),
         "reading": reading_sentence(reads),
@@ -284,8 +293,9 @@ def _ahead(line: Line) -> str:
     return "CRATE is ahead" if line.gap[0] > 0 else "the ViT is ahead"
 
 
-def holds(of: Sequence[Line], reads: Mapping[str, Sequence[Any]]) -> str:
+def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence[Any]]) -> str:
     """What is true of every training that there is, as items of a list."""
+    of = [*of, *(replace(line, said=f"{line.said}, wide") for line in wide)]
 
     def where(test: Callable[[Line], bool]) -> str | None:
         found = [line.said for line in of if all(line.scores.get(kind) for kind in KINDS) and test(line)]
@@ -441,6 +451,39 @@ def precisions(cards: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return f"of CRATE {told['CRATE']}, of the ViT {told['ViT']}"
 
 
+def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
+    """What the networks of the paper's width are and saw, from their cards, and what so many of them can find."""
+    kept = results.read("training/cards")
+    cards = {kind: [kept[name] for name in names if name in kept] for kind, names in WIDE.items()}
+    told = {"cannot_tell": results.read("flagship/plan")["cannot_tell"], "power": ""}
+    if not all(cards.values()):
+        return told | {"networks": "Networks of its width are not trained yet."}
+    one, config = cards["CRATE"][0], cards["CRATE"][0]["config"]
+    counts = [WORDS[len(cards[kind])] for kind in KINDS]
+    top1 = {kind: _span([100 * card["held_out"]["top1"] for card in cards[kind]]) for kind in KINDS}
+    networks = (
+        f"CRATE is {config['dim']} wide, as the paper's S is, with {config['heads']} heads and {config['depth']} "
+        f"layers: {one['parameters'] / 1e6:.1f} million parameters. The ViT has as many heads and layers and "
+        f"{cards['ViT'][0]['parameters'] / 1e6:.1f} million. Patches are {config['patch_size']} pixels wide, of which "
+        f"a step looks at {one['recipe']['keep_patches']:.0%}; {one['recipe']['epochs']} epochs of the same "
+        f"{one['data']['images']:,} thumbnails, by the same optimiser. {counts[0].capitalize()} trainings of CRATE "
+        f"and {counts[1]} of the ViT name {top1['CRATE']} and {top1['ViT']} % of the validation pictures right."
+    )
+    tested = [line for line in of if line.p is not None]
+    if not tested:
+        return told | {"networks": networks}
+    n = min(len(tested[0].scores[kind]) for kind in KINDS)
+    spreads = [spread_of(line) for line in tested]
+    small, large = (smallest_found(spread, n) for spread in (min(spreads), max(spreads)))
+    return told | {
+        "networks": networks,
+        "power": (
+            f"With the spreads that these lines show, {WORDS[n]} trainings a side find a true difference of "
+            f"{small:.0f} to {large:.0f} points four times in five, by the line, and smaller ones less often."
+        ),
+    }
+
+
 # ---- where the class token reads ------------------------------------------------------------------------------------
 
 
@@ -509,7 +552,7 @@ def trainings_figure(of: Sequence[Line]) -> Figure:
     """A panel a line: a dot a training, open dots for untrained networks, and the middle as a dashed line."""
     shown = [line for line in of if line.scores]
     columns = 2 if len(shown) <= 4 else 3
-    rows = -(-len(shown) // columns)
+    rows = max(1, -(-len(shown) // columns))
     fig, axes = plt.subplots(rows, columns, figsize=(figures.WIDTH, 1.75 * rows), squeeze=False)
     for ax, line in zip(axes.flat, shown, strict=False):
         for y, kind in enumerate(KINDS):

@@ -1,4 +1,7 @@
-"""The networks that chapters 00 and 08 to 10 speak of: one recipe, two architectures, three trainings of each."""
+"""The networks that chapters 00 and 08 to 10 speak of: one recipe, two architectures, three trainings of each.
+
+Beside them the same two architectures at the segmentation paper's width.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,14 @@ FAMILY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Weights by kind of network, in the order of their seeds: recipe ``all_classes``, as many heads and parameters."""
+
+WIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "CRATE": tuple(f"flagship_crate_s{seed}" for seed in range(3)),
+        "ViT": tuple(f"flagship_vit_s{seed}" for seed in range(3)),
+    }
+)
+"""Trainings of the segmentation paper's width by kind, recipe ``flagship``; a page takes those that there are."""
 
 SHOWN: Mapping[str, str] = MappingProxyType({kind: names[0] for kind, names in FAMILY.items()})
 """The training of each kind that pictures are made with: the first, whatever the others say."""

@@ -96,6 +96,60 @@ def test_who_is_ahead_where_both_are(family):
     assert "not decided on COCO by AUROC and COCO by MaskCut" in chapter.open_questions(lines)
 
 
+def test_the_wide_networks_have_a_list_of_their_own(tmp_path, monkeypatch):
+    """Not scored, then with cards and scores of two trainings a side: sentences, sizes and power follow."""
+    real, folder = results.folder(), tmp_path / "results"
+    for part in ("flagship", "training"):
+        (folder / part).mkdir(parents=True)
+    plan = json.loads((real / "flagship" / "plan.json").read_text())
+    (folder / "flagship" / "plan.json").write_text(json.dumps(plan))
+    cards = json.loads((real / "training" / "cards.json").read_text())
+    like = {kind: cards[chapter.FAMILY[kind][0]] for kind in chapter.KINDS}
+    (folder / "training" / "cards.json").write_text(json.dumps({}))
+    monkeypatch.setattr(results, "folder", lambda: folder)
+
+    wide = chapter.planned("flagship")
+    assert [line.state for line in wide] == ["not scored"] * 6
+    assert chapter.wide_facts(wide)["networks"] == "Networks of its width are not trained yet."
+    assert chapter.one_draw(wide) == chapter.against_the_middle(wide) == ""
+    assert not any(ax.get_visible() for ax in chapter.trainings_figure(wide).axes)
+
+    (folder / "training" / "cards.json").write_text(
+        json.dumps({name: like[kind] for kind, names in chapter.WIDE.items() for name in names[:2]})
+    )
+    seeds = {kind: list(names[:2]) for kind, names in chapter.WIDE.items()}
+    for i, (a, b) in enumerate(zip(*seeds.values(), strict=True)):
+        for name, score in ((a, 0.6 + 0.02 * i), (b, 0.5 + 0.01 * i)):
+            scores = {
+                key: {"images": 9, "score": [score, 0, 1], "centre": [0.55, 0, 1]} for key in plan["scores"]
+            }
+            (folder / "flagship" / f"{name}.json").write_text(json.dumps({"scores": scores}))
+    line = {"p": 0.01, "over_trainings": [0.105, 0.0, 0.21], "differs": False}
+    compared = [asked | line for asked in plan["comparisons"]]
+    compared[0] |= {"differs": True}
+    (folder / "flagship" / "comparisons.json").write_text(
+        json.dumps({"seeds": seeds, "comparisons": compared})
+    )
+    wide = chapter.planned("flagship")
+    assert [line.said for line in wide[-2:]] == [
+        "cats and dogs by the paper's rule",
+        "horses by the paper's rule",
+    ]
+    assert chapter.verdict(wide).startswith("**CRATE is ahead in one of six**")
+    facts = chapter.wide_facts(wide)
+    assert "Two trainings of CRATE and two of the ViT name 24.6 and 24.5 %" in facts["networks"]
+    spread = 100 * ((0.01**2 * 2 + 0.005**2 * 2) / 2) ** 0.5
+    assert (
+        f"of {chapter.smallest_found(spread, 2):.0f} to {chapter.smallest_found(spread, 2):.0f} points"
+        in facts["power"]
+    )
+    monkeypatch.setattr(results, "folder", lambda: real)
+    told = chapter.answer_facts(chapter.lines(), wide, chapter.readings())["wide"]
+    assert told.startswith("**At the paper's width.** CRATE is ahead in one of six comparisons that")
+    assert "above the middle, of the ViT not every one on" in chapter.holds([], wide, reads([0.1], [0.1]))
+    assert "VOC by AUROC, wide" in chapter.holds([], wide, reads([0.1], [0.1]))
+
+
 def test_one_training_a_side_waits(family):
     lines = family([[side[:1] for side in FAR]] * 4)
     assert chapter.verdict(lines) == (
@@ -163,15 +217,17 @@ def test_who_needs_the_last_layer(crate, vit, said):
 def test_what_holds_in_every_training():
     fresh = {"CRATE": [0.2], "ViT": [0.2]}
     line = lines_of([0.6, 0.7, 0.65], [0.55, 0.3, 0.4], fresh=fresh)
-    told = chapter.holds([line], reads([0.1], [0.1]))
+    told = chapter.holds([line], [], reads([0.1], [0.1]))
     assert "- Every training of both is above untrained networks of its kind on here." in told
     assert "of CRATE is above the middle, of the ViT not every one on here." in told
     assert "Every training of CRATE is above every one of the ViT on here." in told
     assert "Every training of both is above the middle" not in told
     turned = lines_of([0.55, 0.3, 0.4], [0.6, 0.7, 0.65], fresh=fresh)
-    assert "of the ViT is above every one of CRATE on here." in chapter.holds([turned], reads([0.1], [0.1]))
+    assert "of the ViT is above every one of CRATE on here." in chapter.holds(
+        [turned], [], reads([0.1], [0.1])
+    )
     two = lines_of([0.6, 0.7], [0.55, 0.3], fresh=fresh)
-    assert "above every one" not in chapter.holds([two], reads([0.1], [0.1])), (
+    assert "above every one" not in chapter.holds([two], [], reads([0.1], [0.1])), (
         "chance alone does that too often"
     )
 
@@ -205,15 +261,17 @@ class TestOfThePage:
     """With what there is, whatever it says."""
 
     def test_all_of_it_can_be_told(self):
-        lines, found = chapter.lines(), chapter.readings()
+        lines, found, wide = chapter.lines(), chapter.readings(), chapter.planned("flagship")
         assert lines[0].said == "cats and dogs", "where the playground starts"
         assert [line.state for line in lines[:2]] == ["looked at"] * 2
         assert len(lines) == 6
         assert all(len(line.scores[kind]) >= 2 for line in lines[:2] for kind in chapter.KINDS)
-        facts = chapter.answer_facts(lines, found) | chapter.reading_facts(found) | chapter.network_facts()
+        facts = (
+            chapter.answer_facts(lines, wide, found) | chapter.reading_facts(found) | chapter.network_facts()
+        )
         assert all(facts.values())
         assert len(chapter.gap_rows(lines)) == 6
-        assert chapter.holds(lines, found)
+        assert chapter.holds(lines, wide, found)
         assert chapter.power_facts(lines)["found_by_more"] < chapter.power_facts(lines)["found"]
 
     def test_an_interval_of_other_trainings_is_not_shown(self):
