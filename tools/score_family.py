@@ -233,7 +233,9 @@ def row(how: Plan, found: Any, layer: int) -> dict[str, Any]:
         at = found["by_layer"][str(max(map(int, found["by_layer"])))]
         beside = {name: kept["box"]["AP50"] for name, kept in found["baselines"].items()}
         if len(found["by_layer"]) > 1:
-            beside["by_layer"] = found["by_layer"]
+            beside["by_layer"] = {
+                layer: {k: of[k] for k in ("box", "mask")} for layer, of in found["by_layer"].items()
+            }
         return {"images": found["images"], "score": at["box"]["AP50"], "all": at} | beside
     kinds = ["network", "centre", "everything"] + ["shuffled"] * (how["take"] != "mean map")
     named = {of: plain(list(mean_interval(values(how, found, layer, of))), 4) for of in kinds}

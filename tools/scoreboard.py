@@ -578,7 +578,11 @@ def _cut_by_layer() -> str:
                 for layer in sorted(layers[0], key=int)
             ]
             told.append(f"{kind} {'; '.join(values)} (mean of {len(trained)})")
-    return f"MaskCut's mask AP on COCO at width 384, by layer: {', '.join(told)}. " if told else ""
+    return (
+        f"MaskCut's mask AP on COCO at width 384, by layer, counted from 1: {', '.join(told)}. "
+        if told
+        else ""
+    )
 
 
 def _cut_on_the_way() -> str:

@@ -15,14 +15,19 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import beta, chi2, norm
 from scipy.stats import t as student
+from torch import Tensor
 
 from crate_mini import figures, results
+from crate_mini.attention_maps import cls_attention_maps
+from crate_mini.chapters import chapter_08, front_page
 from crate_mini.chapters.chapter_09 import PLACES, UNTRAINED, one_head, scored
-from crate_mini.chapters.family import FAMILY, WIDE
+from crate_mini.chapters.family import FAMILY, SHOWN, SHOWN_WIDE, WIDE
+from crate_mini.checkpoints import load_pretrained
 from crate_mini.segmentation import stored
 from crate_mini.stats import Interval, welch_interval
 from crate_mini.tables import PlusMinus, number
@@ -482,6 +487,64 @@ def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
             f"{small:.0f} to {large:.0f} points four times in five, by the line, and smaller ones less often."
         ),
     }
+
+
+# ---- what they look at ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture, its outline, and by network the mean map of one layer and its AUROC."""
+
+    title: str
+    image: UInt8[Tensor, "3 H W"]
+    mask: UInt8[Tensor, "H W"]
+    maps: Mapping[str, Float[Tensor, "h w"]]
+    scores: Mapping[str, float]
+
+
+def side_by_side(size: int = 128) -> list[Seen]:
+    """The photographs that are outlined and the drawing of the front page, by the narrow pair and by the wide one.
+
+    A network shows the mean map of the layer that its list chose on photographs of VOC's training part.
+    """
+    drawn = chapter_08.drawings(front_page.shown()["picture"] + 1, size)
+    pictures = [(chapter_08.NAMES[name], *chapter_08.outlined(name, size)) for name in chapter_08.OUTLINES]
+    thing = drawn.classes[int(drawn.labels[-1])]
+    pictures.append((f"a drawn {thing}", drawn.images[-1], drawn.masks[-1]))
+    names = {
+        f"{kind}, {width}": (f"{folder}/{shown[kind]}", shown[kind])
+        for kind in KINDS
+        for width, folder, shown in (("narrow", "family", SHOWN), ("wide", "flagship", SHOWN_WIDE))
+    }
+    layers = {who: results.read(told)["layer"] for who, (told, _) in names.items()}
+    networks = {who: load_pretrained(name) for who, (_, name) in names.items()}
+    seen = []
+    for title, image, mask in pictures:
+        maps = {
+            who: cls_attention_maps(network, image[None], [layers[who]])[0, 0].mean(0)
+            for who, network in networks.items()
+        }
+        scores = {who: float(chapter_08.map_scores(a[None], mask[None])["auroc"]) for who, a in maps.items()}
+        seen.append(Seen(title, image, mask, maps, scores))
+    return seen
+
+
+def side_by_side_figure(seen: Sequence[Seen]) -> Figure:
+    """A row a picture: its outline, then a column a network."""
+    columns = 1 + len(seen[0].maps)
+    side = figures.WIDTH / columns
+    fig, axes = plt.subplots(len(seen), columns, figsize=(figures.WIDTH, len(seen) * (side + 0.12) + 0.25))
+    for i, (row, one) in enumerate(zip(axes, seen, strict=True)):
+        figures.bare(row[0]).imshow(figures.to_pixels(one.image))
+        figures.outline(row[0], one.mask)
+        row[0].set_title(one.title, fontsize=8, pad=2)
+        for ax, (who, attention) in zip(row[1:], one.maps.items(), strict=True):
+            figures.bare(ax).imshow(attention.numpy(), cmap=figures.MAP_COLOURS)
+            above = f"{who}\n" if i == 0 else ""
+            ax.set_title(f"{above}{one.scores[who]:.2f}", fontsize=8, pad=2)
+    plt.close(fig)
+    return fig
 
 
 # ---- where the class token reads ------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,11 +18,12 @@ import numpy as np
 import seaborn as sns
 import torch
 from jaxtyping import Float, Shaped
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from crate_mini import figures, results
-from crate_mini.chapters.family import FAMILY
+from crate_mini.chapters.family import FAMILY, WIDE
 from crate_mini.chapters.photographs import SETS, percent, stored
 from crate_mini.stats import mean_interval
 from crate_mini.tables import number
@@ -540,8 +542,12 @@ def shape_figure() -> Figure:
 
 
 def maskcut_figure() -> Figure:
-    """The paper's figures 6 and 10 in small: MaskCut by layer of the family, and along one training of CRATE."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.5), layout="constrained")
+    """The paper's figures 6 and 10: MaskCut by layer, and along the trainings.
+
+    Above on cats and dogs and on horses, where there is one animal an image, of networks of a million parameters; below
+    on COCO, as in the paper, at its width.
+    """
+    fig, ((left, right), wide) = plt.subplots(2, 2, figsize=(figures.WIDTH, 4.8), layout="constrained")
     for kind, names in FAMILY.items():
         for i, curve in enumerate(filter(None, map(first_masks, names))):
             left.plot(range(len(curve)), curve, marker=".", color=figures.COLOURS[kind.lower()], lw=1.2,
@@ -556,13 +562,101 @@ def maskcut_figure() -> Figure:
     right.set(xlabel="share of one training", ylabel="first box right (%)", ylim=(0, 100), xscale="log")
     right.set_xticks([*shares], [f"{x:.0%}" for x in shares])
     right.minorticks_off()
-    for ax in (left, right):
+    _cut_on_coco(*wide)
+    for ax in (left, right, *wide):
         if ax.get_legend_handles_labels()[0] and ax.lines:
             ax.legend(fontsize=8)
-        if not any(len(line.get_xdata()) > 1 for line in ax.lines):
+        if not any(len(line.get_xdata()) > 1 and line.get_linestyle() != "--" for line in ax.lines):
             ax.text(0.5, 0.5, "not scored yet", transform=ax.transAxes, ha="center", fontsize=9, color="0.4")
     plt.close(fig)
     return fig
+
+
+def _cut_on_coco(left: Axes, right: Axes) -> None:
+    """AP50 of boxes on COCO of the wide networks: by layer, and by share of the training; a line a training."""
+    found = coco_cuts()
+    for kind, of in found.items():
+        for i, one in enumerate(of):
+            look = {
+                "marker": ".",
+                "color": figures.COLOURS[kind.lower()],
+                "lw": 1.2,
+                "label": None if i else kind,
+            }
+            left.plot([*one.by_layer], [*one.by_layer.values()], **look)
+            right.plot([*one.by_share], [*one.by_share.values()], **look)
+    boxes = {name: 100 * row["AP50"][0] for name, row in results.read("floors/coco")["boxes"].items()}
+    for ax in (left, right):
+        ax.axhline(max(boxes.values()), ls="--", lw=1, color="0.5")
+        ax.set(ylabel="AP50 of boxes, COCO (%)", ylim=(0, None))
+    left.set(xlabel="layer")
+    shares = sorted({share for of in found.values() for one in of for share in one.by_share})
+    right.set(xlabel="share of the training")
+    if shares:
+        right.set(xscale="log")
+        right.set_xticks(shares, [f"{share:.0%}" for share in shares])
+        right.minorticks_off()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """AP50 of MaskCut's boxes on COCO of one training, in per cent: of its last layers, and along its way."""
+
+    by_layer: Mapping[int, float]
+    by_share: Mapping[float, float]
+
+
+def coco_cuts() -> dict[str, list[Cut]]:
+    """MaskCut on COCO of the trainings at the paper's width, by kind; those that were scored."""
+    try:
+        there = results.read("flagship/comparisons")["seeds"]
+        before = results.read("flagship/on_the_way")["trainings"]
+    except FileNotFoundError:
+        return {}
+    found: dict[str, list[Cut]] = {}
+    for kind in WIDE:
+        for name in there[kind]:
+            last = results.read(f"flagship/{name}")["scores"]["coco_maskcut"]
+            layers = {int(layer): 100 * of["box"]["AP50"][0] for layer, of in last["by_layer"].items()}
+            shares = {
+                int(share) / 100: 100 * of["coco_maskcut"]["score"][0]
+                for share, of in before.get(name, {}).items()
+            }
+            ends = {1.0: 100 * last["score"][0]} if shares else {}
+            found.setdefault(kind, []).append(Cut(dict(sorted(layers.items())), shares | ends))
+    return found
+
+
+def coco_sentence() -> str:
+    """What MaskCut on COCO says of layers and of time, beside the best of the boxes that saw no image."""
+    found = coco_cuts()
+    if not found:
+        return "On COCO it is not scored yet."
+    boxes = results.read("floors/coco")["boxes"]
+    floor = 100 * max(row["AP50"][0] for row in boxes.values())
+    said = []
+    for kind, of in found.items():
+        of_layers = [value for one in of for value in one.by_layer.values()]
+        said.append(f"{kind} {number(min(of_layers), '.1f')} to {number(max(of_layers), '.1f')}")
+    rises = [
+        one.by_layer[max(one.by_layer)] > one.by_layer[min(one.by_layer)]
+        for of in found.values()
+        for one in of
+    ]
+    grows = [
+        one.by_share[1.0] > one.by_share[min(one.by_share)]
+        for of in found.values()
+        for one in of
+        if one.by_share
+    ]
+    above = sum(value > floor for of in found.values() for one in of for value in one.by_layer.values())
+    return (
+        f"On COCO, at the paper's width, AP50 of the last {len(of[0].by_layer)} layers lies between "
+        f"{' and between '.join(said)} %; a box that is the same in every image has {floor:.1f} %, and "
+        f"{above or 'none'} of these numbers {'are' if above > 1 else 'is'} above it. From layer "
+        f"{min(of[0].by_layer)} to the last it rises in {sum(rises)} of {len(rises)} trainings, from the first stop to "
+        f"the end in {sum(grows)} of {len(grows)}."
+    )
 
 
 def first_masks(name: str) -> list[float] | None:

@@ -30,6 +30,10 @@ SHOWN: Mapping[str, str] = MappingProxyType({kind: names[0] for kind, names in F
 """The training of each kind that pictures are made with: the first, whatever the others say."""
 
 
+SHOWN_WIDE: Mapping[str, str] = MappingProxyType({kind: names[0] for kind, names in WIDE.items()})
+"""The same at the paper's width; these two come with the package."""
+
+
 def trainings() -> dict[str, list[str]]:
     """The weights of the family that are in the package, by kind."""
     shipped = list_pretrained()

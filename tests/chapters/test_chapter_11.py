@@ -144,6 +144,34 @@ def test_boxes_one_training_each(monkeypatch):
     assert [list(row) for row in chapter.box_rows()] == [["features of", "paper: AP50 on COCO"]] * 4
 
 
+def test_maskcut_on_coco_is_told_by_layer_and_by_time(monkeypatch):
+    """Two trainings of CRATE and one of the ViT, made up: one rises by layer, one grows in time."""
+
+    def last(*values):
+        return {
+            "by_layer": {str(6 + i): {"box": {"AP50": [v, 0, 1]}} for i, v in enumerate(values)},
+            "score": [values[-1]],
+        }
+
+    def early(value):
+        return {"coco_maskcut": {"score": [value, 0, 1]}}
+
+    names = {"CRATE": ["a_s0", "a_s1"], "ViT": ["b_s0"]}
+    cuts = {"a_s0": last(0.01, 0.04), "a_s1": last(0.02, 0.01), "b_s0": last(0.005, 0.003)}
+    kept = {f"flagship/{name}": {"scores": {"coco_maskcut": cut}} for name, cut in cuts.items()}
+    kept["flagship/comparisons"] = {"seeds": names | {"CRATE, untrained": ["c"]}}
+    kept["flagship/on_the_way"] = {"trainings": {"a_s0": {"2": early(0.01), "50": early(0.03)}}}
+    kept["floors/coco"] = {"boxes": {"one": {"AP50": [0.015, 0, 1]}, "all": {"AP50": [0.025, 0, 1]}}}
+    monkeypatch.setattr(chapter.results, "read", kept.__getitem__)
+    found = chapter.coco_cuts()
+    assert found["CRATE"][0] == chapter.Cut({6: 1.0, 7: 4.0}, {0.02: 1.0, 0.5: 3.0, 1.0: 4.0})
+    assert found["CRATE"][1].by_share == {}, "of which nothing was kept on the way"
+    told = chapter.coco_sentence()
+    assert "AP50 of the last 2 layers lies between CRATE 1.0 to 4.0 and between ViT 0.3 to 0.5 %" in told
+    assert "the same in every image has 2.5 %, and 1 of these numbers is above it." in told
+    assert "to the last it rises in 1 of 3 trainings, from the first stop to the end in 1 of 1." in told
+
+
 def test_tables_and_figures_are_of_all_trainings():
     rows = chapter.square_rows()
     assert sum(row["trainings"] for row in rows) == sum(len(chapter.names_of(kind)) for kind in chapter.KINDS)
