@@ -42,14 +42,14 @@ def _accuracy(a: argparse.Namespace) -> None:
         more = "; its masks: crate-mini evaluate segmentation" if images.masks is not None else ""
         raise ValueError(f"{images.name} has not the classes that {a.weights} was trained on{more}")
     result = provenance(device, weights=a.weights, data=images.name, images=len(images), seed=a.seed)
-    accuracy, logits = _measured(model, images)
+    accuracy, logits = measured(model, images)
     result |= {"image_size": a.image_size, "untrained": a.untrained, "accuracy": accuracy}
     if len(images) >= FEWEST:
         result["calibration"] = calibration.report(logits, images.labels.cpu())
     report(a, result, _print)
 
 
-def _measured(model: nn.Module, images: ImageSet) -> tuple[dict[str, float], Tensor]:
+def measured(model: nn.Module, images: ImageSet) -> tuple[dict[str, float], Tensor]:
     """Accuracies, and the logits that they were counted in: one pass is enough for both."""
     seen: list[Tensor] = []
     hook = model.register_forward_hook(lambda module, given, logits: seen.append(logits.float().cpu()))
