@@ -29,9 +29,11 @@ def test_a_card_moves_its_row(monkeypatch):
     other["vit_mini_animals_simdino_s0"]["held_out_as_shipped"]["top1"] = 0.5678
     monkeypatch.setattr(weights_page, "list_pretrained", lambda: other)
     changed = [b for a, b in zip(before, weights_page.page().splitlines(), strict=True) if a != b]
-    assert len(changed) == 2
+    assert len(changed) == 3
     assert "12.3" in changed[0]
-    assert "56.8" in changed[1]
+    labelled = sum(bool(card["classes"]) for card in cards.values())
+    assert f"{labelled - 1} of {labelled} are less sure than right" in changed[1]
+    assert "56.8" in changed[2]
 
 
 def test_calibration_is_told_of_all_that_name_classes():

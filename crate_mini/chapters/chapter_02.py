@@ -32,6 +32,14 @@ from crate_mini.tables import number
 
 CLASS_COLOURS = [figures.COLOURS[name] for name in ("crate", "vit", "crate_mhsa")]
 DIGITS_EPS_SQ = 0.5
+TWO_LINES = {
+    "eps_sq": 0.1,
+    "offsets": [
+        [-1.4, -0.3, 0.2, 0.9, -0.8, 0.5, 1.3, -0.1, -1.0, 0.7],
+        [0.4, -0.6, 1.1, -1.2, 0.0, 0.8, -0.4, 1.5, -0.9, 0.3],
+    ],
+}
+"""For the playground: where the vectors of two classes lie about their lines, and the precision."""
 
 # ---- vectors that move -----------------------------------------------------------------------------------
 

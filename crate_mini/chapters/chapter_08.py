@@ -18,19 +18,19 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
-from matplotlib.path import Path as Outline
 from PIL import Image
 from torch import Tensor
 
 from crate_mini import data, figures, results
 from crate_mini.attention_maps import cls_attention_maps, smooth_maps, spread, upsample
 from crate_mini.chapters.family import trainings
+from crate_mini.chapters.outlined import NAMES, OUTLINES, map_scores, outlined
 from crate_mini.checkpoints import load_pretrained
 from crate_mini.data.imageset import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.noise import gaussian_noise, rank_correlation
 from crate_mini.recorder import record
-from crate_mini.segmentation import count_patches, score_maps
+from crate_mini.segmentation import count_patches
 from crate_mini.segmentation.baselines import centre_map
 from crate_mini.segmentation.evaluation import untrained_twin
 from crate_mini.stats import welch_interval, welch_test
@@ -45,22 +45,6 @@ NOISE = (75, 0.5)
 NOISY = 12
 """Drawings that are disturbed."""
 
-OUTLINES: Mapping[str, Sequence[tuple[int, int]]] = {
-    "astronaut": (
-        (72, 4), (60, 8), (52, 15), (48, 25), (48, 38), (53, 46), (45, 50), (38, 58), (37, 68), (28, 75), (18, 82),
-        (12, 95), (8, 115), (6, 140), (8, 160), (88, 160), (88, 148), (90, 135), (98, 122), (112, 112), (112, 100),
-        (108, 88), (100, 80), (95, 74), (94, 64), (88, 54), (85, 48), (92, 40), (93, 26), (88, 15), (80, 8),
-    ),
-    "coffee": (
-        (76, 6), (95, 9), (110, 17), (119, 28), (124, 42), (122, 58), (116, 78), (111, 96), (98, 98), (90, 104),
-        (88, 112), (80, 114), (63, 110), (60, 105), (52, 120), (44, 122), (38, 115), (40, 104), (50, 93), (38, 78),
-        (31, 60), (28, 45), (30, 32), (38, 20), (50, 11), (62, 7),
-    ),
-    "rocket": ((80, 48), (77, 52), (76, 60), (76, 75), (75, 152), (86, 152), (85, 75), (85, 60), (83, 52)),
-}  # fmt: skip
-"""What photographs show, outlined by hand for this page, to a few pixels of 160: the person, the cup, the rocket."""
-NAMES = {"astronaut": "an astronaut", "coffee": "a cup of coffee", "rocket": "a rocket"}
-
 
 # ---- pictures -------------------------------------------------------------------------------------------------------
 
@@ -73,14 +57,6 @@ def drawings(n: int = DRAWINGS, size: int = SIZE) -> ImageSet:
 def choices(size: int = 64) -> ImageSet:
     """Other drawings, on which heads are chosen, at the size at which the networks were trained."""
     return data.load("embedded", "train", n=DRAWINGS, seed=2, image_size=size)
-
-
-def outlined(name: str, size: int = SIZE) -> tuple[UInt8[Tensor, "3 H W"], UInt8[Tensor, "H W"]]:
-    """A photograph of scikit-image and its outline of :data:`OUTLINES`."""
-    corners = np.array(OUTLINES[name]) * size / 160
-    at = (np.indices((size, size)).reshape(2, -1).T[:, ::-1] + 0.5).astype(float)
-    inside = Outline(corners).contains_points(at).reshape(size, size)
-    return data.photographs(size)[name], torch.from_numpy(inside.astype(np.uint8))
 
 
 def viewer_pictures(
@@ -145,14 +121,6 @@ class Looked:
     def picked(self) -> Float[Tensor, " n"]:
         """AUROC of the head that is best for this very drawing: picked with the outline in view."""
         return self.auroc.flatten(1).amax(1)
-
-
-def map_scores(maps: Float[Tensor, "n *any h w"], masks: UInt8[Tensor, "n H W"]) -> dict[str, Tensor]:
-    """AUROC and best IoU of maps of any number of heads against the outline of their picture: ``(n, *any)``."""
-    counts = count_patches(masks, tuple(maps.shape[-2:]))
-    objects, background = (c.view(len(c), *[1] * (maps.ndim - 3), -1) for c in counts)
-    found = score_maps(maps.flatten(-2), objects, background)
-    return {rule: found[rule].float() for rule in ("auroc", "best_iou")}
 
 
 def look(kind: str, name: str, model: CRATE, drawn: ImageSet, others: ImageSet) -> Looked:

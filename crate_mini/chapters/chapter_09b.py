@@ -22,11 +22,12 @@ from scipy.stats import beta, chi2, norm
 from scipy.stats import t as student
 from torch import Tensor
 
-from crate_mini import figures, results
+from crate_mini import data, figures, results
 from crate_mini.attention_maps import cls_attention_maps
-from crate_mini.chapters import chapter_08, front_page
+from crate_mini.chapters import front_page
 from crate_mini.chapters.chapter_09 import PLACES, UNTRAINED, one_head, scored
 from crate_mini.chapters.family import FAMILY, SHOWN, SHOWN_WIDE, WIDE
+from crate_mini.chapters.outlined import NAMES, OUTLINES, map_scores, outlined
 from crate_mini.checkpoints import load_pretrained
 from crate_mini.segmentation import stored
 from crate_mini.stats import Interval, welch_interval
@@ -461,6 +462,7 @@ def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
     kept = results.read("training/cards")
     cards = {kind: [kept[name] for name in names if name in kept] for kind, names in WIDE.items()}
     told = {"cannot_tell": results.read("flagship/plan")["cannot_tell"], "power": ""}
+    told |= {"verdict": verdict(of), "one_draw": one_draw(of), "middle": against_the_middle(of)}
     if not all(cards.values()):
         return told | {"networks": "Networks of its width are not trained yet."}
     one, config = cards["CRATE"][0], cards["CRATE"][0]["config"]
@@ -508,8 +510,8 @@ def side_by_side(size: int = 128) -> list[Seen]:
 
     A network shows the mean map of the layer that its list chose on photographs of VOC's training part.
     """
-    drawn = chapter_08.drawings(front_page.shown()["picture"] + 1, size)
-    pictures = [(chapter_08.NAMES[name], *chapter_08.outlined(name, size)) for name in chapter_08.OUTLINES]
+    drawn = data.load("embedded", "test", n=front_page.shown()["picture"] + 1, seed=1, image_size=size)
+    pictures = [(NAMES[name], *outlined(name, size)) for name in OUTLINES]
     thing = drawn.classes[int(drawn.labels[-1])]
     pictures.append((f"a drawn {thing}", drawn.images[-1], drawn.masks[-1]))
     names = {
@@ -525,7 +527,7 @@ def side_by_side(size: int = 128) -> list[Seen]:
             who: cls_attention_maps(network, image[None], [layers[who]])[0, 0].mean(0)
             for who, network in networks.items()
         }
-        scores = {who: float(chapter_08.map_scores(a[None], mask[None])["auroc"]) for who, a in maps.items()}
+        scores = {who: float(map_scores(a[None], mask[None])["auroc"]) for who, a in maps.items()}
         seen.append(Seen(title, image, mask, maps, scores))
     return seen
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -234,6 +235,33 @@ def _words(parts: Sequence[str] | set[str]) -> str:
 def first_of(pictures: ImageSet, name: str) -> int:
     """The first picture of a class."""
     return int((pictures.labels == pictures.classes.index(name)).nonzero()[0])
+
+
+PARTS_TO_LOOK_AT = (
+    ("horse", "leg"),
+    ("elephant", "leg"),
+    ("cat", "leg"),
+    ("unicorn", "horn"),
+    ("pegasus", "wing"),
+)
+"""Animals of the viewer, and the part whose outline it shows."""
+
+
+def viewer_settings(pictures: ImageSet, named: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the viewer shows: an animal a part, the outline of that part, and the first head that earned its name."""
+    index = [first_of(pictures, name) for name, _ in PARTS_TO_LOOK_AT]
+    first = next(n for n in named if n["earned"])
+    masks = [
+        (pictures.parts[i] == pictures.part_names.index(part)).to(torch.uint8)
+        for i, (_, part) in zip(index, PARTS_TO_LOOK_AT, strict=True)
+    ]
+    return {
+        "images": [pictures.images[i] for i in index],
+        "titles": [f"{name}: {part}" for name, part in PARTS_TO_LOOK_AT],
+        "masks": masks,
+        "layer": first["layer"],
+        "head": first["head"],
+    }
 
 
 def opening_figure(pictures: ImageSet, maps: Float[Tensor, "b L K n"], layer: int) -> Figure:

@@ -7,12 +7,16 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import ttest_ind
+from sklearn.metrics import roc_auc_score
 
 from crate_mini import results
+from crate_mini.attention_maps import cls_attention_maps
 from crate_mini.chapters import chapter_09b as chapter
 from crate_mini.chapters.chapter_09b import Line
 from crate_mini.stats import welch_interval, welch_test
+from crate_mini.weights import load_pretrained
 
 KEYS = ("voc_paper", "voc_auroc", "coco_auroc", "coco_maskcut")
 FAR, NEAR, BACK = (
@@ -148,6 +152,39 @@ def test_the_wide_networks_have_a_list_of_their_own(tmp_path, monkeypatch):
     assert told.startswith("**At the paper's width.** CRATE is ahead in one of six comparisons that")
     assert "above the middle, of the ViT not every one on" in chapter.holds([], wide, reads([0.1], [0.1]))
     assert "VOC by AUROC, wide" in chapter.holds([], wide, reads([0.1], [0.1]))
+
+
+def test_pictures_are_by_the_layers_that_the_lists_chose(monkeypatch):
+    """Narrow networks stand in for the wide ones, at another layer."""
+    real = results.read
+    monkeypatch.setattr(chapter, "SHOWN_WIDE", chapter.SHOWN)
+
+    def read(name):
+        found = real(name.replace("flagship/", "family/"))
+        return {**found, "layer": 5} if name.startswith("flagship/") else found
+
+    monkeypatch.setattr(results, "read", read)
+    seen = chapter.side_by_side(64)
+    assert [one.title for one in seen] == ["an astronaut", "a cup of coffee", "a rocket", "a drawn rabbit"]
+    networks = {kind: load_pretrained(name) for kind, name in chapter.SHOWN.items()}
+    for one in seen:
+        for kind, network in networks.items():
+            maps = cls_attention_maps(network, one.image[None])[0].mean(1)
+            chosen = real(f"family/{chapter.SHOWN[kind]}")["layer"]
+            assert torch.equal(one.maps[f"{kind}, narrow"], maps[chosen])
+            assert torch.equal(one.maps[f"{kind}, wide"], maps[5])
+            order = roc_auc_score(*map_and_mask(maps[5], one.mask))
+            assert one.scores[f"{kind}, wide"] == pytest.approx(order, abs=1e-4)
+    figure = chapter.side_by_side_figure(seen)
+    assert len(figure.axes) == 4 * 5
+    assert figure.axes[2].get_title() == f"CRATE, wide\n{seen[0].scores['CRATE, wide']:.2f}"
+
+
+def map_and_mask(attention, mask):
+    """Truth and score of every pixel."""
+    side = mask.shape[0] // attention.shape[0]
+    pixels = attention.repeat_interleave(side, 0).repeat_interleave(side, 1)
+    return mask.bool().flatten(), pixels.flatten()
 
 
 def test_one_training_a_side_waits(family):

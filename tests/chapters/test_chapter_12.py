@@ -113,6 +113,19 @@ def pictures():
     return data.load("embedded", "test", n=60, image_size=64, seed=12)
 
 
+def test_the_viewer_shows_the_part_that_it_names(pictures):
+    found = chapter.viewer_settings(
+        pictures, [named("leg", earned=False, layer=1), named("leg", layer=2, head=3)]
+    )
+    assert (found["layer"], found["head"]) == (2, 3), "the first that earned its name"
+    for image, title, mask in zip(found["images"], found["titles"], found["masks"], strict=True):
+        kind, part = title.split(": ")
+        i = next(j for j, one in enumerate(pictures.images) if torch.equal(one, image))
+        assert pictures.classes[int(pictures.labels[i])] == kind
+        assert torch.equal(mask.bool(), pictures.parts[i] == pictures.part_names.index(part))
+        assert mask.any()
+
+
 def test_figures_of_pictures(pictures):
     maps = torch.randn(60, 2, 3, 64)
     pixels = heads.pixel_counts(pictures.parts, 8, len(pictures.part_names))
