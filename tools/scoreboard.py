@@ -237,14 +237,18 @@ def final_scores(folder: str = "family") -> dict[str, list[dict]]:
 def spread(values: Sequence[float]) -> str:
     """The mean over trainings, the lowest and the highest, in per cent."""
     low, mean, high = (100 * v for v in (min(values), sum(values) / len(values), max(values)))
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})" if len(values) > 1 else f"{mean:.1f}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _family_rows(scores: Sequence[str], folder: str = "family") -> dict[str, list[str]]:
     """By kind of network a cell for every score, and what saw no network last."""
     found = final_scores(folder)
     rows = {
-        f"{kind}{WIDE[folder]} ({len(trained)} {'draws' if 'untrained' in kind else 'trainings'})": [
+        f"{kind}{WIDE[folder]} ({_count(len(trained), 'draw' if 'untrained' in kind else 'training')})": [
             spread([_first(one["scores"][key]["score"]) for one in trained]) for key in scores
         ]
         for kind, trained in found.items()
@@ -468,7 +472,7 @@ def _maskcut() -> str:
                     " / ".join(_over(trained, of, name) for name in ("AP50", "AP75", "AP"))
                     for of in ("box", "mask")
                 ]
-                label = f"{kind}{WIDE[folder]}, ours (mean of {len(trained)} trainings)"
+                label = f"{kind}{WIDE[folder]}, ours (mean of {_count(len(trained), 'training')})"
                 rows.append([label, NONE, NONE, *cells])
     ours = [
         [

@@ -301,7 +301,8 @@ def _ahead(line: Line) -> str:
 
 def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence[Any]]) -> str:
     """What is true of every training that there is, as items of a list."""
-    of = [*of, *(replace(line, said=f"{line.said}, wide") for line in wide)]
+    several_of_each = [line for line in wide if min(len(line.scores.get(kind, ())) for kind in KINDS) > 1]
+    of = [*of, *(replace(line, said=f"{line.said}, wide") for line in several_of_each)]
 
     def where(test: Callable[[Line], bool]) -> str | None:
         found = [line.said for line in of if all(line.scores.get(kind) for kind in KINDS) and test(line)]
@@ -467,13 +468,14 @@ def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
         return told | {"networks": "Networks of its width are not trained yet."}
     one, config = cards["CRATE"][0], cards["CRATE"][0]["config"]
     counts = [WORDS[len(cards[kind])] for kind in KINDS]
+    trainings = "training" if len(cards["CRATE"]) == 1 else "trainings"
     top1 = {kind: _span([100 * card["held_out"]["top1"] for card in cards[kind]]) for kind in KINDS}
     networks = (
         f"CRATE is {config['dim']} wide, as the paper's S is, with {config['heads']} heads and {config['depth']} "
         f"layers: {one['parameters'] / 1e6:.1f} million parameters. The ViT has as many heads and layers and "
         f"{cards['ViT'][0]['parameters'] / 1e6:.1f} million. Patches are {config['patch_size']} pixels wide, of which "
         f"a step looks at {one['recipe']['keep_patches']:.0%}; {one['recipe']['epochs']} epochs of the same "
-        f"{one['data']['images']:,} thumbnails, by the same optimiser. {counts[0].capitalize()} trainings of CRATE "
+        f"{one['data']['images']:,} thumbnails, by the same optimiser. {counts[0].capitalize()} {trainings} of CRATE "
         f"and {counts[1]} of the ViT name {top1['CRATE']} and {top1['ViT']} % of the validation pictures right."
     )
     tested = [line for line in of if line.p is not None]
