@@ -1,6 +1,6 @@
 """What networks know of classes that they were not trained on: ``results/transfer/scores.json``.
 
-    crate-mini train --sweep three_in_four --precision float32 --out runs
+    crate-mini train --sweep three_in_four --out runs
     python tools/score_transfer.py --runs runs
 
 Two sets. *Every fourth class of Tiny-ImageNet* (50), for networks that were trained on the other 150. *Breeds of cats
@@ -45,7 +45,7 @@ def recipe(where: str, seed: int) -> Recipe:
     if where == "pets":
         return replace(get_recipe("finetune_mini").recipe, seed=seed, precision="float32")
     first = get_recipe("three_in_four").recipe
-    return replace(first, epochs=4, warmup_epochs=0.5, evaluate_every=4, seed=seed, precision="float32")
+    return replace(first, epochs=4, warmup_epochs=0.5, evaluate_every=4, seed=seed)
 
 
 def networks(where: str, runs: Path) -> Iterator[tuple[str, int, bool, CRATE]]:
