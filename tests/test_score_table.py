@@ -53,7 +53,9 @@ def test_comparisons_follow_from_the_table(rows, folder):
     named = score_table.ONCE | score_table.WIDE
     assert set(compared) < set(named)
     of = [r for r in rows if FOLDERS[folder] in r["network"]]
-    for score, line in compared.items():
+    told = {score: line for score, line in compared.items() if "waits" not in line}
+    assert told or folder != "family"
+    for score, line in told.items():
         where, rule, map_ = named[score]
         means = [
             mean(float(r["score"]) for r in of if (r["kind"], r["set"], r["rule"], r["map"]) == key)

@@ -90,8 +90,8 @@ def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
     assert "| CRATE, width 384 (2 trainings), ours | — | 25.0 (20.0 to 30.0) |" in page
     assert "| CRATE, width 384, ours (mean of 2 trainings) | — | — | 3.0 / 1.5 / 3.0 |" in page
     assert "| horses, paper's rule | 2 and 2 | +3.1 (-2.0 to +8.2) | 0.20 | no |" in page
-    assert "at width 384, by layer, counted from 1: CRATE 7: 1.0; 8: 3.0 (mean of 2)." in page
-    assert "by share of the training: CRATE 2 %: 0.4; 50 %: 1.6; 100 %: 2.0 (mean of 1)." in page
+    assert "at width 384, by layer, counted from 1: CRATE 7: 1.0; 8: 3.0 (mean of 2 trainings)." in page
+    assert "by share of the training: CRATE 2 %: 0.4; 50 %: 1.6; 100 %: 2.0 (1 training)." in page
     assert "| CRATE (" not in page
 
 

@@ -209,7 +209,8 @@ COARSE = {
 
 def _coarse() -> str:
     rows = [[name, f"{number:.1f}", NONE] for name, number in COARSE.items()]
-    ours = _family_rows(("voc_paper",), "flagship") | _family_rows(("voc_paper",))
+    wide, narrow = _family_rows(("voc_paper",), "flagship"), _family_rows(("voc_paper",))
+    ours = {label: cells for label, cells in wide.items() if label not in narrow} | narrow
     rows += [[f"{label}, ours", NONE, cells[0]] for label, cells in ours.items()]
     return f"""## Coarse segmentation: Figure 4b
 
@@ -242,6 +243,10 @@ def spread(values: Sequence[float]) -> str:
 
 def _count(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
+
+
+def _mean_of(n: int) -> str:
+    return f"mean of {n} trainings" if n > 1 else "1 training"
 
 
 def _family_rows(scores: Sequence[str], folder: str = "family") -> dict[str, list[str]]:
@@ -472,7 +477,7 @@ def _maskcut() -> str:
                     " / ".join(_over(trained, of, name) for name in ("AP50", "AP75", "AP"))
                     for of in ("box", "mask")
                 ]
-                label = f"{kind}{WIDE[folder]}, ours (mean of {_count(len(trained), 'training')})"
+                label = f"{kind}{WIDE[folder]}, ours ({_mean_of(len(trained))})"
                 rows.append([label, NONE, NONE, *cells])
     ours = [
         [
@@ -581,7 +586,7 @@ def _cut_by_layer() -> str:
                 f"{int(layer) + 1}: {100 * mean(_first(of[layer]['mask']['AP']) for of in layers):.1f}"
                 for layer in sorted(layers[0], key=int)
             ]
-            told.append(f"{kind} {'; '.join(values)} (mean of {len(trained)})")
+            told.append(f"{kind} {'; '.join(values)} ({_mean_of(len(trained))})")
     return (
         f"MaskCut's mask AP on COCO at width 384, by layer, counted from 1: {', '.join(told)}. "
         if told
@@ -604,7 +609,7 @@ def _cut_on_the_way() -> str:
                 f"{said}: {100 * mean(_first(of['coco_maskcut']['all']['box']['AP']) for of in scores):.1f}"
                 for said, scores in stops
             ]
-            told.append(f"{kind} {'; '.join(values)} (mean of {len(kept)})")
+            told.append(f"{kind} {'; '.join(values)} ({_mean_of(len(kept))})")
     return f"MaskCut's box AP on COCO at width 384, by share of the training: {', '.join(told)}. "
 
 
