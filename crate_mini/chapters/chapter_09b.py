@@ -31,7 +31,7 @@ from crate_mini.chapters.outlined import NAMES, OUTLINES, map_scores, outlined
 from crate_mini.checkpoints import load_pretrained
 from crate_mini.segmentation import stored
 from crate_mini.stats import Interval, welch_interval
-from crate_mini.tables import PlusMinus, number
+from crate_mini.tables import PlusMinus, number, table
 from crate_mini.weights import list_pretrained
 
 RULE = "auroc"
@@ -265,11 +265,11 @@ def answer_facts(
 
 
 def gap_rows(of: Sequence[Line]) -> list[dict[str, Any]]:
-    """The table: a row a line, in per cent and points, means over trainings."""
+    """The table: a row a line, in per cent and points, means over trainings; no column of which nothing is known."""
     said = {
         "looked at": "looked at, no test",
         "not scored": "not scored yet",
-        "waits": "waits for trainings",
+        "waits": "waits for a second training",
     }
     rows = []
     for line in of:
@@ -285,10 +285,17 @@ def gap_rows(of: Sequence[Line]) -> list[dict[str, Any]]:
             else f"not decided, p = {number(line.p, '.2g')}"
         )
         rows.append(row)
-    return rows
+    empty = {key for key in rows[0] if all(row[key] is None for row in rows)}
+    return [{key: value for key, value in row.items() if key not in empty} for row in rows]
 
 
 GAP_FORMATS = dict.fromkeys((*KINDS, "middle", "CRATE − ViT, ± trainings", "± trainings and images"), ".1f")
+
+
+def gap_table(of: Sequence[Line]) -> Any:
+    """:func:`gap_rows` as a table."""
+    rows = gap_rows(of)
+    return table(rows, {key: how for key, how in GAP_FORMATS.items() if key in rows[0]})
 
 
 def _plus_minus(interval: Interval | None) -> PlusMinus | None:

@@ -193,7 +193,10 @@ def test_one_training_a_side_waits(family):
         "**Not decided.** The four comparisons wait for a second training of each network."
     )
     assert [line.gap for line in lines] == [None] * 4
-    assert chapter.gap_rows(lines)[0]["says"] == "waits for trainings"
+    row = chapter.gap_rows(lines)[0]
+    assert row["says"] == "waits for a second training"
+    assert [*row] == ["score, %", "n", "CRATE", "ViT", "middle", "says"], "of intervals nothing is known"
+    assert "| VOC by AUROC |" in chapter.gap_table(lines).data
     assert "one training is one draw" in chapter.one_draw(lines)
     assert len(chapter.gaps_figure(lines).axes[0].lines) == 2 * 4 + 1
 
