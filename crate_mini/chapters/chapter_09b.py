@@ -269,7 +269,7 @@ def gap_rows(of: Sequence[Line]) -> list[dict[str, Any]]:
     said = {
         "looked at": "looked at, no test",
         "not scored": "not scored yet",
-        "waits": "waits for a second training",
+        "waits": "waits",
     }
     rows = []
     for line in of:

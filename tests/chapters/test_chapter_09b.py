@@ -194,7 +194,7 @@ def test_one_training_a_side_waits(family):
     )
     assert [line.gap for line in lines] == [None] * 4
     row = chapter.gap_rows(lines)[0]
-    assert row["says"] == "waits for a second training"
+    assert row["says"] == "waits"
     assert [*row] == ["score, %", "n", "CRATE", "ViT", "middle", "says"], "of intervals nothing is known"
     assert "| VOC by AUROC |" in chapter.gap_table(lines).data
     assert "one training is one draw" in chapter.one_draw(lines)
