@@ -470,7 +470,9 @@ def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
     kept = results.read("training/cards")
     cards = {kind: [kept[name] for name in names if name in kept] for kind, names in WIDE.items()}
     told = {"cannot_tell": results.read("flagship/plan")["cannot_tell"], "power": ""}
-    told |= {"verdict": verdict(of), "one_draw": one_draw(of), "middle": against_the_middle(of)}
+    told |= {"verdict": verdict(of), "middle": against_the_middle(of)}
+    waits = all(line.state == "waits" for line in of)  # of which the verdict says enough
+    told["one_draw"] = "" if waits else one_draw(of)
     if not all(cards.values()):
         return told | {"networks": "Networks of its width are not trained yet."}
     one, config = cards["CRATE"][0], cards["CRATE"][0]["config"]
