@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "book" / "weights.md"
 WEIGHTS = ROOT / "crate_mini" / "weights"
 SETS = {
-    "embedded": "drawn animals",
-    "tiny-imagenet": "Tiny-ImageNet",
-    "tiny-imagenet-animals": "25 animals of Tiny-ImageNet",
+    "embedded": "10 drawn animals",
+    "tiny-imagenet": "200 classes",
+    "tiny-imagenet-animals": "25 animals",
     "tiny-shakespeare": "Shakespeare",
 }
 TASKS = {"simdino": "SimDINO", "dino": "DINO"}
@@ -43,7 +43,7 @@ def page() -> str:
     size = sum(file.stat().st_size for file in WEIGHTS.rglob("*.safetensors")) / 1e6
     return f"""# Weights
 
-{len(cards) + len(texts)} trained networks come with the package, {size:.0f} MB in half precision. Each has a *card* beside it, a JSON file: data, recipe, command, commit, seed, minutes, device, accuracy, the SHA-256 of the file. This page is written from the cards (`tools/weights_page.py`).
+{len(cards) + len(texts)} trained networks come with the package, {size:.0f} MB in half precision. Each has a *card* beside it, a JSON file: data, recipe, command, commit, seed, minutes, device, accuracy, calibration, the SHA-256 of the file. This page is written from the cards (`tools/weights_page.py`).
 
 ```python
 import crate_mini
@@ -53,15 +53,16 @@ card = crate_mini.list_pretrained()["flagship_crate_s0"]
 ```
 
 ```bash
-crate-mini inspect photo.jpg --weights flagship_crate_s0 --compare flagship_vit_s0 --open
-crate-mini evaluate accuracy --weights flagship_crate_s0    # with the set at hand
+crate-mini evaluate accuracy --weights flagship_crate_s0
+crate-mini inspect photo.jpg --open \\
+    --weights flagship_crate_s0 --compare flagship_vit_s0
 ```
 
 ## With labels
 
 {table(*_labelled(labelled))}
 
-*Top-1*, *top-5*: right answers among the held-out pictures that the network was never trained on, of the weights as they are shipped. *Sure*: the mean confidence. A perfectly calibrated network is as sure as it is right; *error* is the expected calibration error in bins of equal mass, beside what a perfect network would have with so few pictures; dividing the logits by the *temperature* is what would help most. {_sure(labelled)} *Minutes*: of one core of a CPU, of several kinds.
+*M*: millions of parameters. *200 classes*: all of Tiny-ImageNet {{cite:p}}`le2015tiny`; *25 animals*: 25 of them, all animals; drawn animals are the package's own. *Top-1*: right answers on held-out pictures, of the weights as they are shipped. *Sure*: the mean confidence. A perfectly calibrated network is as sure as it is right; *error* is the expected calibration error in bins of equal mass, beside what a perfect network would have with so few pictures; dividing the logits by the *temperature* is what would help most. {_sure(labelled)}
 
 ## Without labels
 
@@ -90,61 +91,46 @@ def _chapter(name: str) -> str:
     return f"{{doc}}`../notebooks/{name}`"
 
 
-def _about(name: str, card: Card, file: Path) -> dict[str, str]:
-    where = card["data"]["train"].partition("/")[0]
-    recipe = card["recipe"]
-    return {
-        "name": f"`{name}`",
-        "size": f"{card['parameters'] / 1e6:.{1 if card['parameters'] > 5e5 else 2}f}",
-        "set": SETS[where],
-        "epochs": str(recipe["epochs"]),
-        "minutes": f"{card['minutes']:.0f}",
-        "file": f"{file.stat().st_size / 1e6:.1f}",
-    }
+def _about(name: str, card: Card) -> list[str]:
+    """Name, size, what it was trained on, and how often it saw it."""
+    size = f"{card['parameters'] / 1e6:.{1 if card['parameters'] > 5e5 else 2}f}"
+    return [f"`{name}`", size, SETS[card["data"]["train"].partition("/")[0]], str(card["recipe"]["epochs"])]
 
 
 def _percent(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f}"
 
 
-def _labelled(cards: Mapping[str, Card]) -> tuple[list[str], list[list[str]], range]:
-    head = ["weights", "parameters, M", "trained on", "classes", "epochs", "top-1, %", "top-5, %", "sure, %",
-            "error (perfect), %", "temperature", "minutes", "MB"]  # fmt: skip
+Table = tuple[list[str], list[list[str]], Sequence[int]]
+ABOUT = ["weights", "M", "trained on", "epochs"]
+
+
+def _labelled(cards: Mapping[str, Card]) -> Table:
+    head = [*ABOUT, "top-1, %", "sure, %", "error (perfect), %", "temperature"]
     rows = []
     for name, card in cards.items():
-        told, found = _about(name, card, WEIGHTS / f"{name}.safetensors"), card["held_out_as_shipped"]
+        found = card["held_out_as_shipped"]
         error, floor = (_percent(found.get(f"calibration_{of}")) for of in ("error", "floor"))
         best = found.get("temperature")
-        rows.append([
-            told["name"], told["size"], told["set"], str(len(card["classes"])), told["epochs"],
-            _percent(found["top1"]), _percent(found["top5"]), _percent(found.get("confidence")), f"{error} ({floor})",
-            NONE if best is None else f"{best:.2f}", told["minutes"], told["file"],
-        ])  # fmt: skip
-    return head, rows, [1, *range(3, len(head))]
-
-
-def _unlabelled(cards: Mapping[str, Card]) -> tuple[list[str], list[list[str]], list[int]]:
-    head = ["weights", "parameters, M", "trained on", "by", "epochs", "neighbours, %", "minutes", "MB"]
-    rows = []
-    for name, card in cards.items():
-        told = _about(name, card, WEIGHTS / f"{name}.safetensors")
-        rows.append([
-            told["name"], told["size"], told["set"], TASKS[card["task"]["name"]], told["epochs"],
-            _percent(card["held_out_as_shipped"]["top1"]), told["minutes"], told["file"],
-        ])  # fmt: skip
-    return head, rows, [1, *range(4, len(head))]
-
-
-def _texts(cards: Mapping[str, Card]) -> tuple[list[str], list[list[str]], list[int]]:
-    head = ["weights", "parameters, M", "trained on", "epochs", "loss, nats", "minutes", "MB"]
-    rows = []
-    for name, card in cards.items():
-        told = _about(name, card, WEIGHTS / "text" / f"{name}.safetensors")
-        loss = f"{card['held_out']['loss']:.2f}"
         rows.append(
-            [told["name"], told["size"], told["set"], told["epochs"], loss, told["minutes"], told["file"]]
-        )
-    return head, rows, [1, *range(3, len(head))]
+            [*_about(name, card), _percent(found["top1"]), _percent(found.get("confidence")), f"{error} ({floor})",
+             NONE if best is None else f"{best:.2f}"]
+        )  # fmt: skip
+    return head, rows, (1, *range(3, len(head)))
+
+
+def _unlabelled(cards: Mapping[str, Card]) -> Table:
+    head = [*ABOUT, "by", "neighbours, %"]
+    rows = [
+        [*_about(name, card), TASKS[card["task"]["name"]], _percent(card["held_out_as_shipped"]["top1"])]
+        for name, card in cards.items()
+    ]
+    return head, rows, (1, 3, 5)
+
+
+def _texts(cards: Mapping[str, Card]) -> Table:
+    rows = [[*_about(name, card), f"{card['held_out']['loss']:.2f}"] for name, card in cards.items()]
+    return [*ABOUT, "loss, nats"], rows, (1, 3, 4)
 
 
 if __name__ == "__main__":
