@@ -70,6 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trainings are")
     parser.add_argument("--only", choices=SETS, help="one set")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="these networks alone")
     parser.add_argument("--n", type=int, help="images of each part, to try it out")
     add_dirty(parser)
     a = parser.parse_args()
@@ -79,10 +80,10 @@ def main() -> None:
         if a.only not in (None, where):
             continue
         known, asked = (data.load(where, p, image_size=64, n=a.n) for p in ("train", part))
-        entry = found.setdefault(where, about(known, asked))
+        entry = found.get(where) or found.setdefault(where, about(known, asked))
         rows = {(r["model"], r["seed"], r["trained"]): r for r in entry["networks"]}
         for model, seed, trained, network in networks(where, a.runs):
-            if (model, seed, trained) in rows:
+            if (model, seed, trained) in rows or model not in a.models:
                 continue
             row = score(network, known, asked, recipe(where, seed))
             print(where, model, seed, trained, row["probe"], row["tuned"], flush=True)
