@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -235,17 +236,41 @@ class TestScoring:
         one = found["one_s0"]["cut"] | {"by_layer": {"1": told["by_layer"]["1"]}}
         assert "by_layer" not in row(SMALL["scores"]["cut"], one, 0)
 
+    def test_maskcut_of_other_layers_or_weights_is_no_answer(self, scored, tmp_path, monkeypatch):
+        there, _ = scored
+        asked = []
+
+        def answer(line):
+            asked.append(line)
+            layers = [int(word) for word in line[line.index("--layers") + 1 : line.index("--out")]]
+            kept = {
+                "layers": layers,
+                "sha256": hashlib.sha256(Path(line[3]).read_bytes()).hexdigest(),
+            }
+            Path(line[line.index("--out") + 1]).write_text(json.dumps(kept))
+            return 0
+
+        monkeypatch.setattr(score_family, "crate_mini", answer)
+        how, out = SMALL["scores"]["cut"], tmp_path / "cut.json"
+        for weights, layers, times in (
+            (there["one"]["one_s0"], [1], 1), (there["one"]["one_s0"], [1], 1), (there["one"]["one_s0"], [0, 1], 2),
+            (there["one"]["one_s1"], [0, 1], 3),
+        ):  # fmt: skip
+            score_family.maskcut(how, 32, layers, weights, out, None)
+            assert len(asked) == times
+
     def test_weights_on_the_way_are_those_beside_the_last_ones(self, scored, tmp_path):
+        """Those of another training stand in for them, whose scores are known."""
         there, found = scored
         drawn = load("embedded", "test", image_size=32, n=8)
         plan = SMALL | {"on_the_way": {"at": [5, 50], "scores": ["mean"]}}
-        for name, share in (("one_s0", 5), ("one_s0", 50), ("two_s1", 50)):
-            weights = there[name[:3]][name]
-            save_model(load_model(weights), weights.with_name(f"at{share:02d}.safetensors"))
-        told = on_the_way(plan, there, lambda how, patch: drawn, {"one": 1, "two": 0}, tmp_path, None)
-        assert {name: list(shares) for name, shares in told.items()} == {
-            "one_s0": ["5", "50"],
-            "two_s1": ["50"],
-        }
-        for name, layer in (("one_s0", 1), ("two_s1", 0)):  # the same weights, so the same scores
-            assert told[name]["50"] == {"mean": row(SMALL["scores"]["mean"], found[name]["mean"], layer)}
+        kept = {("one_s0", 5): "one_s1", ("one_s0", 50): "one_s0", ("two_s1", 50): "two_s0"}
+        for (name, share), other in kept.items():
+            file = there[name[:3]][name].with_name(f"at{share:02d}.safetensors")
+            save_model(load_model(there[other[:3]][other]), file)
+        layers = {"one": 1, "two": 0}
+        told = on_the_way(plan, there, lambda how, patch: drawn, layers, tmp_path, None)
+        assert {(name, int(share)) for name, shares in told.items() for share in shares} == set(kept)
+        for (name, share), other in kept.items():
+            expected = row(SMALL["scores"]["mean"], found[other]["mean"], layers[name[:3]])
+            assert told[name][str(share)] == {"mean": expected}

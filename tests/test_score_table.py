@@ -50,7 +50,7 @@ def test_a_score_lies_in_its_interval(rows):
 def test_comparisons_follow_from_the_table(rows, folder):
     """CRATE minus ViT, the mean over trainings, from the rows alone: what the book's front page and 9b say."""
     compared = {c["score"]: c for c in read(f"{folder}/comparisons")["comparisons"]}
-    named = score_table.ONCE | score_table.WIDE
+    named = score_table.ONCE | score_table.AT_WIDTH
     assert set(compared) < set(named)
     of = [r for r in rows if FOLDERS[folder] in r["network"]]
     told = {score: line for score, line in compared.items() if "waits" not in line}
@@ -67,4 +67,4 @@ def test_comparisons_follow_from_the_table(rows, folder):
 def test_the_lists_and_the_table_name_the_same_scores():
     asked = {folder: set(json.loads(read_result(f"{folder}/plan.json"))["scores"]) for folder in FOLDERS}
     assert asked["family"] == set(score_table.ONCE)
-    assert asked["flagship"] == set(score_table.ONCE | score_table.WIDE)
+    assert asked["flagship"] == set(score_table.ONCE | score_table.AT_WIDTH)

@@ -197,8 +197,13 @@ def score(
 def maskcut(
     how: Plan, size: int, layers: Sequence[int], weights: Path, out: Path, root: Path | None
 ) -> dict[str, Any]:
-    """What ``crate-mini evaluate maskcut`` finds at some layers."""
-    if not out.is_file():
+    """What ``crate-mini evaluate maskcut`` finds at some layers; what is kept of others is replaced."""
+    kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if kept.get("layers") != list(layers) or kept.get("sha256") not in (
+        None,
+        digest,
+    ):  # without a card there is none
         line = ["evaluate", "maskcut", "--weights", weights, "--data", how["data"], "--split", how["split"]]
         line += ["--objects", how["objects"], "--size", size, "--layers", *layers, "--out", out]
         line += ["--letterbox"] if how["letterbox"] else []

@@ -86,15 +86,8 @@ def ablation(name: str, root: Path | None, weights: str | None = None) -> None:
     """A network of chapter 11; with the first of them, the untrained twin."""
     for where in SETS:
         for untrained in (False, True)[: 1 + (name == ABLATIONS[0])]:
-            cut(
-                name,
-                where,
-                size=SIZE_OF_ABLATIONS,
-                layers={LAST},
-                untrained=untrained,
-                root=root,
-                weights=weights,
-            )
+            how = {"size": SIZE_OF_ABLATIONS, "layers": {LAST}, "untrained": untrained, "weights": weights}
+            cut(name, where, root=root, **how)
 
 
 def choose(found: Mapping[str, Any]) -> int:
@@ -124,18 +117,8 @@ def cut(
     asked["sha256"] = None if untrained else card_of(weights or name)["sha256"]
     there = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     if any(there.get(key) != value for key, value in asked.items()) or n not in (None, there.get("images")):
-        line = [
-            "evaluate",
-            "maskcut",
-            "--weights",
-            weights or name,
-            "--data",
-            where,
-            "--split",
-            split,
-            "--size",
-            size,
-        ]
+        line = ["evaluate", "maskcut", "--weights", weights or name, "--data", where, "--split", split]
+        line += ["--size", size]
         line += [
             "--layers",
             *asked["layers"],

@@ -36,7 +36,7 @@ ONCE = {
     "coco_maskcut": ("COCO val2017", "MaskCut, AP50 of boxes", "tokens of the last layer"),
 }
 """Scores of the lists that were written beforehand: set, rule, map."""
-WIDE = {
+AT_WIDTH = {
     f"{where}_paper": (told, "top 60 % of the patches, IoU", "last layer, best head of each image")
     for where, told in (("pets", "cats and dogs"), ("horses", "horses"))
 }
@@ -72,10 +72,10 @@ def rows() -> Iterator[Mapping[str, Any]]:
     ]:
         found = _read(path)
         if "network" in found and "scores" in found:
-            asked = ONCE | WIDE if path.parent.name == "flagship" else ONCE
+            asked = ONCE | AT_WIDTH if path.parent.name == "flagship" else ONCE
             for score, about in asked.items():
                 one = found["scores"][score]
-                seen = "yes" if score in WIDE else "no"
+                seen = "yes" if score in AT_WIDTH else "no"
                 yield _row(
                     found["network"], one["images"], seen, about, one["score"], one.get("centre"), found
                 )

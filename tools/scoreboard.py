@@ -253,7 +253,7 @@ def _family_rows(scores: Sequence[str], folder: str = "family") -> dict[str, lis
     """By kind of network a cell for every score, and what saw no network last."""
     found = final_scores(folder)
     rows = {
-        f"{kind}{WIDE[folder]} ({_count(len(trained), 'draw' if 'untrained' in kind else 'training')})": [
+        f"{kind}{WIDTH[folder]} ({_count(len(trained), 'draw' if 'untrained' in kind else 'training')})": [
             spread([_first(one["scores"][key]["score"]) for one in trained]) for key in scores
         ]
         for kind, trained in found.items()
@@ -267,13 +267,13 @@ def _family_rows(scores: Sequence[str], folder: str = "family") -> dict[str, lis
     return rows
 
 
-def _seen_by(score: str, folder: str = "family") -> str:
-    for one, *_ in final_scores(folder).values():
+def _seen_by(score: str) -> str:
+    for one, *_ in final_scores().values():
         return f"{one['scores'][score]['images']:,}"
     return NONE
 
 
-WIDE = {"family": "", "flagship": ", width 384"}
+WIDTH = {"family": "", "flagship": ", width 384"}
 """What a row says of its networks beside their kind, by the folder of results."""
 FINAL = {
     "voc_paper": "VOC, paper's rule",
@@ -322,7 +322,7 @@ The four comparisons: CRATE minus ViT in points, with its 95 % interval over tra
 
 ### Ours, at the paper's width
 
-CRATE of width 384 with six heads and twelve layers, as the paper's S, and the ViT of as many parameters and heads, on the same thumbnails with patches of 4 pixels: `crate-mini train --sweep flagship`. Their own list was written before they were scored (`results/flagship/plan.json`). Cats and dogs and horses are on it because the networks of a million parameters were looked at there: what was seen is tested on new trainings.
+CRATE of width 384 with six heads and twelve layers, as the paper's S, and the ViT of as many parameters and heads, on the same thumbnails with patches of 4 pixels: `crate-mini train --sweep flagship`. Their own list was written before they were scored (`results/flagship/plan.json`). Cats and dogs and horses are on it because the networks of a million parameters were looked at there, and what was seen can be tested on new trainings alone. What all of them name right stands in [Weights](weights.md).
 
 {table(["ours, 200 classes", *asked.values()], wide or [[NONE] * (1 + len(asked))], range(1, 1 + len(asked)))}
 
@@ -477,7 +477,7 @@ def _maskcut() -> str:
                     " / ".join(_over(trained, of, name) for name in ("AP50", "AP75", "AP"))
                     for of in ("box", "mask")
                 ]
-                label = f"{kind}{WIDE[folder]}, ours ({_mean_of(len(trained))})"
+                label = f"{kind}{WIDTH[folder]}, ours ({_mean_of(len(trained))})"
                 rows.append([label, NONE, NONE, *cells])
     ours = [
         [
@@ -587,11 +587,9 @@ def _cut_by_layer() -> str:
                 for layer in sorted(layers[0], key=int)
             ]
             told.append(f"{kind} {'; '.join(values)} ({_mean_of(len(trained))})")
-    return (
-        f"MaskCut's mask AP on COCO at width 384, by layer, counted from 1: {', '.join(told)}. "
-        if told
-        else ""
-    )
+    if not told:
+        return ""
+    return f"MaskCut's mask AP on COCO at width 384, by layer, counted from 1: {', '.join(told)}. "
 
 
 def _cut_on_the_way() -> str:

@@ -637,7 +637,8 @@ def coco_sentence() -> str:
     said = []
     for kind, of in found.items():
         of_layers = [value for one in of for value in one.by_layer.values()]
-        said.append(f"{kind} {number(min(of_layers), '.1f')} to {number(max(of_layers), '.1f')}")
+        who = "CRATE" if kind == "CRATE" else "the ViT"
+        said.append(f"{number(min(of_layers), '.1f')} to {number(max(of_layers), '.1f')} % in {who}")
     rises = [
         one.by_layer[max(one.by_layer)] > one.by_layer[min(one.by_layer)]
         for of in found.values()
@@ -651,8 +652,8 @@ def coco_sentence() -> str:
     ]
     above = sum(value > floor for of in found.values() for one in of for value in one.by_layer.values())
     return (
-        f"On COCO, at the paper's width, AP50 of the last {len(of[0].by_layer)} layers lies between "
-        f"{' and between '.join(said)} %; a box that is the same in every image has {floor:.1f} %, and "
+        f"On COCO, at the paper's width, AP50 of the last {len(of[0].by_layer)} layers is {' and '.join(said)}; "
+        f"a box that is the same in every image has {floor:.1f} %, and "
         f"{above or 'none'} of these numbers {'are' if above > 1 else 'is'} above it. From layer "
         f"{min(of[0].by_layer)} to the last it rises in {sum(rises)} of {len(rises)} trainings, from the first stop to "
         f"the end in {sum(grows)} of {len(grows)}."

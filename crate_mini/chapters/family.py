@@ -29,7 +29,6 @@ WIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
 SHOWN: Mapping[str, str] = MappingProxyType({kind: names[0] for kind, names in FAMILY.items()})
 """The training of each kind that pictures are made with: the first, whatever the others say."""
 
-
 SHOWN_WIDE: Mapping[str, str] = MappingProxyType({kind: names[0] for kind, names in WIDE.items()})
 """The same at the paper's width; these two come with the package."""
 

@@ -167,7 +167,7 @@ def test_maskcut_on_coco_is_told_by_layer_and_by_time(monkeypatch):
     assert found["CRATE"][0] == chapter.Cut({6: 1.0, 7: 4.0}, {0.02: 1.0, 0.5: 3.0, 1.0: 4.0})
     assert found["CRATE"][1].by_share == {}, "of which nothing was kept on the way"
     told = chapter.coco_sentence()
-    assert "AP50 of the last 2 layers lies between CRATE 1.0 to 4.0 and between ViT 0.3 to 0.5 %" in told
+    assert "AP50 of the last 2 layers is 1.0 to 4.0 % in CRATE and 0.3 to 0.5 % in the ViT; a box" in told
     assert "the same in every image has 2.5 %, and 1 of these numbers is above it." in told
     assert "to the last it rises in 1 of 3 trainings, from the first stop to the end in 1 of 1." in told
 
