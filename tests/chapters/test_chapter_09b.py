@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,6 +161,10 @@ def test_the_wide_networks_have_a_list_of_their_own(tmp_path, monkeypatch):
     assert told.startswith("**At the paper's width.** CRATE is ahead in one of six comparisons that")
     assert "above the middle, of the ViT not every one on" in chapter.holds([], wide, reads([0.1], [0.1]))
     assert "VOC by AUROC, wide" in chapter.holds([], wide, reads([0.1], [0.1]))
+    one_each = [replace(line, scores={kind: of[:1] for kind, of in line.scores.items()}) for line in wide]
+    assert "wide" not in chapter.holds([], one_each, reads([0.1], [0.1])), (
+        "one training is not every training"
+    )
 
 
 def test_pictures_are_by_the_layers_that_the_lists_chose(monkeypatch):
