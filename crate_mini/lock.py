@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -101,8 +101,9 @@ def _take(path: Path) -> int | None:
                 if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
                     return None
                 raise
-        if path.exists() and os.path.samestat(os.fstat(file), os.stat(path)):
-            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                return file
         os.close(file)  # its last holder took it away between our opening and locking it
 
 

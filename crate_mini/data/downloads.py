@@ -8,6 +8,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,10 +93,12 @@ class Download:
             if target.is_dir():
                 target.rmdir()  # it is empty, or this fails and nothing is touched
             (unpacking / self.folder).rename(target)
-            shutil.rmtree(waiting)
+            shutil.rmtree(
+                waiting, ignore_errors=True
+            )  # from now on whoever finds the set here clears it away, too
         finally:
             shutil.rmtree(unpacking, ignore_errors=True)
-            if waiting.exists() and not _any(waiting):
+            with suppress(OSError):  # it holds something, or is gone
                 waiting.rmdir()
 
 

@@ -246,6 +246,20 @@ class TestDownload:
         assert self.contents(tmp_path) == FILES
         assert len(server.asked) == 1
 
+    def test_who_comes_when_all_but_clearing_up_is_done_disturbs_nobody(self, server, tmp_path, monkeypatch):
+        download = Download((server.offer("set.zip", zipped(FILES)),), "set")
+        rename, came = Path.rename, []
+
+        def another_comes(self, target):
+            rename(self, target)
+            came.append(download.fetch(tmp_path))
+
+        monkeypatch.setattr(Path, "rename", another_comes)
+        assert download.fetch(tmp_path) is True
+        assert came == [False]
+        assert self.contents(tmp_path) == FILES
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["set"]
+
     def test_the_one_that_waits_is_told_for_whom(self, server, tmp_path, capfd):
         download = Download((server.offer("set.zip", zipped(FILES)),), "set")
         with locked(tmp_path / ".set.lock"):
