@@ -15,6 +15,7 @@ from score_family import (
     compare,
     fresh,
     on_the_way,
+    predicted,
     require_written_before,
     row,
     score,
@@ -108,6 +109,9 @@ class TestEveryPlan:
             if file.stem == "comparisons":
                 told = [{k: line[k] for k in ("a", "b", "score")} for line in kept["comparisons"]]
                 assert told == plan["comparisons"]
+                if "predictions" in kept:
+                    told = [line["what"] for line in kept["predictions"]]
+                    assert told == [line["what"] for line in plan["predictions"]]
             elif file.stem == "on_the_way":
                 for shares in kept["trainings"].values():
                     assert set(shares) == set(map(str, plan["on_the_way"]["at"]))
@@ -153,6 +157,13 @@ class TestThePlan:
             there["ViT"]
         )
         assert "crate_mini_all_lion_s7" in there["CRATE"]
+
+    def test_weights_of_full_precision_come_before_those_of_the_package(self, tmp_path):
+        (tmp_path / "vit_mini_6_all_lion_s1").mkdir()
+        (tmp_path / "vit_mini_6_all_lion_s1" / "model.safetensors").touch()
+        there = trainings(PLAN, tmp_path)["ViT"]
+        assert there["vit_mini_6_all_lion_s1"].parent.parent == tmp_path
+        assert there["vit_mini_6_all_lion_s0"].parent.name == "weights"
 
 
 class TestScoring:
@@ -225,6 +236,20 @@ class TestScoring:
         plan["comparisons"] = [*SMALL["comparisons"], {"a": "one", "b": "three", "score": "best"}]
         compare(plan, there | {"three": {}}, found, {"one": 1, "two": 0})
         assert asked == [4]
+
+    def test_a_prediction_is_asked_of_later_trainings_only(self, scored):
+        there, found = scored
+        asked = {"a": "one", "b": "two", "score": "mean", "from_seed": 1}
+        of = {name: found[name]["mean"]["mean/auroc"][:, -1].mean().item() for name in ("one_s1", "two_s1")}
+        one, other = predicted(
+            SMALL | {"predictions": [asked, asked | {"a": "two", "b": "one"}]}, there, found
+        )
+        assert one["last_layer"]["one"] == pytest.approx({"one_s1": of["one_s1"]}, abs=1e-3)
+        assert one["holds"] == (of["one_s1"] > of["two_s1"])
+        assert other["holds"] != one["holds"], "the other way round"
+        few = {"one": {"one_s0": there["one"]["one_s0"]}, "two": there["two"]}
+        (waits,) = predicted(SMALL | {"predictions": [asked]}, few, found)
+        assert "holds" not in waits
 
     def test_maskcut_is_that_of_the_command_and_kept(self, scored):
         there, found = scored

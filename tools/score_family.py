@@ -7,9 +7,10 @@
 
 The list is ``plan.json`` in the folder: which scores, on which sets, by which rule, and which kinds of network are held
 against each other. This tool scores what the list names, with untrained networks beside, and nothing else. Trainings
-are those of the package and of ``runs/``. It refuses to go on if the list differs from the one in the last commit. A
+are those of ``runs/`` and of the package. It refuses to go on if the list differs from the one in the last commit. A
 comparison with fewer than two trainings on a side waits, and says so. Under ``on_the_way`` a list may ask the weights
-that trainings wrote before their end, too.
+that trainings wrote before their end, too. Under ``predictions`` it may say what was seen in its first trainings and is
+expected of later ones; only these are asked whether it holds.
 
 What was scored before is kept in ``runs/``, a folder for each list, and taken up again. Writes one file for each
 training, ``comparisons.json``, and ``on_the_way.json`` where that is asked for.
@@ -90,6 +91,8 @@ def main() -> None:
             write(results / f"{name}.json", facts | {"scores": rows}, allow_dirty=a.dirty)
     facts = provenance(default_device(), layers=layers, seeds={k: list(v) for k, v in there.items()})
     compared = facts | {"comparisons": compare(plan, there, found, layers)}
+    if "predictions" in plan:
+        compared["predictions"] = predicted(plan, there, found)
     write(results / "comparisons.json", compared, allow_dirty=a.dirty)
     if "on_the_way" in plan:
         before = on_the_way(plan, there, images, layers, cache, a.root)
@@ -99,7 +102,10 @@ def main() -> None:
 
 
 def trainings(plan: Plan, runs: Path) -> dict[str, dict[str, Path]]:
-    """For every kind of network of the list its trainings that are here, by name, and their weights."""
+    """For every kind of network of the list its trainings that are here, by name, and their weights.
+
+    Weights of ``runs`` come before those of the package, which have half their precision.
+    """
     shipped = list_pretrained()
     found: dict[str, dict[str, Path]] = {}
     for kind, family in plan["networks"].items():
@@ -107,10 +113,10 @@ def trainings(plan: Plan, runs: Path) -> dict[str, dict[str, Path]]:
         for seed in range(9):
             name = f"{family}_s{seed}"
             file = runs / name / "model.safetensors"
-            if name in shipped:
-                found[kind][name] = ROOT / "crate_mini" / "weights" / f"{name}.safetensors"
-            elif file.is_file():
+            if file.is_file():
                 found[kind][name] = file
+            elif name in shipped:
+                found[kind][name] = ROOT / "crate_mini" / "weights" / f"{name}.safetensors"
     return found
 
 
@@ -286,6 +292,26 @@ def compare(
     tested = [line for line in lines if "p" in line]
     for line, kept in zip(tested, holm([line["p"] for line in tested], LEVEL, len(lines)), strict=True):
         line["differs"] = kept
+    return lines
+
+
+def predicted(plan: Plan, there: Mapping[str, Mapping[str, Path]], found: Found) -> list[dict[str, Any]]:
+    """What the list expects of the mean map of the last layer, asked of the trainings that it was not seen in.
+
+    A prediction holds if every one of them of ``a`` is above every one of ``b``.
+    """
+    lines: list[dict[str, Any]] = []
+    for asked in plan["predictions"]:
+        how = plan["scores"][asked["score"]]
+        later: dict[str, dict[str, float]] = {"a": {}, "b": {}}
+        for side, of in later.items():
+            for name in there[asked[side]]:
+                if int(name.rsplit("_s", 1)[1]) >= asked["from_seed"]:
+                    of[name] = row(how, found[name][asked["score"]], -1)["mean_map_by_layer"][-1]
+        line = dict(asked) | {"last_layer": {asked[side]: of for side, of in later.items()}}
+        if later["a"] and later["b"]:
+            line["holds"] = min(later["a"].values()) > max(later["b"].values())
+        lines.append(line)
     return lines
 
 
