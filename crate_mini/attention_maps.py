@@ -13,7 +13,7 @@ from torch import Tensor
 
 from crate_mini.model import CRATE
 from crate_mini.passes import run
-from crate_mini.recorder import layer_numbers, record
+from crate_mini.recorder import Record, layer_numbers, record
 from crate_mini.stats import refuse_nan
 
 Maps = Float[Tensor, "*batch h w"]
@@ -54,23 +54,27 @@ def cls_attention_maps(
         ValueError: layers that are not there, images that do not divide into patches, or patches into ``shifts``.
     """
     layers = layer_numbers(model, layers)
-    h, w = model.embedding.grid(images)
     patch = model.config.patch_size
     if shifts < 1 or patch % shifts:
         raise ValueError(f"shifts must divide the patch of {patch} pixels, got {shifts}")
 
     def look(batch: Tensor) -> Tensor:
-        rec = record(model, batch, "cls_scores", layers=layers)
-        # Softmax over the patches alone. Attention over all tokens, renormalised, would be the same but for
-        # rounding: where the class token looks at itself almost only, float32 leaves 0/0 for the patches.
-        return torch.stack([rec.patches("cls_scores", i) for i in layers], 1).float().softmax(-1)
+        return recorded_maps(record(model, batch, "cls_scores", layers=layers), layers)
 
     def maps_of(pictures: Tensor) -> Tensor:
-        maps = run(model, pictures, look, batch_size=batch_size)
-        return rearrange(maps, "b l k (h w) -> b l k h w", h=h, w=w)
+        return run(model, pictures, look, batch_size=batch_size)
 
     maps = maps_of(images) if shifts == 1 else _mean_over_shifts(maps_of, images, shifts, patch // shifts)
     return smooth_maps(maps, tuple(images.shape[-2:])) if smooth else maps
+
+
+def recorded_maps(rec: Record, layers: Sequence[int]) -> Float[Tensor, "b L K h w"]:
+    """:func:`cls_attention_maps` of a pass that kept ``cls_scores`` of these layers, counted from 0."""
+    # Softmax over the patches alone. Attention over all tokens, renormalised, would be the same but for
+    # rounding: where the class token looks at itself almost only, float32 leaves 0/0 for the patches.
+    maps = torch.stack([rec.patches("cls_scores", i) for i in layers], 1).float().softmax(-1)
+    h, w = rec.grid
+    return rearrange(maps, "b l k (h w) -> b l k h w", h=h, w=w)
 
 
 def smooth_maps(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "*batch H W"]:

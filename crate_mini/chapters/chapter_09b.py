@@ -8,6 +8,7 @@ them by ``results/family/plan.json`` into ``results/family``. Networks of the pa
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -148,6 +149,35 @@ def planned(folder: str = "family") -> list[Line]:
             )
         )
     return lines
+
+
+def expected_sentence(folder: str = "flagship") -> str:
+    """What a list expected of later trainings, from what was seen in the first, and whether it came.
+
+    Empty while no later training is scored.
+    """
+    try:
+        kept = results.read(f"{folder}/comparisons").get("predictions", [])
+    except FileNotFoundError:
+        return ""
+    told: dict[bool, list[str]] = {True: [], False: []}
+    luck = 1
+    for line in (line for line in kept if "holds" in line):
+        a, b = ([100 * v for v in line["last_layer"][line[side]].values()] for side in "ab")
+        told[line["holds"]].append(f"{PLANNED[line['score']]} ({_span(a)} and {_span(b)} %)")
+        luck = math.comb(len(a) + len(b), len(a))
+    if luck == 1:
+        return ""
+    parts = [
+        f"{said} on {several(told[holds])}"
+        for holds, said in ((True, "came"), (False, "did not come"))
+        if told[holds]
+    ]
+    return (
+        "**Seen in the first two, expected of the next.** In its last layer the mean map of wide CRATE was above that "
+        f"of the wide ViT. It was written down before the others were scored, and {' and '.join(parts)}, CRATE first. "
+        f"Luck alone brings such an order once in {WORDS[luck] if luck < len(WORDS) else luck}."
+    )
 
 
 def lines() -> list[Line]:
@@ -470,7 +500,7 @@ def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
     kept = results.read("training/cards")
     cards = {kind: [kept[name] for name in names if name in kept] for kind, names in WIDE.items()}
     told = {"cannot_tell": results.read("flagship/plan")["cannot_tell"], "power": ""}
-    told |= {"verdict": verdict(of), "middle": against_the_middle(of)}
+    told |= {"verdict": verdict(of), "middle": against_the_middle(of), "expected": expected_sentence()}
     waits = all(line.state == "waits" for line in of)  # of which the verdict says enough
     told["one_draw"] = "" if waits else one_draw(of)
     if not all(cards.values()):
@@ -570,11 +600,11 @@ def side_by_side_figure(seen: Sequence[Seen]) -> Figure:
 # ---- where the class token reads ------------------------------------------------------------------------------------
 
 
-def readings() -> dict[str, list[dict[str, Any]]]:
+def readings(of: Mapping[str, Sequence[str]] = FAMILY) -> dict[str, list[dict[str, Any]]]:
     """What every training loses without reading, by kind; those that were measured."""
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for kind in KINDS:
-        for name in FAMILY[kind]:
+        for name in of[kind]:
             try:
                 found[kind].append(results.read(f"reading/{name}_val")["reading"])
             except FileNotFoundError:

@@ -19,11 +19,13 @@ from torch import Tensor
 
 from crate_mini.model import CRATE
 from crate_mini.rates import coding_rate
-from crate_mini.recorder import layer_numbers, record
+from crate_mini.recorder import Record, layer_numbers, record
 from crate_mini.token_pca import COMPONENTS, TokenPCA, border, fit_token_pca
 
 EPS_SQ = 0.5
 """The rate's distortion, that of the derivation chapters."""
+KEPT = ("projections", "tokens_out")
+"""What of a pass a strip is made from."""
 
 
 def layer_strip(
@@ -32,6 +34,7 @@ def layer_strip(
     layers: Sequence[int] | None = None,
     *,
     axes: Sequence[Mapping[str, Any] | None] | None = None,
+    records: Sequence[Record] | None = None,
 ) -> dict[str, Any]:
     """The ``strip`` entry of the contract (:mod:`crate_mini.inspector.contract`) for one model.
 
@@ -40,11 +43,12 @@ def layer_strip(
         pictures: ``(3, H, W)`` each, of any sizes, as the model takes them.
         layers: layer numbers; all if None.
         axes: colour by these, an earlier strip's, instead of fitting new ones.
+        records: of passes over the pictures that kept :data:`KEPT` of these layers; made here if None.
     """
     numbers = layer_numbers(model, layers)
     grids = [tuple(side // model.config.patch_size for side in picture.shape[-2:]) for picture in pictures]
-    with torch.no_grad():
-        records = [record(model, p[None], ("projections", "tokens_out"), layers=numbers) for p in pictures]
+    if records is None:
+        records = [record(model, p[None], KEPT, layers=numbers) for p in pictures]
     features = {
         i: [rearrange(r["projections"][i][0, :, 1:], "k n p -> n (k p)").cpu() for r in records]
         for i in numbers

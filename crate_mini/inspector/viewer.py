@@ -22,14 +22,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from crate_mini import progress
-from crate_mini.attention_maps import cls_attention_maps
+from crate_mini.attention_maps import recorded_maps
 from crate_mini.inspector.contract import Key, build_contract, data_uri, decode_maps, in_words, parts
 from crate_mini.inspector.network import encode_network
 from crate_mini.inspector.patches import MAX_PAGE, prepare_pairs
-from crate_mini.inspector.strip import layer_strip
+from crate_mini.inspector.strip import KEPT, layer_strip
 from crate_mini.outputs import write_atomically
+from crate_mini.passes import evaluating
 from crate_mini.playground.library import library
 from crate_mini.progress import bar
+from crate_mini.recorder import layer_numbers, record
 
 Models = nn.Module | Mapping[str, nn.Module | Mapping[str, nn.Module]]
 """A model; several by name; for a name, several trainings of one network by what tells them apart."""
@@ -163,24 +165,26 @@ def inspect_images(
     pictures = [torch.as_tensor(picture) for picture in images]
     later = later_trainings(flat) if run_in_page else set()
     blocks = {key: list(model.blocks) for key, model in flat.items()}
-    passes = sum(len(blocks[key]) * ((key not in later) + strip + prepare_patches) for key in flat)
+    passes = sum(len(blocks[key]) * ((key not in later or strip) + prepare_patches) for key in flat)
     with _layers_told(itertools.chain.from_iterable(blocks.values()), passes * len(pictures)):
         maps: dict[Key, Any] = {}
-        numbers: dict[Key, list[int]] = {}
+        strips: dict[Key, Any] = {}
+        numbers = {key: layer_numbers(model, layers) for key, model in flat.items()}
         for key, model in flat.items():
-            with torch.no_grad():
-                maps[key] = (
-                    None
-                    if key in later
-                    else [cls_attention_maps(model, p[None], layers)[0] for p in pictures]
-                )
-            if layers is not None:
-                numbers[key] = [i % len(model.blocks) for i in layers]
+            kept = ("cls_scores",) * (key not in later) + KEPT * strip
+            with evaluating(model):  # one pass for maps and strip: at many patches it is what one waits for
+                seen = [record(model, p[None], kept, layers=layers) for p in pictures] if kept else []
+            maps[key] = None if key in later else [recorded_maps(r, numbers[key])[0].cpu() for r in seen]
+            if strip:
+                strips[key] = layer_strip(model, pictures, layers, records=seen)
+                if key in later:
+                    strips[key]["images"] = [None] * len(pictures)
         shown = [p if p.dtype == torch.uint8 else (p.clamp(0, 1) * 255).round().byte() for p in pictures]
-        strips = {key: layer_strip(m, pictures, layers) for key, m in flat.items()} if strip else None
-        for key in later if strips else ():
-            strips[key]["images"] = [None] * len(pictures)
-        settings |= {"layers": numbers or None, "strips": strips, "networks": flat if run_in_page else None}
+        settings |= {
+            "layers": None if layers is None else numbers,
+            "strips": strips or None,
+            "networks": flat if run_in_page else None,
+        }
         viewer = HeadViewer(shown, maps, **settings)
         if not prepare_patches:
             return viewer

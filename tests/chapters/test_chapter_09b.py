@@ -167,6 +167,30 @@ def test_the_wide_networks_have_a_list_of_their_own(tmp_path, monkeypatch):
     )
 
 
+def test_what_was_expected_of_later_trainings(tmp_path, monkeypatch):
+    """Told whether it came or not, by score, and with what luck would do."""
+    (tmp_path / "list").mkdir()
+    monkeypatch.setattr(results, "folder", lambda: tmp_path)
+    assert chapter.expected_sentence("list") == ""
+
+    def told(*lines):
+        kept = [
+            {"a": "CRATE", "b": "ViT", "score": score, "last_layer": {"CRATE": a, "ViT": b}}
+            | ({"holds": min(a.values()) > max(b.values())} if b else {})
+            for score, a, b in lines
+        ]
+        (tmp_path / "list" / "comparisons.json").write_text(json.dumps({"predictions": kept}))
+        return chapter.expected_sentence("list")
+
+    assert told(("voc_auroc", {"s1": 0.6}, {})) == ""
+    one = told(("voc_auroc", {"s1": 0.62}, {"s1": 0.51}), ("coco_auroc", {"s1": 0.5}, {"s1": 0.6}))
+    assert "came on VOC by AUROC (62.0 and 51.0 %) and did not come on COCO by AUROC (50.0 and 60.0 %)" in one
+    assert one.endswith("once in two.")
+    two = told(("coco_auroc", {"s1": 0.62, "s2": 0.7}, {"s1": 0.51, "s2": 0.4}))
+    assert "came on COCO by AUROC (62.0 to 70.0 and 40.0 to 51.0 %), CRATE first" in two
+    assert two.endswith("once in six.")
+
+
 def test_pictures_are_by_the_layers_that_the_lists_chose(monkeypatch):
     """Narrow networks stand in for the wide ones, at another layer."""
     real = results.read
