@@ -309,11 +309,15 @@ function palette(colours, view) {
   return words;
 }
 
+// Over a photo, the 98th percentile has the full colour already: one bright patch must not leave the rest in the dark.
+function fullFrom(shown, view) {
+  return view === "heat" ? 1 : Array.from(shown).sort((a, b) => a - b)[Math.floor(0.98 * (shown.length - 1))] || 1;
+}
+
 function heatLayer(W, H, map, { view, smooth, colours, ranks }) {
   const shown = ranks ? byRank(map).t : map.t;
   const t = enlarge(shown, map.h, map.w, H, W, smooth);
-  // full light from the 98th percentile on: one bright patch must not leave the rest in the dark
-  const full = view === "lit" ? Array.from(shown).sort((a, b) => a - b)[Math.floor(0.98 * (shown.length - 1))] || 1 : 1;
+  const full = fullFrom(shown, view);
   const shades = palette(colours, view);
   const picture = new ImageData(W, H);
   const words = new Uint32Array(picture.data.buffer);
@@ -1213,7 +1217,8 @@ class HeadViewer {
     if (tile.map) {
       const [low, high] = panel.scale.querySelectorAll("span");
       show(low, state.ranks ? "lowest" : percent(tile.map.low));
-      show(high, state.ranks ? "highest" : percent(tile.map.high));
+      const from = tile.map.low + (tile.map.high - tile.map.low) * fullFrom(tile.map.t, state.view);
+      show(high, state.ranks ? "highest" : `${from < tile.map.high ? "≥ " : ""}${percent(from)}`);
     }
   }
 

@@ -150,6 +150,33 @@ def test_lit_is_the_picture_as_bright_as_the_attention(tab, two_models):
     assert np.abs(lit - bright * light[..., None]).mean() < 4, "grey levels"
 
 
+def test_over_a_photo_one_bright_patch_leaves_the_others_their_colour(tab, two_models):
+    """Full colour from the 98th percentile on, as in "lit"; the heat map's scale goes to the highest value."""
+    tab.get_by_label("true outline").uncheck()
+    pick(tab, "patches")
+    pick(tab, "heat")
+    shown(tab)
+    assert "≥" not in tab.locator(".ch-scale").first.inner_text()
+    pick(tab, "overlay")
+    shown(tab)
+    q, values = stored(two_models, 0, 0)
+    t, x = (q[2, 0] / 255.0) ** 2, values[2, 0].numpy()
+    place = int(0.98 * (t.size - 1))
+    full = np.sort(t.flatten())[place]
+    assert full < 1
+    shades = np.rint(255 * np.clip(t / full, 0, 1)).astype(int)
+    assert (shades == 255).sum() >= 2
+    colour = colour_table("viridis")[shades].astype(float)
+    alpha = (0.15 + 0.55 * shades / 255)[..., None]
+    found = at_patches(pixels(tab, ".ch-large canvas"), 10, 10).astype(float)
+    # below lies a grey photo, of which differences of channels know nothing
+    drawn, expected = (rgb[..., :2] - rgb[..., 2:] for rgb in (found, alpha * colour))
+    assert np.abs(drawn - expected).max() < 8, "grey levels"
+    said = tab.locator(".ch-scale span").nth(1).inner_text()
+    assert said.startswith("≥ ")
+    assert float(said[2:-2]) == pytest.approx(100 * np.sort(x.flatten())[place], rel=0.5)
+
+
 def facts(tab, model: int) -> list[str]:
     """What is said of the head on show, and of the map that saw nothing."""
     return tab.locator(".ch-panel").nth(model).locator(".ch-facts, .ch-control:visible").all_inner_texts()
