@@ -60,7 +60,7 @@ def _inspect(a: argparse.Namespace) -> None:
     patches = [model.config.patch_size for model in models.values()]
     if a.size // min(patches) > MANY:
         note(
-            f"photos of {a.size} pixels are cut into {(a.size // min(patches)) ** 2:,} patches; this takes minutes"
+            f"photos of {a.size} pixels are cut into {(a.size // min(patches)) ** 2:,} patches; this takes a while"
         )
     images = [_cut(photo, a.size, max(patches)) for photo in a.photos]
     small = fits_in_page(models.values())
