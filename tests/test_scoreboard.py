@@ -79,18 +79,24 @@ def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
         score = {"images": 78, "score": [0.2 + 0.1 * seed, 0.1, 0.4], "centre": [0.25, 0.2, 0.3]}
         scores = dict.fromkeys(scoreboard.FINAL | scoreboard.PLANNED, score)
         scores["coco_maskcut"] = cut(0.01, 0.02 + 0.02 * seed)
-        one = {"network": f"flagship_crate_s{seed}", "kind": "CRATE", "scores": scores}
-        (tmp_path / "flagship" / f"crate_s{seed}.json").write_text(json.dumps(one))
+        for kind, last in (("CRATE", 0.6 + 0.05 * seed), ("ViT", 0.5)):
+            scores["voc_auroc"] = score | {"mean_map_by_layer": [0.1, last]}
+            one = {"network": f"flagship_{kind.lower()}_s{seed}", "kind": kind, "scores": dict(scores)}
+            (tmp_path / "flagship" / f"{kind}_s{seed}.json").write_text(json.dumps(one))
     way = {"flagship_crate_s0": {"2": {"coco_maskcut": cut(0.004)}, "50": {"coco_maskcut": cut(0.016)}}}
     (tmp_path / "flagship" / "on_the_way.json").write_text(json.dumps({"trainings": way}))
     line = {"score": "horses_paper", "trainings": [2, 2], "p": 0.2, "differs": False}
     line["over_trainings"] = [0.031, -0.02, 0.082]
-    (tmp_path / "flagship" / "comparisons.json").write_text(json.dumps({"comparisons": [line]}))
+    later = {kind: {f"flagship_{kind.lower()}_s1": 0} for kind in ("CRATE", "ViT")}
+    expected = {"a": "CRATE", "b": "ViT", "score": "voc_auroc", "last_layer": later, "holds": True}
+    compared = {"comparisons": [line], "predictions": [expected]}
+    (tmp_path / "flagship" / "comparisons.json").write_text(json.dumps(compared))
     page = scoreboard.page()
+    assert "| VOC, AUROC | 60.0 | 65.0 | 50.0 | 50.0 | yes |" in page
     assert "| CRATE, width 384 (2 trainings), ours | — | 25.0 (20.0 to 30.0) |" in page
     assert "| CRATE, width 384, ours (mean of 2 trainings) | — | — | 3.0 / 1.5 / 3.0 |" in page
     assert "| horses, paper's rule | 2 and 2 | +3.1 (-2.0 to +8.2) | 0.20 | no |" in page
-    assert "at width 384, by layer, counted from 1: CRATE 7: 1.0; 8: 3.0 (mean of 2 trainings)." in page
+    assert "at width 384, by layer, counted from 1: CRATE 7: 1.0; 8: 3.0 (mean of 2 trainings), ViT" in page
     assert "by share of the training: CRATE 2 %: 0.4; 50 %: 1.6; 100 %: 2.0 (1 training)." in page
     assert "| CRATE (" not in page
 
