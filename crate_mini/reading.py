@@ -48,18 +48,24 @@ def not_reading(model: CRATE, layers: Sequence[int]) -> Iterator[CRATE]:
 
 
 def right_without_reading(
-    model: CRATE, images: ImageSet, *, onwards: bool = False, batch_size: int = 128
+    model: CRATE,
+    images: ImageSet,
+    *,
+    layers: Sequence[int] | None = None,
+    onwards: bool = False,
+    batch_size: int = 128,
 ) -> Bool[Tensor, "n L"]:
-    """Which images it still gives their label when the class token does not read in one layer, for every layer.
+    """Which images it still gives their label when the class token does not read in one layer, a column for each.
 
     Args:
         model: any model of :mod:`crate_mini.model`, on any device.
         images: with labels.
+        layers: layer numbers, negative ones counted from the end; all if None.
         onwards: nor in any layer after it.
         batch_size: images a forward pass.
 
     Raises:
-        ValueError: images without labels, or labels that the model has no class for.
+        ValueError: images without labels, labels that the model has no class for, or no such layer.
     """
     L, classes = len(model.blocks), model.config.num_classes
     if not len(images) or not 0 <= int(images.labels.min()) <= int(images.labels.max()) < classes:
@@ -67,7 +73,7 @@ def right_without_reading(
             f"{images.name!r} must have labels from 0 to {classes - 1}, the classes of the model"
         )
     columns = []
-    for layer in bar(range(L), desc="without reading", unit="layer"):
+    for layer in bar(layer_numbers(model, layers), desc="without reading", unit="layer"):
         with not_reading(model, range(layer, L) if onwards else [layer]), shown(False):
             columns.append(named_right(model, images, batch_size=batch_size))
     return torch.stack(columns, 1)

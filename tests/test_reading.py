@@ -72,6 +72,7 @@ def test_right_without(model):
         assert torch.equal(alone[:, 0], named_right(model, images))
     with not_reading(model, [1, 2]):
         assert torch.equal(onwards[:, 1], named_right(model, images))
+    assert torch.equal(right_without_reading(model, images, layers=[-1, 0]), alone[:, [2, 0]])
 
 
 @pytest.mark.parametrize("labels", [[0, -1], [0, 4], []])
@@ -97,6 +98,15 @@ def test_command(tmp_path, capsys):
     ]  # what is left is one answer for all pictures: a tenth of a balanced set
     assert reading["top1"][0] - everything == pytest.approx(1 / len(images.classes), abs=0.05)
     assert f"{reading['top1'][0]:.1%} right" in capsys.readouterr().out
+    assert reading["layers"] == list(range(found_depth()))
+
+    assert cli.main(f"{command} --layers -1".split()) == 0
+    last = json.loads(out.read_text())["reading"]
+    assert last["layers"] == [found_depth() - 1]
+    assert last["alone"] == last["onwards"] == reading["alone"][-1:], "after the last there is none"
+    assert f"  layer {found_depth() - 1}: " in capsys.readouterr().out
+    assert cli.main(f"{command} --layers 9".split()) != 0
+    assert "the model has layers 0 to 3; got [9]" in capsys.readouterr().err
 
 
 def found_depth() -> int:

@@ -642,9 +642,9 @@ def _span(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def reading_facts(reads: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+def reading_facts(reads: Mapping[str, Sequence[Any]], wide: Mapping[str, Sequence[Any]]) -> dict[str, str]:
     """What the text says of the ablation; every field is words, for a side may not be measured."""
-    facts = {"sentence": reading_sentence(reads)}
+    facts = {"sentence": reading_sentence(reads), "wide": reading_sentence(wide)}
     for kind in KINDS:
         key = kind.lower()
         tops = [100 * one["top1"][0] for one in reads[kind]]

@@ -50,7 +50,7 @@ _crate_mini() {
                 ' evaluate segmentation') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --rule --share --layer --heads --resolution --objects --shifts --smooth --choose-on --choice-from --no-control --leave-out --batch-size' ;;
                 ' evaluate maskcut') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --letterbox --size --layers --n-masks --tau --objects' ;;
                 ' evaluate heads') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --by --random --batch-size' ;;
-                ' evaluate reading') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --batch-size' ;;
+                ' evaluate reading') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --layers --batch-size' ;;
                 ' evaluate transfer') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --n-train --method --pool --l2 --recipe --epochs --folder' ;;
                 ' evaluate text') words='-h --help --weights --root --write --temperature --seed --out --json --dirty' ;;
                 ' layerwise') words='-h --help --weights --split --n --seed --untrained --device --out --json --dirty --data --root --image-size --download --eps-sq --normalise --lam --near-zero --batch-size' ;;

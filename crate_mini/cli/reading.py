@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from crate_mini.cli.common import COUNT, add_data, add_evaluation, model_and_images, report
+from crate_mini.cli.common import COUNT, add_data, add_evaluation, model_and_images, report, whole
 from crate_mini.data import ImageSet
 from crate_mini.heads import named_right
 from crate_mini.model import CRATE
 from crate_mini.reading import right_without_reading
+from crate_mini.recorder import layer_numbers
 from crate_mini.results import provenance
 from crate_mini.segmentation import mean_interval
 
@@ -26,25 +28,35 @@ def add(kinds: argparse._SubParsersAction) -> None:
     )
     add_evaluation(p)
     add_data(p, None, None)
+    p.add_argument(
+        "--layers",
+        type=whole(),
+        metavar="N",
+        nargs="+",
+        help="layers that are tried; by default all, one by one",
+    )
     p.add_argument("--batch-size", type=COUNT, metavar="N", default=128, help="images a forward pass")
     p.set_defaults(run=_reading)
 
 
 def _reading(a: argparse.Namespace) -> None:
     model, images, device = model_and_images(a)
+    layers = layer_numbers(model, a.layers)
     result = provenance(device, weights=a.weights, untrained_weights=a.untrained)
     result |= {"data": images.name, "images": len(images), "image_size": a.image_size}
-    result["reading"] = measure(model, images, batch_size=a.batch_size)
+    result["reading"] = {"layers": layers} | measure(model, images, layers, batch_size=a.batch_size)
     report(a, result, _print)
 
 
-def measure(model: CRATE, images: ImageSet, *, batch_size: int = 128) -> dict[str, Any]:
+def measure(
+    model: CRATE, images: ImageSet, layers: Sequence[int] | None = None, *, batch_size: int = 128
+) -> dict[str, Any]:
     """Accuracy, and what is lost without reading in a layer (``alone``) or from it on (``onwards``)."""
     whole = named_right(model, images, batch_size=batch_size).float()
-    lost = {
-        name: whole[:, None] - right_without_reading(model, images, onwards=on, batch_size=batch_size).float()
-        for name, on in (("alone", False), ("onwards", True))
-    }
+    lost = {}
+    for name, on in (("alone", False), ("onwards", True)):
+        right = right_without_reading(model, images, layers=layers, onwards=on, batch_size=batch_size)
+        lost[name] = whole[:, None] - right.float()
     return {"top1": _interval(whole)} | {
         name: [_interval(column) for column in values.unbind(1)] for name, values in lost.items()
     }
@@ -60,6 +72,6 @@ def _print(result: dict[str, Any]) -> None:
         f"{result['weights']} on {result['images']} images of {result['data']}: {found['top1'][0]:.1%} right"
     )
     print("points lost when the class token does not read in")
-    for layer, (alone, onwards) in enumerate(zip(found["alone"], found["onwards"], strict=True)):
+    for layer, alone, onwards in zip(found["layers"], found["alone"], found["onwards"], strict=True):
         shown = [f"{100 * v[0]:5.1f} ({100 * v[1]:.1f} to {100 * v[2]:.1f})" for v in (alone, onwards)]
         print(f"  layer {layer}: {shown[0]:<22} and all after it: {shown[1]}")

@@ -286,7 +286,7 @@ def reads(*last):
 def test_who_needs_the_last_layer(crate, vit, said):
     told = chapter.reading_sentence(reads(crate, vit))
     assert said in told
-    facts = chapter.reading_facts(reads(crate, vit))
+    facts = chapter.reading_facts(reads(crate, vit), reads([], []))
     assert facts["crate_layer"] == "0"
     assert facts["vit_top1"] == ("25.0 %" if vit else "not measured")
 
@@ -344,7 +344,9 @@ class TestOfThePage:
         assert len(lines) == 6
         assert all(len(line.scores[kind]) >= 2 for line in lines[:2] for kind in chapter.KINDS)
         facts = (
-            chapter.answer_facts(lines, wide, found) | chapter.reading_facts(found) | chapter.network_facts()
+            chapter.answer_facts(lines, wide, found)
+            | chapter.reading_facts(found, found)
+            | chapter.network_facts()
         )
         assert all(facts.values())
         assert len(chapter.gap_rows(lines)) == 6
