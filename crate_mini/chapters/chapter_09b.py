@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -175,7 +175,7 @@ def expected_sentence(folder: str = "flagship") -> str:
     ]
     return (
         "**Seen in the first two, expected of the next.** In its last layer the mean map of wide CRATE was above that "
-        f"of the wide ViT. It was written down before the others were scored, and {' and '.join(parts)}, CRATE first. "
+        f"of the wide ViT. It was written down before the others were scored: it {' and '.join(parts)}, CRATE first. "
         f"Luck alone brings such an order once in {WORDS[luck] if luck < len(WORDS) else luck}."
     )
 
@@ -339,11 +339,16 @@ def _ahead(line: Line) -> str:
 def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence[Any]]) -> str:
     """What is true of every training that there is, as items of a list."""
     several_of_each = [line for line in wide if min(len(line.scores.get(kind, ())) for kind in KINDS) > 1]
-    of = [*of, *(replace(line, said=f"{line.said}, wide") for line in several_of_each)]
 
-    def where(test: Callable[[Line], bool]) -> str | None:
-        found = [line.said for line in of if all(line.scores.get(kind) for kind in KINDS) and test(line)]
-        return several(found) if found else None
+    def where(test: Callable[[Line], bool]) -> str:
+        told = []
+        for widths, which in ((of, " on"), (several_of_each, ", among the wide ones on")):
+            scored = [line for line in widths if all(line.scores.get(kind) for kind in KINDS)]
+            found = [line.said for line in scored if test(line)]
+            if found:
+                every = len(found) == len(scored) > 2
+                told.append(f"{which} {f'all {WORDS[len(found)]} lines' if every else several(found)}")
+        return "".join(told)
 
     def trained(line: Line, kind: str) -> bool:
         return bool(line.fresh.get(kind)) and min(line.scores[kind]) > max(line.fresh[kind])
@@ -377,7 +382,7 @@ def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence
             lambda line: over(line, "ViT", "CRATE")
         ),
     }
-    told = [f"- {said} on {places}." for said, places in items.items() if places]
+    told = [f"- {said}{places}." for said, places in items.items() if places]
     return "\n".join([*told, f"- {reading_sentence(reads)}"])
 
 
