@@ -97,7 +97,7 @@ def test_who_is_ahead_where_both_are(family):
     assert "CRATE is ahead in one (VOC by the paper's rule), the ViT in one (VOC by AUROC)" in told
     assert told.endswith("Two do not separate them.")
     says = [row["says"].split(",")[0] for row in chapter.gap_rows(lines)]
-    assert says == ["CRATE is ahead", "the ViT is ahead", "not decided", "not decided"]
+    assert says == ["CRATE is ahead", "the ViT is ahead", "open", "open"]
     assert "not decided on COCO by AUROC and COCO by MaskCut" in chapter.open_questions(lines)
 
 
@@ -157,7 +157,7 @@ def test_the_wide_networks_have_a_list_of_their_own(tmp_path, monkeypatch):
         in facts["power"]
     )
     monkeypatch.setattr(results, "folder", lambda: real)
-    told = chapter.answer_facts(chapter.lines(), wide, chapter.readings())["wide"]
+    told = chapter.answer_facts(chapter.lines(), wide, chapter.readings(), reads([0.2], []))["wide"]
     assert told.startswith("**At the paper's width.** CRATE is ahead in one of six comparisons that")
     assert "not every one, among the wide ones on all six lines." in chapter.holds(
         [], wide, reads([0.1], [0.1])
@@ -294,6 +294,12 @@ def test_who_needs_the_last_layer(crate, vit, said):
     facts = chapter.reading_facts(reads(crate, vit), reads([], []))
     assert facts["crate_layer"] == "0"
     assert facts["vit_top1"] == ("25.0 %" if vit else "not measured")
+    assert facts["wide"] == ""
+
+
+def test_what_wide_networks_lose_stands_beside_what_they_name():
+    told = chapter.reading_at_width(reads([0.2, 0.22], [0.005, 0.01]))
+    assert told == "At the paper's width CRATE 20.0 to 22.0 of 25.0, the ViT 0.5 to 1.0 of 25.0 (2 and 2)."
 
 
 def test_what_holds_in_every_training():
@@ -349,7 +355,7 @@ class TestOfThePage:
         assert len(lines) == 6
         assert all(len(line.scores[kind]) >= 2 for line in lines[:2] for kind in chapter.KINDS)
         facts = (
-            chapter.answer_facts(lines, wide, found)
+            chapter.answer_facts(lines, wide, found, found)
             | chapter.reading_facts(found, found)
             | chapter.network_facts()
         )
