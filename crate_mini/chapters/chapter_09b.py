@@ -312,10 +312,10 @@ def gap_rows(of: Sequence[Line]) -> list[dict[str, Any]]:
         row["middle"] = None if line.middle is None else 100 * line.middle
         row["CRATE − ViT, ± trainings"] = _plus_minus(line.gap)
         row["± trainings and images"] = None if line.both is None else 50 * (line.both[2] - line.both[1])
-        row["says"] = said.get(line.state) or (
-            f"{_ahead(line)}, p = {number(line.p, '.2g')}"
+        row["says, p"] = said.get(line.state) or (
+            f"{_ahead(line)}, {number(line.p, '.2g')}"
             if line.state == "differs"
-            else f"open, p = {number(line.p, '.2g')}"
+            else f"open, {number(line.p, '.2g')}"
         )
         rows.append(row)
     empty = {key for key in rows[0] if all(row[key] is None for row in rows)}
@@ -649,11 +649,11 @@ def reading_at_width(wide: Mapping[str, Sequence[Any]]) -> str:
         return ""
     lost = lost_in_last(wide)
     told = [
-        f"{_kind(kind)} {_span(lost[kind])} of {_span([100 * one['top1'][0] for one in wide[kind]])}"
+        f"{_kind(kind)} {'loses ' * (kind == 'CRATE')}{_span(lost[kind])} of its {_span([100 * one['top1'][0] for one in wide[kind]])}"
         for kind in KINDS
     ]
     counts = several([str(len(wide[kind])) for kind in KINDS])
-    return f"At the paper's width {told[0]}, {told[1]} ({counts})."
+    return f"At the paper's width {told[0]}, {told[1]} (trainings: {counts})."
 
 
 def _span(values: Sequence[float]) -> str:

@@ -68,7 +68,7 @@ def test_what_is_not_scored_is_said(family):
     lines = chapter.planned()
     assert [line.state for line in lines] == ["not scored"] * 4
     assert chapter.verdict(lines).startswith("**Not scored yet.** The four comparisons")
-    assert {row["says"] for row in chapter.gap_rows(lines)} == {"not scored yet"}
+    assert {row["says, p"] for row in chapter.gap_rows(lines)} == {"not scored yet"}
     assert chapter.open_questions(lines).startswith("Nothing can be said yet of VOC by the paper's rule, VOC")
 
 
@@ -96,7 +96,7 @@ def test_who_is_ahead_where_both_are(family):
     assert told.startswith("**Each is, somewhere.**")
     assert "CRATE is ahead in one (VOC by the paper's rule), the ViT in one (VOC by AUROC)" in told
     assert told.endswith("Two do not separate them.")
-    says = [row["says"].split(",")[0] for row in chapter.gap_rows(lines)]
+    says = [row["says, p"].split(",")[0] for row in chapter.gap_rows(lines)]
     assert says == ["CRATE is ahead", "the ViT is ahead", "open", "open"]
     assert "not decided on COCO by AUROC and COCO by MaskCut" in chapter.open_questions(lines)
 
@@ -236,8 +236,8 @@ def test_one_training_a_side_waits(family):
     )
     assert [line.gap for line in lines] == [None] * 4
     row = chapter.gap_rows(lines)[0]
-    assert row["says"] == "waits"
-    assert [*row] == ["score, %", "n", "CRATE", "ViT", "middle", "says"], "of intervals nothing is known"
+    assert row["says, p"] == "waits"
+    assert [*row] == ["score, %", "n", "CRATE", "ViT", "middle", "says, p"], "of intervals nothing is known"
     assert "| VOC by AUROC |" in chapter.gap_table(lines).data
     assert "one training is one draw" in chapter.one_draw(lines)
     assert len(chapter.gaps_figure(lines).axes[0].lines) == 2 * 4 + 1
@@ -299,7 +299,9 @@ def test_who_needs_the_last_layer(crate, vit, said):
 
 def test_what_wide_networks_lose_stands_beside_what_they_name():
     told = chapter.reading_at_width(reads([0.2, 0.22], [0.005, 0.01]))
-    assert told == "At the paper's width CRATE 20.0 to 22.0 of 25.0, the ViT 0.5 to 1.0 of 25.0 (2 and 2)."
+    assert told == (
+        "At the paper's width CRATE loses 20.0 to 22.0 of its 25.0, the ViT 0.5 to 1.0 of its 25.0 (trainings: 2 and 2)."
+    )
 
 
 def test_what_holds_in_every_training():
