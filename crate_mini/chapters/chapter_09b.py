@@ -315,7 +315,7 @@ def gap_rows(of: Sequence[Line]) -> list[dict[str, Any]]:
         row["says, p"] = said.get(line.state) or (
             f"{_ahead(line)}, {number(line.p, '.2g')}"
             if line.state == "differs"
-            else f"open, {number(line.p, '.2g')}"
+            else f"open,\u00a0{number(line.p, '.2g')}"
         )
         rows.append(row)
     empty = {key for key in rows[0] if all(row[key] is None for row in rows)}
@@ -648,12 +648,11 @@ def reading_at_width(wide: Mapping[str, Sequence[Any]]) -> str:
     if not all(wide.values()):
         return ""
     lost = lost_in_last(wide)
-    told = [
-        f"{_kind(kind)} {'loses ' * (kind == 'CRATE')}{_span(lost[kind])} of its {_span([100 * one['top1'][0] for one in wide[kind]])}"
-        for kind in KINDS
-    ]
+    crate, vit = (
+        f"{_span(lost[kind])} of {_span([100 * one['top1'][0] for one in wide[kind]])}" for kind in KINDS
+    )
     counts = several([str(len(wide[kind])) for kind in KINDS])
-    return f"At the paper's width {told[0]}, {told[1]} (trainings: {counts})."
+    return f"At the paper's width CRATE loses {crate}, the ViT {vit} ({counts})."
 
 
 def _span(values: Sequence[float]) -> str:

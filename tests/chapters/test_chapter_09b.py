@@ -299,8 +299,8 @@ def test_who_needs_the_last_layer(crate, vit, said):
 
 def test_what_wide_networks_lose_stands_beside_what_they_name():
     told = chapter.reading_at_width(reads([0.2, 0.22], [0.005, 0.01]))
-    assert told == (
-        "At the paper's width CRATE loses 20.0 to 22.0 of its 25.0, the ViT 0.5 to 1.0 of its 25.0 (trainings: 2 and 2)."
+    assert (
+        told == "At the paper's width CRATE loses 20.0 to 22.0 of 25.0, the ViT 0.5 to 1.0 of 25.0 (2 and 2)."
     )
 
 
