@@ -12,6 +12,7 @@ from scoreboard import COARSE
 
 from crate_mini import stats, weights
 from crate_mini.chapters import chapter_00, chapter_09b, chapter_10, front_page
+from crate_mini.chapters.family import FAMILY, WIDE
 from crate_mini.segmentation import score_images
 
 INTRO = (Path(__file__).resolve().parents[2] / "book" / "intro.md").read_text(encoding="utf-8")
@@ -65,6 +66,15 @@ def test_what_came_out_on_the_summary_sheet():
     assert {line.state for line in planned} == {"does not differ"}, "rewrite the row of the table"
     assert len(planned) == 4
     assert {len(line.scores[kind]) for line in planned for kind in front_page.NETWORKS} == {3}
+    assert "nor by two of each at the paper's width, in any of six" in SHEET
+    wide = chapter_09b.planned("flagship")
+    assert {line.state for line in wide} == {"does not differ"}, "rewrite the row of the table"
+    assert len(wide) == 6
+    assert {len(line.scores[kind]) for line in wide for kind in front_page.NETWORKS} == {2}
+    assert "in every training of both widths. A ViT of as many parameters loses less than a point" in SHEET
+    for networks in (FAMILY, WIDE):
+        lost = chapter_09b.lost_in_last(chapter_09b.readings(networks))
+        assert max(lost["ViT"]) < 1 < 10 < min(lost["CRATE"]), "rewrite the row of the table"
     assert "Less often than one box in the middle, the same for every image, finds them." in SHEET
     assert "no training reaches one box in the middle" in chapter_10.coco_sentence(chapter_10.coco())
 
