@@ -66,7 +66,7 @@ def test_a_large_picture_moves_the_bar_layer_by_layer(weights, tmp_path, watched
         tmp_path / "p.html",
     ]
     assert main(list(map(str, line))) == 0
-    assert "4/4" in capfd.readouterr().err, "two layers, for the maps and for the strip"
+    assert "2/2" in capfd.readouterr().err, "two layers, run once for maps and strip"
 
 
 def test_nothing_is_drawn_into_a_file_or_a_pipe(weights, pictures):
