@@ -26,6 +26,8 @@ from crate_mini.outputs import as_os_error, write_atomically
 from crate_mini.results import result_text
 
 Model = TypeVar("Model", bound=nn.Module)
+HEADER = "crate_mini"
+"""The entry of a file's header that holds all metadata."""
 
 
 class CheckpointError(ValueError):
@@ -33,9 +35,12 @@ class CheckpointError(ValueError):
 
 
 def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
-    """Write tensors and JSON-serialisable metadata as one safetensors file, atomically."""
+    """Write tensors and JSON-serialisable metadata as one safetensors file, atomically.
+
+    The same tensors and metadata give the same file, byte for byte.
+    """
     owned = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    header = {k: json.dumps(v) for k, v in metadata.items()}
+    header = {HEADER: json.dumps(dict(metadata))}  # of several entries safetensors writes any first
     try:
         return write_atomically(path, lambda temporary: save_file(owned, temporary, metadata=header))
     except SafetensorError as error:  # what a full disk raises here, which is no OSError
@@ -54,10 +59,10 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
     try:
         with safe_open(path, framework="pt") as f:
             tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
-            metadata = {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+            entries = {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is truncated or not a safetensors file of ours ({error})") from error
-    return tensors, metadata
+    return tensors, entries.pop(HEADER, {}) | entries  # older files have an entry for each
 
 
 def save_model(

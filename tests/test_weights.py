@@ -54,6 +54,22 @@ class TestRoundTrip:
         x = torch.rand(2, 3, 32, 32)
         assert torch.equal(again(x), model(x))
 
+    def test_the_same_weights_are_the_same_file(self, saved, tmp_path):
+        """Ten times, for with two entries in the header chance writes the one or the other first."""
+        model, _ = saved
+        files = [save_model(model, tmp_path / f"{i}.safetensors", classes=("a", "b")) for i in range(10)]
+        assert len({file.read_bytes() for file in files}) == 1
+        assert load_model(files[0]).classes == ("a", "b")
+
+    def test_files_with_an_entry_for_each_load_as_well(self, saved, tmp_path):
+        model, path = saved
+        header = {"config": json.dumps(model.config.to_dict()), "classes": '["a"]'}
+        path = tmp_path / "second.safetensors"
+        save_file(dict(model.state_dict()), path, metadata=header)
+        again = load_model(path)
+        assert again.classes == ("a",)
+        assert again.config == model.config
+
     def test_half_precision_halves_the_file(self, saved, tmp_path):
         model, path = saved
         half = save_model(model, tmp_path / "half.safetensors", dtype=torch.float16)
