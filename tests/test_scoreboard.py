@@ -91,7 +91,11 @@ def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
     expected = {"a": "CRATE", "b": "ViT", "score": "voc_auroc", "last_layer": later, "holds": True}
     compared = {"comparisons": [line], "predictions": [expected]}
     (tmp_path / "flagship" / "comparisons.json").write_text(json.dumps(compared))
+    (tmp_path / "training").mkdir()
+    cards = {"flagship_ViT_s0": {}, "flagship_vit_s1": {"held_out": {"top1": 0.212}}}
+    (tmp_path / "training" / "cards.json").write_text(json.dumps(cards))
     page = scoreboard.page()
+    assert "they name right, in per cent: ViT 21.2." in page
     assert "| VOC, AUROC | 60.0 | 65.0 | 50.0 | 50.0 | yes |" in page
     assert "| CRATE, width 384 (2 trainings), ours | — | 25.0 (20.0 to 30.0) |" in page
     assert "| CRATE, width 384, ours (mean of 2 trainings) | — | — | 3.0 / 1.5 / 3.0 |" in page

@@ -304,6 +304,17 @@ def _compared(folder: str) -> list[list[str]]:
     return lines or [[NONE] * 5]
 
 
+def _named() -> str:
+    """What the wide networks that were scored name right, as a sentence, from their cards."""
+    path = RESULTS / "training" / "cards.json"
+    cards = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    told = []
+    for kind, of in final_scores("flagship").items():
+        top1 = [100 * cards[one["network"]]["held_out"]["top1"] for one in of if one["network"] in cards]
+        told += [f"{kind} {', '.join(f'{value:.1f}' for value in top1)}"] if top1 else []
+    return f" Of the validation pictures they name right, in per cent: {'; '.join(told)}." if told else ""
+
+
 def _expected(folder: str) -> list[list[str]]:
     """What a list expects of the last layer's mean map: where it was seen, and what came, as rows."""
     path = RESULTS / folder / "comparisons.json"
@@ -344,7 +355,7 @@ The four comparisons: CRATE minus ViT in points, with its 95 % interval over tra
 
 ### Ours, at the paper's width
 
-CRATE of width 384 with six heads and twelve layers, as the paper's S, and the ViT of as many parameters and heads, on the same thumbnails with patches of 4 pixels: `crate-mini train --sweep flagship`. Their own list was written before they were scored (`results/flagship/plan.json`). Cats and dogs and horses are on it because the networks of a million parameters were looked at there, and what was seen can be tested on new trainings alone. What all of them name right stands in [Weights](weights.md).
+CRATE of width 384 with six heads and twelve layers, as the paper's S, and the ViT of as many parameters and heads, on the same thumbnails with patches of 4 pixels: `crate-mini train --sweep flagship`. Their own list was written before they were scored (`results/flagship/plan.json`). Cats and dogs and horses are on it because the networks of a million parameters were looked at there, and what was seen can be tested on new trainings alone.{_named()}
 
 {table(["ours, 200 classes", *asked.values()], wide or [[NONE] * (1 + len(asked))], range(1, 1 + len(asked)))}
 
