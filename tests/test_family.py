@@ -236,6 +236,16 @@ class TestScoring:
         compare(plan, there | {"three": {}}, found, {"one": 1, "two": 0})
         assert asked == [4]
 
+    @pytest.mark.parametrize(("trainings", "level"), [(2, 0.025), (3, 0.05)])
+    def test_a_second_look_has_a_level_of_its_own(self, scored, monkeypatch, trainings, level):
+        """Two trainings a side are there: a second look that asks for three is not made yet."""
+        there, found = scored
+        asked = []
+        monkeypatch.setattr(score_family, "holm", lambda p, at, tests: asked.append(at) or [True] * len(p))
+        plan = SMALL | {"second_look": {"trainings": trainings, "level": 0.025}}
+        compare(plan, there, found, {"one": 1, "two": 0})
+        assert asked == [level]
+
     def test_a_prediction_is_asked_of_later_trainings_only(self, scored):
         there, found = scored
         asked = {"a": "one", "b": "two", "score": "mean", "from_seed": 1}

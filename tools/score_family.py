@@ -10,7 +10,8 @@ against each other. This tool scores what the list names, with untrained network
 are those of ``runs/`` and of the package. It refuses to go on if the list differs from the one in the last commit. A
 comparison with fewer than two trainings on a side waits, and says so. Under ``on_the_way`` a list may ask the weights
 that trainings wrote before their end, too. Under ``predictions`` it may say what was seen in its first trainings and is
-expected of later ones; only these are asked whether it holds.
+expected of later ones; only these are asked whether it holds. Under ``second_look`` it says with how many trainings a
+side its comparisons are made once more, and against which level.
 
 What was scored before is kept in ``runs/``, a folder for each list, and taken up again. Writes one file for each
 training, ``comparisons.json``, and ``on_the_way.json`` where that is asked for.
@@ -290,7 +291,10 @@ def compare(
         }
         lines.append(line)
     tested = [line for line in lines if "p" in line]
-    for line, kept in zip(tested, holm([line["p"] for line in tested], LEVEL, len(lines)), strict=True):
+    look = plan.get("second_look")
+    again = look and all(min(line["trainings"]) >= look["trainings"] for line in tested)
+    level = look["level"] if again else LEVEL
+    for line, kept in zip(tested, holm([line["p"] for line in tested], level, len(lines)), strict=True):
         line["differs"] = kept
     return lines
 
