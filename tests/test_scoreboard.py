@@ -92,7 +92,7 @@ def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
     compared = {"comparisons": [line], "predictions": [expected]}
     (tmp_path / "flagship" / "comparisons.json").write_text(json.dumps(compared))
     (tmp_path / "training").mkdir()
-    cards = {"flagship_ViT_s0": {}, "flagship_vit_s1": {"held_out": {"top1": 0.212}}}
+    cards = {"flagship_vit_s1": {"held_out": {"top1": 0.212}}}
     (tmp_path / "training" / "cards.json").write_text(json.dumps(cards))
     page = scoreboard.page()
     assert "they name right, in per cent: ViT 21.2." in page

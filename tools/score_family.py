@@ -206,11 +206,11 @@ def maskcut(
 ) -> dict[str, Any]:
     """What ``crate-mini evaluate maskcut`` finds at some layers; what is kept of others is replaced."""
     kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if kept.get("layers") != list(layers) or kept.get("sha256") not in (
+    known = (
+        hashlib.sha256(weights.read_bytes()).hexdigest(),
         None,
-        digest,
-    ):  # without a card there is none
+    )  # None is what weights without a card have
+    if kept.get("layers") != list(layers) or kept.get("sha256") not in known:
         line = ["evaluate", "maskcut", "--weights", weights, "--data", how["data"], "--split", how["split"]]
         line += ["--objects", how["objects"], "--size", size, "--layers", *layers, "--out", out]
         line += ["--letterbox"] if how["letterbox"] else []

@@ -161,12 +161,11 @@ def expected_sentence(folder: str = "flagship") -> str:
     except FileNotFoundError:
         return ""
     told: dict[bool, list[str]] = {True: [], False: []}
-    luck = 1
     for line in (line for line in kept if "holds" in line):
         a, b = ([100 * v for v in line["last_layer"][line[side]].values()] for side in "ab")
         told[line["holds"]].append(f"{PLANNED[line['score']]} ({_span(a)} and {_span(b)} %)")
-        luck = math.comb(len(a) + len(b), len(a))
-    if luck == 1:
+        orders = math.comb(len(a) + len(b), len(a))
+    if not any(told.values()):
         return ""
     parts = [
         f"{said} on {several(told[holds])}"
@@ -176,7 +175,7 @@ def expected_sentence(folder: str = "flagship") -> str:
     return (
         "**Seen in the first two, expected of the next.** In its last layer the mean map of wide CRATE was above that "
         f"of the wide ViT. It was written down before the others were scored: it {' and '.join(parts)}, CRATE first. "
-        f"Luck alone brings such an order once in {WORDS[luck] if luck < len(WORDS) else luck}."
+        f"Luck alone brings such an order once in {WORDS[orders] if orders < len(WORDS) else orders}."
     )
 
 

@@ -126,6 +126,17 @@ def add_letterbox(p: argparse._ActionsContainer) -> None:
     )
 
 
+def add_layers(p: argparse._ActionsContainer, which: str) -> None:
+    """The option that chooses layers; ``which`` says what is done with them."""
+    p.add_argument(
+        "--layers",
+        type=whole(),
+        metavar="N",
+        nargs="+",
+        help=f"{which}; by default all, one by one",
+    )
+
+
 def add_evaluation(p: argparse._ActionsContainer) -> None:
     """Options that every measurement of weights on a data set takes; goes with :func:`add_data`."""
     p.add_argument("--weights", default="crate_mini_all_lion_s0", help=WEIGHTS)

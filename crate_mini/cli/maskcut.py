@@ -25,12 +25,12 @@ from crate_mini.cli.common import (
     PIXELS,
     add_data,
     add_evaluation,
+    add_layers,
     add_letterbox,
     card_of,
     model_and_images,
     number,
     report,
-    whole,
 )
 from crate_mini.cli.said import note
 from crate_mini.maskcut import TAU, boxes_of, discover
@@ -59,13 +59,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
         default=argparse.SUPPRESS,
         help="same as --image-size",
     )
-    p.add_argument(
-        "--layers",
-        type=whole(),
-        metavar="N",
-        nargs="+",
-        help="whose features are cut; by default all, one by one",
-    )
+    add_layers(p, "whose features are cut")
     p.add_argument(
         "--n-masks", type=COUNT, metavar="N", default=3, help="the most objects to look for in an image"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from crate_mini.cli.common import COUNT, add_data, add_evaluation, model_and_images, report, whole
+from crate_mini.cli.common import COUNT, add_data, add_evaluation, add_layers, model_and_images, report
 from crate_mini.data import ImageSet
 from crate_mini.heads import named_right
 from crate_mini.model import CRATE
@@ -28,13 +28,7 @@ def add(kinds: argparse._SubParsersAction) -> None:
     )
     add_evaluation(p)
     add_data(p, None, None)
-    p.add_argument(
-        "--layers",
-        type=whole(),
-        metavar="N",
-        nargs="+",
-        help="layers that are tried; by default all, one by one",
-    )
+    add_layers(p, "in which it does not read")
     p.add_argument("--batch-size", type=COUNT, metavar="N", default=128, help="images a forward pass")
     p.set_defaults(run=_reading)
 
