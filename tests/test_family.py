@@ -14,11 +14,13 @@ from score_family import (
     chosen_layer,
     compare,
     fresh,
+    keep_first_look,
     on_the_way,
     predicted,
     require_written_before,
     row,
     score,
+    second_look,
     trainings,
     untrained,
     values,
@@ -106,7 +108,7 @@ class TestEveryPlan:
     def test_what_lies_in_the_folder_is_what_the_plan_asks_for(self, plan, folder):
         for file in folder.glob("*.json"):
             kept = json.loads(file.read_text(encoding="utf-8"))
-            if file.stem == "comparisons":
+            if file.stem in ("comparisons", "first_look"):
                 told = [{k: line[k] for k in ("a", "b", "score")} for line in kept["comparisons"]]
                 assert told == plan["comparisons"]
                 told = [line["what"] for line in kept.get("predictions", [])]
@@ -245,6 +247,34 @@ class TestScoring:
         plan = SMALL | {"second_look": {"trainings": trainings, "level": 0.025}}
         compare(plan, there, found, {"one": 1, "two": 0})
         assert asked == [level]
+        assert second_look(plan, there) == (trainings == 2)
+        few = there | {"two": {"two_s0": there["two"]["two_s0"]}}
+        assert not second_look(plan, few), "every side, or it is not made"
+        assert not second_look(SMALL, there), "a list that asks for none"
+
+    def test_a_second_look_leaves_the_first_beside_it(self, tmp_path):
+        """It stays what it was, however often the second is made anew."""
+        now, first = tmp_path / "comparisons.json", tmp_path / "first_look.json"
+        keep_first_look(tmp_path, 3)
+        assert not first.exists(), "nothing was looked at"
+
+        def found(n, **more):
+            now.write_text(json.dumps({"comparisons": [{"trainings": [n, 2], "score": n} | more]}))
+
+        found(1, waits="two trainings a side at least")
+        keep_first_look(tmp_path, 3)
+        assert not first.exists(), "what waits was no look"
+        found(2, p=0.2)
+        keep_first_look(tmp_path, 2)
+        assert not first.exists(), "as many trainings as the second asks for"
+        keep_first_look(tmp_path, 3)
+        assert not now.exists()
+        before = first.read_text()
+        assert json.loads(before)["comparisons"][0]["score"] == 2
+        found(2, p=0.1)
+        keep_first_look(tmp_path, 3)
+        assert first.read_text() == before
+        assert now.exists()
 
     def test_a_prediction_is_asked_of_later_trainings_only(self, scored):
         there, found = scored

@@ -53,7 +53,7 @@ def test_a_training_of_the_family_moves_its_rows(tmp_path, monkeypatch):
     assert "| CRATE (2 trainings), ours | — | 25.0 (20.0 to 30.0) |" in page
     assert "| *a map that is brighter in the middle* | 25.0 (20.0 to 30.0) |" in page
     assert "| CRATE, ours (mean of 2 trainings) | — | — | 2.0 / 1.0 / 1.1 | 2.0 / 1.0 / 1.1 |" in page
-    assert "| VOC, AUROC | 2 and 2 | +3.1 (-2.0 to +8.2) | 0.03 | no |" in page
+    assert "| VOC, AUROC | 2 and 2 | +3.1 (-2.0 to +8.2) | 0.034 | no |" in page
     assert "| VOC, paper's rule | 2 and 1 | — | — | two a side |" in page
     assert "ours are 78 of them" in page
 
@@ -91,6 +91,13 @@ def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
     expected = {"a": "CRATE", "b": "ViT", "score": "voc_auroc", "last_layer": later, "holds": True}
     compared = {"comparisons": [line], "predictions": [expected]}
     (tmp_path / "flagship" / "comparisons.json").write_text(json.dumps(compared))
+    assert "The six comparisons, at 5 % by Holm's rule for six:" in scoreboard.page()
+    (tmp_path / "flagship" / "comparisons.json").rename(tmp_path / "flagship" / "first_look.json")
+    again = compared | {
+        "level": 0.025,
+        "comparisons": [line | {"trainings": [3, 3], "p": 0.004, "differs": True}],
+    }
+    (tmp_path / "flagship" / "comparisons.json").write_text(json.dumps(again))
     (tmp_path / "training").mkdir()
     cards = {"flagship_vit_s1": {"held_out": {"top1": 0.212}}}
     (tmp_path / "training" / "cards.json").write_text(json.dumps(cards))
@@ -99,7 +106,11 @@ def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
     assert "| VOC, AUROC | 60.0 | 65.0 | 50.0 | 50.0 | yes |" in page
     assert "| CRATE, width 384 (2 trainings), ours | — | 25.0 (20.0 to 30.0) |" in page
     assert "| CRATE, width 384, ours (mean of 2 trainings) | — | — | 3.0 / 1.5 / 3.0 |" in page
-    assert "| horses, paper's rule | 2 and 2 | +3.1 (-2.0 to +8.2) | 0.20 | no |" in page
+    first, _, second = page.partition("A third training of each was a second look")
+    assert "looked at twice. First, at 5 % by Holm's rule for six:" in first
+    assert "| horses, paper's rule | 2 and 2 | +3.1 (-2.0 to +8.2) | 0.2 | no |" in first
+    assert "with its level, 2.5 %, and is the last:" in second
+    assert "| horses, paper's rule | 3 and 3 | +3.1 (-2.0 to +8.2) | 0.004 | yes |" in second
     assert "at width 384, by layer, counted from 1: CRATE 7: 1.0; 8: 3.0 (mean of 2 trainings), ViT" in page
     assert "by share of the training: CRATE 2 %: 0.4; 50 %: 1.6; 100 %: 2.0 (1 training)." in page
     assert "| CRATE (" not in page

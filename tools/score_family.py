@@ -11,7 +11,7 @@ are those of ``runs/`` and of the package. It refuses to go on if the list diffe
 comparison with fewer than two trainings on a side waits, and says so. Under ``on_the_way`` a list may ask the weights
 that trainings wrote before their end, too. Under ``predictions`` it may say what was seen in its first trainings and is
 expected of later ones; only these are asked whether it holds. Under ``second_look`` it says with how many trainings a
-side its comparisons are made once more, and against which level.
+side its comparisons are made once more, and against which level; the first look then stays, in ``first_look.json``.
 
 What was scored before is kept in ``runs/``, a folder for each list, and taken up again. Writes one file for each
 training, ``comparisons.json``, and ``on_the_way.json`` where that is asked for.
@@ -91,9 +91,11 @@ def main() -> None:
             rows = {key: row(plan["scores"][key], found[name][key], layers[kind]) for key in plan["scores"]}
             write(results / f"{name}.json", facts | {"scores": rows}, allow_dirty=a.dirty)
     facts = provenance(default_device(), layers=layers, seeds={k: list(v) for k, v in there.items()})
-    compared = facts | {"comparisons": compare(plan, there, found, layers)}
+    compared = facts | {"level": level(plan, there), "comparisons": compare(plan, there, found, layers)}
     if "predictions" in plan:
         compared["predictions"] = predicted(plan, there, found)
+    if second_look(plan, there):
+        keep_first_look(results, plan["second_look"]["trainings"])
     write(results / "comparisons.json", compared, allow_dirty=a.dirty)
     if "on_the_way" in plan:
         before = on_the_way(plan, there, images, layers, cache, a.root)
@@ -291,12 +293,32 @@ def compare(
         }
         lines.append(line)
     tested = [line for line in lines if "p" in line]
-    look = plan.get("second_look")
-    again = look and all(min(line["trainings"]) >= look["trainings"] for line in tested)
-    level = look["level"] if again else LEVEL
-    for line, kept in zip(tested, holm([line["p"] for line in tested], level, len(lines)), strict=True):
-        line["differs"] = kept
+    found_by_holm = holm([line["p"] for line in tested], level(plan, there), len(lines))
+    for line, differs in zip(tested, found_by_holm, strict=True):
+        line["differs"] = differs
     return lines
+
+
+def second_look(plan: Plan, there: Mapping[str, Mapping[str, Path]]) -> bool:
+    """Whether every side of every comparison has as many trainings as the list asks for before it looks again."""
+    sides = [len(there[asked[side]]) for asked in plan["comparisons"] for side in "ab"]
+    return "second_look" in plan and min(sides) >= plan["second_look"]["trainings"]
+
+
+def level(plan: Plan, there: Mapping[str, Mapping[str, Path]]) -> float:
+    """What all comparisons together are held against: :data:`LEVEL`, or what the list says for its second look."""
+    return plan["second_look"]["level"] if second_look(plan, there) else LEVEL
+
+
+def keep_first_look(results: Path, trainings: int) -> None:
+    """What was compared before, by fewer trainings a side than a second look asks for, is kept beside it."""
+    before, kept = results / "comparisons.json", results / "first_look.json"
+    if before.is_file() and not kept.is_file():
+        tested = [
+            line for line in json.loads(before.read_text(encoding="utf-8"))["comparisons"] if "p" in line
+        ]
+        if tested and all(min(line["trainings"]) < trainings for line in tested):
+            before.replace(kept)
 
 
 def predicted(plan: Plan, there: Mapping[str, Mapping[str, Path]], found: Found) -> list[dict[str, Any]]:

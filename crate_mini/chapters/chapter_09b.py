@@ -35,6 +35,8 @@ from crate_mini.stats import Interval, welch_interval
 from crate_mini.tables import PlusMinus, number, table
 from crate_mini.weights import list_pretrained
 
+LEVEL = 0.05
+"""What the comparisons of a list are held against, all together, where their results say no other."""
 RULE = "auroc"
 """Of the lines that were looked at: it needs no threshold."""
 PLANNED = {
@@ -149,6 +151,42 @@ def planned(folder: str = "family") -> list[Line]:
             )
         )
     return lines
+
+
+def _looks(folder: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """The first look at a list's comparisons and the second one, if there were two."""
+    try:
+        return results.read(f"{folder}/first_look"), results.read(f"{folder}/comparisons")
+    except FileNotFoundError:
+        return None
+
+
+def _trainings(look: Mapping[str, Any]) -> str:
+    return WORDS[min(n for line in look["comparisons"] for n in line["trainings"])]
+
+
+def look_sentence(folder: str = "flagship") -> str:
+    """If a list was looked at twice: how the first look ended, and what the second is held against; else empty."""
+    if (looks := _looks(folder)) is None:
+        return ""
+    first, now = looks
+    tested = [line for line in first["comparisons"] if "p" in line]
+    differed = [PLANNED[line["score"]] for line in tested if line["differs"]]
+    smallest = min(tested, key=lambda line: line["p"])
+    return (
+        f"This is the second look at them, and the last. The first, by {_trainings(first)} trainings of each and at "
+        f"{100 * first.get('level', LEVEL):g} %, separated the two on {several(differed) if differed else 'none'}; its "
+        f"smallest $p$ was {number(smallest['p'], '.2g')}, on {PLANNED[smallest['score']]}. This one, by "
+        f"{_trainings(now)}, is held against {100 * now['level']:g} % for the six together."
+    )
+
+
+def first_look(folder: str = "flagship") -> str:
+    """The same in few words, for the first screen."""
+    if (looks := _looks(folder)) is None:
+        return ""
+    decided = sum(line.get("differs", False) for line in looks[0]["comparisons"])
+    return f" It is the second look at them; the first, by {_trainings(looks[0])} of each, decided {WORDS[decided]}."
 
 
 def expected_sentence(folder: str = "flagship") -> str:
@@ -289,7 +327,7 @@ def answer_facts(
     """The sentences of the first screen."""
     return {
         "verdict": verdict(of),
-        "wide": f"**At the paper's width.** {verdict(wide).replace('**', '')}",
+        "wide": f"**At the paper's width.** {verdict(wide).replace('**', '')}{first_look()}",
         "one_draw": one_draw(of),
         "middle": against_the_middle(of),
         "reading": f"{reading_sentence(reads)} {reading_at_width(wide_reads)}",
@@ -507,7 +545,7 @@ def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
     kept = results.read("training/cards")
     cards = {kind: [kept[name] for name in names if name in kept] for kind, names in WIDE.items()}
     told = {"cannot_tell": results.read("flagship/plan")["cannot_tell"], "power": ""}
-    told |= {"verdict": verdict(of), "expected": expected_sentence()}
+    told |= {"verdict": verdict(of), "look": look_sentence(), "expected": expected_sentence()}
     if not all(cards.values()):
         return told | {"networks": "Networks of its width are not trained yet."}
     one, config = cards["CRATE"][0], cards["CRATE"][0]["config"]
@@ -539,7 +577,7 @@ def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
         "networks": networks,
         "power": (
             f"With the spreads that these lines show, {WORDS[n]} trainings a side find a true difference of "
-            f"{small:.0f} to {large:.0f} points, by the line, four times in five."
+            f"{small:.0f} to {large:.0f} points, by the line, four times in five, each tested alone at 5 %."
         ),
     }
 

@@ -172,6 +172,35 @@ def test_the_wide_networks_have_a_list_of_their_own(tmp_path, monkeypatch):
     )
 
 
+def test_two_looks_are_told_as_two(tmp_path, monkeypatch):
+    """How the first ended, and what the second is held against; nothing where there was one."""
+    (tmp_path / "list").mkdir()
+    monkeypatch.setattr(results, "folder", lambda: tmp_path)
+
+    def write(look, n, *p, **more):
+        lines = [
+            {"score": key, "trainings": [n, n], "p": value, "differs": value < 0.01}
+            for key, value in zip(KEYS, p, strict=False)
+        ]
+        (tmp_path / "list" / f"{look}.json").write_text(json.dumps({"comparisons": lines} | more))
+
+    write("comparisons", 2, 0.013, 0.2)
+    assert chapter.look_sentence("list") == chapter.first_look("list") == ""
+    write("first_look", 2, 0.2, 0.013)
+    write("comparisons", 3, 0.2, 0.2, level=0.025)
+    told = chapter.look_sentence("list")
+    assert (
+        "by two trainings of each and at 5 %, separated the two on none; its smallest $p$ was 0.013" in told
+    )
+    assert "on VOC by AUROC. This one, by three, is held against 2.5 %" in told
+    assert chapter.first_look("list").endswith("the first, by two of each, decided none.")
+    write("first_look", 2, 0.001, 0.002, 0.2)
+    assert "on VOC by the paper's rule and VOC by AUROC; its smallest $p$ was 0.001" in (
+        chapter.look_sentence("list")
+    )
+    assert chapter.first_look("list").endswith("decided two.")
+
+
 def test_what_was_expected_of_later_trainings(tmp_path, monkeypatch):
     """Told whether it came or not, by score, and with what luck would do."""
     (tmp_path / "list").mkdir()
