@@ -30,8 +30,9 @@ function bytesOf(base64) {
 
 // One head's map: `t` from 0 (its lowest value) to 1 (its highest), `x` the attention itself. Null: not finite.
 // Of the class token (token 0) from the bytes that Python prepared; where there are none, and for the token of any
-// patch, from queries and keys. Undefined: the model has yet to run on the picture.
+// patch, from queries and keys. Undefined: the model has yet to run on the picture. One more than the heads is their mean.
 function headMap(model, image, layer, head, token) {
+  if (head === model.heads) return meanMap(model, image, layer, token);
   const entry = model.maps[image];
   if (token || !entry.values) {
     if (!pairsOf(model, image, layer)) return undefined;
@@ -51,6 +52,14 @@ function headMap(model, image, layer, head, token) {
     x[i] = low + (high - low) * t[i];
   }
   return { h, w, t, x, low, high };
+}
+
+// The mean of a layer's heads, the map that the book scores where it chooses no head.
+function meanMap(model, image, layer, token) {
+  const maps = Array.from({ length: model.heads }, (_, head) => headMap(model, image, layer, head, token));
+  if (maps.includes(undefined)) return undefined;
+  if (maps.includes(null)) return null;
+  return mapOf(model.maps[image].grid, maps[0].x.map((_, i) => maps.reduce((sum, { x }) => sum + x[i], 0) / model.heads));
 }
 
 // Brightness by rank, from 0 to 1, equal values alike: what AUROC counts, for only the order matters to it.
@@ -631,14 +640,17 @@ class HeadViewer {
       return `rgb(${this.colours[c]} ${this.colours[c + 1]} ${this.colours[c + 2]})`;
     });
     panel.scale.querySelector("i").style.background = `linear-gradient(to right, ${stops.join(", ")})`;
-    for (let k = 0; k < model.heads; k++) {
-      const canvas = el("canvas", { "aria-hidden": "true" });
-      const label = el("span", {}, `head ${k}`);
+    // The mean of several heads comes last, in words only: it is seen in the large picture.
+    for (let k = 0; k < model.heads + (model.heads > 1); k++) {
+      const mean = k === model.heads;
+      const canvas = mean ? "" : el("canvas", { "aria-hidden": "true" });
+      const label = el("span", {}, headName(model, k));
       const score = el("span", { class: "ch-score" });
       const button = el(
         "button",
         {
           type: "button",
+          class: mean ? "ch-mean" : "",
           onclick: () => this.lock(m, k),
           onfocus: () => this.preview(m, k),
           onblur: () => this.preview(m, null),
@@ -1144,9 +1156,9 @@ class HeadViewer {
       show(tile.score, score);
       tile.score.title = name;
       tile.button.setAttribute(
-        "aria-label", `head ${k}${tile.map === null ? ", not a number" : ""}${score && `, ${name} ${score}`}`,
+        "aria-label", `${headName(model, k)}${tile.map === null ? ", not a number" : ""}${score && `, ${name} ${score}`}`,
       );
-      this.paint(tile.canvas, SMALL, tile, grid);
+      if (tile.canvas) this.paint(tile.canvas, SMALL, tile, grid);
     });
     // What saw nothing, by the same rules, on the same patches.
     panel.control.hidden = !counts;
@@ -1205,10 +1217,10 @@ class HeadViewer {
     const number = model.layers[state.layer[m]];
     panel.large.setAttribute(
       "aria-label",
-      `${data.images[state.image].title}: ${model.name ? `${called(model)}, ` : ""}layer ${number}, head ${shown}, ${state.view}${state.ranks && state.view !== "mask" ? " by rank" : ""}` +
+      `${data.images[state.image].title}: ${model.name ? `${called(model)}, ` : ""}layer ${number}, ${headName(model, shown)}, ${state.view}${state.ranks && state.view !== "mask" ? " by rank" : ""}` +
         (data.patches ? ". Arrow keys go from patch to patch, Escape back to the class token" : ""),
     );
-    show(panel.facts, this.factsOf(tile, shown));
+    show(panel.facts, this.factsOf(tile, shown === model.heads ? "Mean" : `Head ${shown}`));
     const answer = this.answerOf(model);
     panel.answer.hidden = !answer;
     show(panel.answer, answer);
@@ -1246,14 +1258,14 @@ class HeadViewer {
     return `Sees: ${order.slice(0, 3).map((c) => `${classes[c]} ${percent(record.chances[c]).replace(" ", "\u00a0")}`).join(" · ")}`;
   }
 
-  factsOf({ map, settings, scores }, head) {
-    if (map === undefined) return `Head ${head} · ${this.data.images[this.state.image].refused ? "not computed" : "the network is at work …"}`;
-    if (map === null) return `Head ${head} · not a number (NaN)`;
+  factsOf({ map, settings, scores }, name) {
+    if (map === undefined) return `${name} · ${this.data.images[this.state.image].refused ? "not computed" : "the network is at work …"}`;
+    if (map === null) return `${name} · not a number (NaN)`;
     if (!settings.mask) {
       const times = map.high * map.x.length;
       const peak = `peak ${times.toFixed(times < 10 ? 1 : 0)} ×`;
       // one line on a phone, with an outline and without: what is below must not move
-      return `Head ${head}${Number.isFinite(scores.auroc) ? `${told(scores)} · ${peak}` : ` · ${peak} an even share`}`;
+      return `${name}${Number.isFinite(scores.auroc) ? `${told(scores)} · ${peak}` : ` · ${peak} an even share`}`;
     }
     const area = percent(settings.mask.reduce((a, b) => a + b, 0) / settings.mask.length);
     const rule = {
@@ -1261,7 +1273,7 @@ class HeadViewer {
       area: `as large as the object: ${area} of the image`,
       best: `best threshold: ${area} of the image`,
     }[this.ruleNow()];
-    return `Head ${head} · ${rule}${told(scores)}`;
+    return `${name} · ${rule}${told(scores)}`;
   }
 }
 
@@ -1269,6 +1281,10 @@ class HeadViewer {
 function told({ iou: overlap, auroc: ranks }) {
   const [first, second] = [["IoU", overlap], ["AUROC", ranks]].map(([name, v]) => (Number.isFinite(v) ? ` · ${name} ${v.toFixed(2)}` : ""));
   return first + second;
+}
+
+function headName(model, k) {
+  return k === model.heads ? "mean of the heads" : `head ${k}`;
 }
 
 function called({ name, training }) {

@@ -13,9 +13,8 @@ from crate_mini.inspector import inspect_images
 from crate_mini.model import CRATE, create_model
 from crate_mini.recorder import record
 
-MAPS = (
-    """m => document.querySelector('.crate-heads').headViewer.panels[m].tiles.map(t => Array.from(t.map.x))"""
-)
+MAPS = """m => Array.from(
+  document.querySelector('.crate-heads').headViewer.panels[m].tiles.slice(0, -1), t => Array.from(t.map.x))"""
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,11 @@ def expected_colours(q: np.ndarray) -> np.ndarray:
     return colour_table("viridis")[np.rint(255 * (q / 255.0) ** 2).astype(int)]
 
 
+def and_mean(maps):
+    """A layer's maps and, last, the mean of its heads."""
+    return torch.cat([maps, maps.mean(0, keepdim=True)])
+
+
 # ---- what is drawn ---------------------------------------------------------------------------------------
 
 
@@ -211,7 +216,7 @@ def test_auroc_is_pythons_and_stands_only_where_there_is_an_outline(tab, two_mod
         _, value = stored(two_models, model, 0)
         layer = shown(tab)["layer"][model]
         counts = count_patches(make_mask(80, 80), grid)
-        right = score_maps(value[layer].flatten(1), *counts)["auroc"]
+        right = score_maps(and_mean(value[layer]).flatten(1), *counts)["auroc"]
         tiles = tab.locator(".ch-panel").nth(model).locator(".ch-score").all_inner_texts()
         assert tiles == [f"{score:.2f}" for score in right.tolist()]
         blind = float(score_maps(centre_map(grid).flatten(), *counts)["auroc"])
@@ -251,7 +256,7 @@ def test_mask_and_its_iou_are_pythons(tab, two_models, make_mask):
         assert state["share"] == pytest.approx(share)
         for model in range(2):
             _, values = stored(two_models, model, 0)
-            masks = mass_mask(values[state["layer"][model]], share)
+            masks = mass_mask(and_mean(values[state["layer"][model]]), share)
             expected = iou(upsample(masks, (80, 80)), truth)
             scores = tab.locator(".ch-panel").nth(model).locator(".ch-score").all_inner_texts()
             assert scores == [f"{score:.2f}" for score in expected.tolist()]
@@ -362,7 +367,8 @@ def test_heads_by_keyboard(tab):
         ("ArrowRight", 1),
         ("ArrowDown", 4),
         ("ArrowLeft", 3),
-        ("End", 5),
+        ("End", 6),
+        ("ArrowUp", 3),
         ("Home", 0),
         ("ArrowLeft", 0),
     ):
@@ -371,6 +377,30 @@ def test_heads_by_keyboard(tab):
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("Enter")
     assert shown(tab)["head"] == [1, 0]
+
+
+def test_the_mean_of_the_heads_is_seen_large(tab, two_models):
+    """Last of a panel's choices, in words; a layer with a broken head has none."""
+    pick(tab, "heat")
+    pick(tab, "patches")
+    tab.get_by_label("true outline").uncheck()
+    panel = tab.locator(".ch-panel").first
+    mean = panel.get_by_role("button", name="mean of the heads")
+    assert panel.locator(".ch-tiles button").last.inner_text() == mean.inner_text()
+    mean.click()
+    tab.locator("h1").hover()
+    assert shown(tab)["head"] == [6, 0]
+    _, value = stored(two_models, 0, 0)
+    of_heads = value[2].mean(0)
+    t = (of_heads - of_heads.min()) / (of_heads.max() - of_heads.min())
+    expected = colour_table("viridis")[np.rint(255 * t.numpy()).astype(int)]
+    found = at_patches(pixels(tab, ".ch-large canvas"), 10, 10)
+    assert np.abs(found.astype(int) - expected.reshape(found.shape)).max() <= 6, "one step of the table"
+    assert facts(tab, 0)[0].startswith("Mean · AUROC")
+    assert "layer 2, mean of the heads" in panel.locator(".ch-large canvas").get_attribute("aria-label")
+    tab.get_by_role("slider", name="CRATE, layer").fill("1")
+    shown(tab)
+    assert facts(tab, 0)[0] == "Mean · not a number (NaN)"
 
 
 def test_everything_is_reached_by_tab_and_shows_its_focus(tab):
