@@ -11,14 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from crate_mini.data.imageset import ImageSet
-from crate_mini.heads import named_right
 from crate_mini.model import CRATE
-from crate_mini.progress import bar, shown
+from crate_mini.operators import Layout
+from crate_mini.passes import run
 from crate_mini.recorder import layer_numbers
+from crate_mini.stats import refuse_nan
 
 
 @contextmanager
@@ -72,8 +73,22 @@ def right_without_reading(
         raise ValueError(
             f"{images.name!r} must have labels from 0 to {classes - 1}, the classes of the model"
         )
-    columns = []
-    for layer in bar(layer_numbers(model, layers), desc="without reading", unit="layer"):
-        with not_reading(model, range(layer, L) if onwards else [layer]), shown(False):
-            columns.append(named_right(model, images, batch_size=batch_size))
-    return torch.stack(columns, 1)
+    numbers = layer_numbers(model, layers)
+
+    def answers(batch: Tensor) -> Float[Tensor, "b l c"]:
+        """Before a layer that is not read nothing changes, so all layers share the tokens that come to them."""
+        tokens, found = model.embedding(batch), {}
+        Z, layout = tokens.values, Layout(tokens.prefix, tokens.grid)
+        for layer in range(max(numbers) + 1):
+            if layer in numbers:
+                left = Z
+                with not_reading(model, range(layer, L) if onwards else [layer]):
+                    for block in model.blocks[layer:]:
+                        left = block(left, None, layout)
+                found[layer] = model.forward_head(tokens._replace(values=model.encoder.norm(left)))
+            Z = model.blocks[layer](Z, None, layout)
+        return torch.stack([found[layer] for layer in numbers], 1).float()
+
+    logits = run(model, images, answers, batch_size=batch_size, desc="without reading")
+    refuse_nan(logits, "logits")
+    return logits.argmax(-1) == images.labels.cpu()[:, None]
