@@ -10,6 +10,7 @@ from statistics import mean
 import pytest
 import score_table
 
+from crate_mini.recipes import get_sweep
 from crate_mini.results import read, read_result
 
 FOLDERS = {"family": "_all_lion_", "flagship": "flagship_"}
@@ -30,7 +31,7 @@ def test_one_row_for_each_network_set_and_rule(rows):
     assert len(set(keys)) == len(keys)
     trained = {r["network"] for r in rows if "untrained" not in r["kind"]}
     narrow = {f"{n}_all_lion_s{s}" for n in ("crate_mini", "vit_mini_6") for s in range(3)}
-    assert narrow <= trained <= narrow | {f"flagship_{n}_s{s}" for n in ("crate", "vit") for s in range(3)}
+    assert narrow <= trained <= narrow | set(get_sweep("flagship"))
     for network in trained:
         assert {r["set"] for r in rows if r["network"] == network} == {
             "VOC 2012 val",

@@ -56,7 +56,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _kind(network: str) -> str:
-    kind = "CRATE" if network.removeprefix("flagship_").startswith("crate") else "ViT"
+    """Of what was scored without a list, which says the kind itself."""
+    kind = "CRATE" if network.startswith("crate") else "ViT"
     return f"{kind}, untrained" if "untrained" in network else kind
 
 
@@ -122,7 +123,7 @@ def _row(
 ) -> dict[str, Any]:
     where, rule, map_ = about
     cells = (
-        network, _kind(network), where, images, tuned_on, rule, map_,
+        network, found.get("kind") or _kind(network), where, images, tuned_on, rule, map_,
         *_triple(score), *_triple(middle), found["command"], found["commit"],
     )  # fmt: skip
     return dict(zip(COLUMNS, cells, strict=True))
