@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from crate_mini import figures, results
-from crate_mini.chapters.family import FAMILY, WIDE
+from crate_mini.chapters.family import FAMILY, WIDE, WIDE_MHSA
 from crate_mini.chapters.photographs import SETS, percent, stored
 from crate_mini.stats import mean_interval
 from crate_mini.tables import number
@@ -215,8 +215,35 @@ def reading_facts() -> dict[str, Any]:
         "crate_low": min(lost["CRATE"]), "crate_high": max(lost["CRATE"]),
         "mhsa_low": min(lost["CRATE-MHSA"]), "mhsa_high": max(lost["CRATE-MHSA"]),
         "mlp_high": max(mlp), "mlps": len(mlp), "of_mlp": lost["CRATE-MLP"][0],
-        "images": results.read("reading/crate_mini_animals_s0_val")["images"],
+        "images": results.read("reading/crate_mini_animals_s0_val")["images"], "wide": reading_at_width(),
     }  # fmt: skip
+
+
+def reading_at_width() -> str:
+    """The same of networks of the paper's width, those that were measured; empty while there are none of a side."""
+    kinds = {"CRATE": WIDE["CRATE"], "CRATE-MHSA": WIDE_MHSA, "the ViT": WIDE["ViT"]}
+    lost = {kind: _measured_readings(names) for kind, names in kinds.items()}
+    if not (lost["CRATE"] and lost["the ViT"]):
+        return ""
+    told = [
+        f"{kind} {span([v / 100 for v in values], '.1f')} ({len(values)})"
+        for kind, values in lost.items()
+        if values
+    ]
+    return (
+        "At the paper's width ({doc}`09b_is_crate_better`; trainings in brackets) these are the points lost: "
+        f"{', '.join(told)}."
+    )
+
+
+def _measured_readings(names: Sequence[str]) -> list[float]:
+    found = []
+    for name in names:
+        try:
+            found.append(reading(name)[0])
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def names_sentence() -> str:

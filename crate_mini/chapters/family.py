@@ -26,6 +26,9 @@ WIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Trainings of the segmentation paper's width by kind, recipe ``flagship``; a page takes those that there are."""
 
+WIDE_MHSA = tuple(f"flagship_crate_mhsa_s{seed}" for seed in range(3))
+"""The same width and recipe: CRATE with the ViT's attention."""
+
 SHOWN: Mapping[str, str] = MappingProxyType({kind: names[0] for kind, names in FAMILY.items()})
 """The training of each kind that pictures are made with: the first, whatever the others say."""
 

@@ -96,6 +96,22 @@ class TestTheMeasuredFamily:
         assert facts["mhsa_low"] > facts["mlp_high"]
         assert facts["mlps"] == 6
 
+    def test_reading_at_the_papers_width(self, monkeypatch):
+        """A kind that nobody measured is left out; without one of the pair nothing is said."""
+        lost = {"flagship_crate_s0": 21.0, "flagship_crate_s2": 20.0, "flagship_vit_s1": 0.5}
+
+        def reading(name):
+            if name not in lost:
+                raise FileNotFoundError(name)
+            return [lost[name]]
+
+        monkeypatch.setattr(chapter, "reading", reading)
+        assert chapter.reading_at_width().endswith("points lost: CRATE 20.0 to 21.0 (2), the ViT 0.5 (1).")
+        lost["flagship_crate_mhsa_s0"] = 7.25
+        assert "21.0 (2), CRATE-MHSA 7.2 (1), the ViT" in chapter.reading_at_width()
+        del lost["flagship_vit_s1"]
+        assert chapter.reading_at_width() == ""
+
     def test_the_way(self, monkeypatch):
         facts = chapter.shape_facts()
         assert facts["outside"] == facts["above"] + facts["below"] <= facts["cases"]
