@@ -170,14 +170,17 @@ def look_sentence(folder: str = "flagship") -> str:
     if (looks := _looks(folder)) is None:
         return ""
     first, now = looks
-    tested = [line for line in first["comparisons"] if "p" in line]
+    tested, again = ([line for line in look["comparisons"] if "p" in line] for look in looks)
     differed = [PLANNED[line["score"]] for line in tested if line["differs"]]
-    smallest = min(tested, key=lambda line: line["p"])
+    before, smallest = (min(of, key=lambda line: line["p"]) for of in (tested, again))
+    asked = len(now["comparisons"])
     return (
         f"This is the second look at them, and the last. The first, by {_trainings(first)} trainings of each and at "
         f"{100 * first.get('level', LEVEL):g} %, separated the two on {several(differed) if differed else 'none'}; its "
-        f"smallest $p$ was {number(smallest['p'], '.2g')}, on {PLANNED[smallest['score']]}. This one, by "
-        f"{_trainings(now)}, is held against {100 * now['level']:g} % for the six together."
+        f"smallest $p$ was {number(before['p'], '.2g')}, on {PLANNED[before['score']]}. This one, by "
+        f"{_trainings(now)}, is held against {100 * now['level']:g} % for the {WORDS[asked]} together: its smallest $p$ "
+        f"is {number(smallest['p'], '.2g')}, on {PLANNED[smallest['score']]}, of which "
+        f"{number(now['level'] / asked, '.2g')} is asked."
     )
 
 
@@ -423,6 +426,13 @@ def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence
         ),
     }
     told = [f"- {said}{places}." for said, places in items.items() if places]
+    ordered = [line for line in (*of, *wide) if over(line, *KINDS) or over(line, *KINDS[::-1])]
+    if ordered:
+        a, b = (min(len(line.scores[kind]) for line in ordered) for kind in KINDS)
+        told[-1] += (
+            f" Luck alone brings such an order on one line in {math.comb(a + b, a)}, and lines of the same trainings "
+            "are not so many witnesses."
+        )
     return "\n".join([*told, f"- {reading_sentence(reads)}"])
 
 
@@ -572,12 +582,12 @@ def wide_facts(of: Sequence[Line]) -> dict[str, Any]:
         return told | {"networks": networks}
     n = min(len(tested[0].scores[kind]) for kind in KINDS)
     spreads = [spread_of(line) for line in tested]
-    small, large = (smallest_found(spread, n) for spread in (min(spreads), max(spreads)))
+    found = [number(smallest_found(spread, n), ".2g") for spread in (min(spreads), max(spreads))]
     return told | {
         "networks": networks,
         "power": (
             f"With the spreads that these lines show, {WORDS[n]} trainings a side find a true difference of "
-            f"{small:.0f} to {large:.0f} points, by the line, four times in five, each tested alone at 5 %."
+            f"{' to '.join(found)} points, by the line, four times in five, each tested alone at 5 %."
         ),
     }
 
