@@ -178,8 +178,8 @@ def look_sentence(folder: str = "flagship") -> str:
         f"This is the second look at them, and the last. The first, by {_trainings(first)} trainings of each and at "
         f"{100 * first.get('level', LEVEL):g} %, separated the two on {several(differed) if differed else 'none'}; its "
         f"smallest $p$ was {number(before['p'], '.2g')}, on {PLANNED[before['score']]}. This one, by "
-        f"{_trainings(now)}, is held against {100 * now['level']:g} % for the {WORDS[asked]} together: its smallest $p$ "
-        f"is {number(smallest['p'], '.2g')}, on {PLANNED[smallest['score']]}, of which "
+        f"{_trainings(now)}, is held against {100 * now['level']:g} % for the {WORDS[asked]} together: its smallest "
+        f"$p$ is {number(smallest['p'], '.2g')}, on {PLANNED[smallest['score']]}, of which "
         f"{number(now['level'] / asked, '.2g')} is asked."
     )
 
