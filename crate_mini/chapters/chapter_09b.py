@@ -175,12 +175,11 @@ def look_sentence(folder: str = "flagship") -> str:
     before, smallest = (min(of, key=lambda line: line["p"]) for of in (tested, again))
     asked = len(now["comparisons"])
     return (
-        f"This is the second look at them, and the last. The first, by {_trainings(first)} trainings of each and at "
-        f"{100 * first.get('level', LEVEL):g} %, separated the two on {several(differed) if differed else 'none'}; its "
-        f"smallest $p$ was {number(before['p'], '.2g')}, on {PLANNED[before['score']]}. This one, by "
-        f"{_trainings(now)}, is held against {100 * now['level']:g} % for the {WORDS[asked]} together: its smallest "
-        f"$p$ is {number(smallest['p'], '.2g')}, on {PLANNED[smallest['score']]}, of which "
-        f"{number(now['level'] / asked, '.2g')} is asked."
+        f"This is the second look, and the last. The first, by {_trainings(first)} trainings of each and at "
+        f"{100 * first.get('level', LEVEL):g} %, separated the two on {several(differed) if differed else 'none'} "
+        f"(smallest $p$ {number(before['p'], '.2g')}, {PLANNED[before['score']]}). This one is held against "
+        f"{100 * now['level']:g} %: {number(now['level'] / asked, '.2g')} is asked of the smallest $p$, which is "
+        f"{number(smallest['p'], '.2g')} ({PLANNED[smallest['score']]})."
     )
 
 
@@ -379,19 +378,26 @@ def _ahead(line: Line) -> str:
     return "CRATE is ahead" if line.gap[0] > 0 else "the ViT is ahead"
 
 
+def _of_all(names: Sequence[str], of: Sequence[str]) -> str:
+    """Names in a sentence; of most of them, those that are missing."""
+    missing = [name for name in of if name not in names]
+    if 2 * len(missing) >= len(of) or len(of) < 3:
+        return several(names)
+    return f"all {WORDS[len(of)]} lines" + (f" but {several(missing)}" if missing else "")
+
+
 def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence[Any]]) -> str:
     """What is true of every training that there is, as items of a list."""
     several_of_each = [line for line in wide if min(len(line.scores.get(kind, ())) for kind in KINDS) > 1]
 
     def where(test: Callable[[Line], bool]) -> str:
         told = []
-        for widths, which in ((of, " on"), (several_of_each, ", among the wide ones on")):
+        for widths, which in ((of, "on"), (several_of_each, "the wide ones on")):
             scored = [line for line in widths if all(line.scores.get(kind) for kind in KINDS)]
             found = [line.said for line in scored if test(line)]
             if found:
-                every = len(found) == len(scored) > 2
-                told.append(f"{which} {f'all {WORDS[len(found)]} lines' if every else several(found)}")
-        return "".join(told)
+                told.append(f"{which} {_of_all(found, [line.said for line in scored])}")
+        return "; ".join(told)
 
     def trained(line: Line, kind: str) -> bool:
         return bool(line.fresh.get(kind)) and min(line.scores[kind]) > max(line.fresh[kind])
@@ -412,10 +418,10 @@ def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence
         "Every training of both is above the middle": where(
             lambda line: all(above(line, kind) for kind in KINDS)
         ),
-        "Every training of CRATE is above the middle, of the ViT not every one": where(
+        "Every training of CRATE is above the middle, of the ViT not every one,": where(
             lambda line: above(line, "CRATE") and not above(line, "ViT")
         ),
-        "Every training of the ViT is above the middle, of CRATE not every one": where(
+        "Every training of the ViT is above the middle, of CRATE not every one,": where(
             lambda line: above(line, "ViT") and not above(line, "CRATE")
         ),
         "Every training of CRATE is above every one of the ViT": where(
@@ -425,7 +431,7 @@ def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence
             lambda line: over(line, "ViT", "CRATE")
         ),
     }
-    told = [f"- {said}{places}." for said, places in items.items() if places]
+    told = [f"- {said} {places}." for said, places in items.items() if places]
     ordered = [line for line in (*of, *wide) if over(line, *KINDS) or over(line, *KINDS[::-1])]
     if ordered:
         a, b = (min(len(line.scores[kind]) for line in ordered) for kind in KINDS)

@@ -159,13 +159,9 @@ def test_the_wide_networks_have_a_list_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "folder", lambda: real)
     told = chapter.answer_facts(chapter.lines(), wide, chapter.readings(), reads([0.2], []))["wide"]
     assert told.startswith("**At the paper's width.** CRATE is ahead in one of six comparisons that")
-    assert "not every one, among the wide ones on all six lines." in chapter.holds(
-        [], wide, reads([0.1], [0.1])
-    )
+    assert "not every one, the wide ones on all six lines." in chapter.holds([], wide, reads([0.1], [0.1]))
     told = chapter.holds(wide[:1], wide[:2], reads([0.1], [0.1]))
-    assert (
-        "on VOC by the paper's rule, among the wide ones on VOC by the paper's rule and VOC by AUROC." in told
-    )
+    assert "on VOC by the paper's rule; the wide ones on VOC by the paper's rule and VOC by AUROC." in told
     one_each = [replace(line, scores={kind: of[:1] for kind, of in line.scores.items()}) for line in wide]
     assert "wide" not in chapter.holds([], one_each, reads([0.1], [0.1])), (
         "one training is not every training"
@@ -190,13 +186,15 @@ def test_two_looks_are_told_as_two(tmp_path, monkeypatch):
     write("comparisons", 3, 0.2, 0.2, level=0.025)
     told = chapter.look_sentence("list")
     assert (
-        "by two trainings of each and at 5 %, separated the two on none; its smallest $p$ was 0.013" in told
+        "by two trainings of each and at 5 %, separated the two on none (smallest $p$ 0.013, VOC by AUROC)"
+        in told
     )
-    assert "on VOC by AUROC. This one, by three, is held against 2.5 % for the two together" in told
-    assert told.endswith("its smallest $p$ is 0.2, on VOC by the paper's rule, of which 0.013 is asked.")
+    assert told.endswith(
+        "against 2.5 %: 0.013 is asked of the smallest $p$, which is 0.2 (VOC by the paper's rule)."
+    )
     assert chapter.first_look("list").endswith("the first, by two of each, decided none.")
     write("first_look", 2, 0.001, 0.002, 0.2)
-    assert "on VOC by the paper's rule and VOC by AUROC; its smallest $p$ was 0.001" in (
+    assert "on VOC by the paper's rule and VOC by AUROC (smallest $p$ 0.001, VOC by the paper's rule)" in (
         chapter.look_sentence("list")
     )
     assert chapter.first_look("list").endswith("decided two.")
@@ -339,7 +337,7 @@ def test_what_holds_in_every_training():
     line = lines_of([0.6, 0.7, 0.65], [0.55, 0.3, 0.4], fresh=fresh)
     told = chapter.holds([line], [], reads([0.1], [0.1]))
     assert "- Every training of both is above untrained networks of its kind on here." in told
-    assert "of CRATE is above the middle, of the ViT not every one on here." in told
+    assert "of CRATE is above the middle, of the ViT not every one, on here." in told
     assert "Every training of CRATE is above every one of the ViT on here. Luck alone" in told
     assert "on one line in 20, and lines of the same trainings" in told
     assert "Every training of both is above the middle" not in told
@@ -351,6 +349,16 @@ def test_what_holds_in_every_training():
     assert "above every one" not in chapter.holds([two], [], reads([0.1], [0.1])), (
         "chance alone does that too often"
     )
+
+
+def test_of_most_lines_those_that_are_missing_are_named():
+    lines = [replace(lines_of([0.6], [0.6]), said=name) for name in "abcde"]
+    told = chapter.holds([*lines[:4], replace(lines[4], middle=0.7)], [], reads([0.1], [0.1]))
+    assert "above the middle on all five lines but e." in told
+    told = chapter.holds(
+        [*lines[:2], *(replace(line, middle=0.7) for line in lines[2:])], [], reads([0.1], [0.1])
+    )
+    assert "above the middle on a and b." in told
 
 
 def test_one_training_of_each_is_said_to_be_one():
