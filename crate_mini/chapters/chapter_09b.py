@@ -188,7 +188,7 @@ def first_look(folder: str = "flagship") -> str:
     if (looks := _looks(folder)) is None:
         return ""
     decided = sum(line.get("differs", False) for line in looks[0]["comparisons"])
-    return f" It is the second look at them; the first, by {_trainings(looks[0])} of each, decided {WORDS[decided]}."
+    return f" A first look, by {_trainings(looks[0])} of each, decided {WORDS[decided]}."
 
 
 def expected_sentence(folder: str = "flagship") -> str:
@@ -439,7 +439,8 @@ def holds(of: Sequence[Line], wide: Sequence[Line], reads: Mapping[str, Sequence
             f" Luck alone brings such an order on one line in {math.comb(a + b, a)}, and lines of the same trainings "
             "are not so many witnesses."
         )
-    return "\n".join([*told, f"- {reading_sentence(reads)}"])
+    answer, _, numbers = reading_sentence(reads).partition(":")  # which stand above
+    return "\n".join([*told, f"- {answer}{'.' if numbers else ''}"])
 
 
 def open_questions(of: Sequence[Line]) -> str:
