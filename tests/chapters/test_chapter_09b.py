@@ -192,7 +192,7 @@ def test_two_looks_are_told_as_two(tmp_path, monkeypatch):
     assert told.endswith(
         "against 2.5 %: 0.013 is asked of the smallest $p$, which is 0.2 (VOC by the paper's rule)."
     )
-    assert chapter.first_look("list").== " A first look, by two of each, decided none."
+    assert chapter.first_look("list") == " A first look, by two of each, decided none."
     write("first_look", 2, 0.001, 0.002, 0.2)
     assert "on VOC by the paper's rule and VOC by AUROC (smallest $p$ 0.001, VOC by the paper's rule)" in (
         chapter.look_sentence("list")
