@@ -114,6 +114,16 @@ def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
     assert "at width 384, by layer, counted from 1: CRATE 7: 1.0; 8: 3.0 (mean of 2 trainings), ViT" in page
     assert "by share of the training: CRATE 2 %: 0.4; 50 %: 1.6; 100 %: 2.0 (1 training)." in page
     assert "| CRATE (" not in page
+    assert "CRATE-MHSA, which is" not in page
+    kept = {"network": "flagship_crate_mhsa_s0", "kind": "CRATE-MHSA", "scores": scores}
+    (tmp_path / "flagship" / "mhsa.json").write_text(json.dumps(kept))
+    page = scoreboard.page()
+    assert (
+        "CRATE-MHSA, which is CRATE with the attention of the ViT, came onto the list while it trained"
+        in page
+    )
+    assert "| CRATE-MHSA, width 384 (1 training) | 30.0 |" in page
+    assert "CRATE-MHSA 7: 1.0; 8: 4.0 (1 training), ViT" in page
 
 
 def test_floors_move_their_rows(tmp_path, monkeypatch):

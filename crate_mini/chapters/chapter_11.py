@@ -230,9 +230,16 @@ def reading_at_width() -> str:
         for kind, values in lost.items()
         if values
     ]
+    expected = ""
+    if lost["CRATE-MHSA"]:  # by the list, results/flagship/plan.json
+        came = min(lost["CRATE-MHSA"]) > max(lost["the ViT"])
+        expected = (
+            " That CRATE-MHSA would lose more than every ViT there was written down while it trained; it "
+            f"{'does' if came else 'does not'}."
+        )
     return (
         "At the paper's width ({doc}`09b_is_crate_better`; trainings in brackets) these are the points lost: "
-        f"{', '.join(told)}."
+        f"{', '.join(told)}.{expected}"
     )
 
 

@@ -108,7 +108,11 @@ class TestTheMeasuredFamily:
         monkeypatch.setattr(chapter, "reading", reading)
         assert chapter.reading_at_width().endswith("points lost: CRATE 20.0 to 21.0 (2), the ViT 0.5 (1).")
         lost["flagship_crate_mhsa_s0"] = 7.25
-        assert "21.0 (2), CRATE-MHSA 7.2 (1), the ViT" in chapter.reading_at_width()
+        told = chapter.reading_at_width()
+        assert "21.0 (2), CRATE-MHSA 7.2 (1), the ViT 0.5 (1). That CRATE-MHSA would" in told
+        assert told.endswith("it does.")
+        lost["flagship_crate_mhsa_s0"] = 0.25
+        assert chapter.reading_at_width().endswith("it does not.")
         del lost["flagship_vit_s1"]
         assert chapter.reading_at_width() == ""
 
