@@ -768,7 +768,7 @@ def _bare_rows(ax: Axes, names: Sequence[str]) -> None:
 def gaps_figure(of: Sequence[Line]) -> Figure:
     """CRATE minus ViT, a row a line: all pairs of trainings, and both intervals about their mean."""
     shown = [line for line in of if line.pairs]
-    fig, ax = plt.subplots(figsize=(figures.WIDTH, 0.9 + 0.42 * len(shown)))
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 0.9 + 0.36 * len(shown)))
     for y, line in enumerate(shown):
         ax.plot(
             [100 * v for v in line.pairs], [y + 0.22] * len(line.pairs), "o", color="0.55", ms=4, mfc="none"
@@ -787,7 +787,7 @@ def gaps_figure(of: Sequence[Line]) -> Figure:
 
 def reading_figure(reads: Mapping[str, Sequence[Any]]) -> Figure:
     """A column a kind: what is lost without reading in a layer, and how its mean map scores; a line a training."""
-    fig, axes = plt.subplots(2, 2, figsize=(figures.WIDTH, 3.9), sharex=True, sharey="row")
+    fig, axes = plt.subplots(2, 2, figsize=(figures.WIDTH, 3.5), sharex=True, sharey="row")
     for column, kind in zip(axes.T, KINDS, strict=True):
         for one in reads[kind]:
             lost = [100 * row[0] for row in one["alone"]]
