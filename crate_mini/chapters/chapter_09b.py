@@ -787,7 +787,7 @@ def gaps_figure(of: Sequence[Line]) -> Figure:
 
 def reading_figure(reads: Mapping[str, Sequence[Any]]) -> Figure:
     """A column a kind: what is lost without reading in a layer, and how its mean map scores; a line a training."""
-    fig, axes = plt.subplots(2, 2, figsize=(figures.WIDTH, 3.5), sharex=True, sharey="row")
+    fig, axes = plt.subplots(2, 2, figsize=(figures.WIDTH, 3.6), sharex=True, sharey="row")
     for column, kind in zip(axes.T, KINDS, strict=True):
         for one in reads[kind]:
             lost = [100 * row[0] for row in one["alone"]]
@@ -804,7 +804,7 @@ def reading_figure(reads: Mapping[str, Sequence[Any]]) -> Figure:
         column[0].axhline(0, color="0.6", lw=0.8)
         column[0].set_title(kind, fontsize=9)
         column[1].set(xlabel="layer", xticks=range(len(by_layer)))
-    axes[0, 0].set_ylabel("points lost")
-    axes[1, 0].set_ylabel("AUROC, mean map (%)")
+    axes[0, 0].set_ylabel("points lost", fontsize=9)
+    axes[1, 0].set_ylabel("mean map,\nAUROC (%)", fontsize=9)
     plt.close(fig)
     return fig
