@@ -136,7 +136,14 @@ def _unseen() -> dict[str, str]:
         "unseen_crate": _percent(means["CRATE"]),
         "unseen_vit": _percent(means["ViT"]),
         "unseen_middle": _percent(first["centre"][0]),
+        "wide_trainings": str(min(wide()["trainings"])),
     }
+
+
+def wide() -> Mapping[str, Any]:
+    """The same comparison of the networks of the paper's width, as ``results/flagship`` has it."""
+    lines = results.read("flagship/comparisons")["comparisons"]
+    return next(line for line in lines if line["score"] == UNSEEN)
 
 
 def verdict(difference: float, decided: bool) -> str:

@@ -86,6 +86,7 @@ def test_it_is_called_undecided_as_long_as_it_is(told):
     p = sorted(stats.welch_test(of["CRATE"], of["ViT"]) for of in values)
     assert p[0] > 0.05 / len(p), "rewrite the sentence below the cards"
     assert {told["pets_verdict"], told["horses_verdict"]} == {"Not decided."}
+    assert not front_page.wide()["differs"], "rewrite the sentence below the cards"
 
 
 def test_what_a_verdict_says():
