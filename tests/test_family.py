@@ -167,6 +167,25 @@ class TestThePlan:
         assert there["vit_mini_6_all_lion_s0"].parent.name == "weights"
 
 
+def test_the_first_look_was_at_the_first_trainings():
+    """Where no layer is chosen anew, its scores are those that the second look has for the same networks."""
+    first, now = (
+        json.loads((FLAGSHIP / f"{look}.json").read_text(encoding="utf-8"))
+        for look in ("first_look", "comparisons")
+    )
+    takes = {
+        key: how["take"] for key, how in json.loads((FLAGSHIP / "plan.json").read_text())["scores"].items()
+    }
+    assert (first.get("level", score_family.LEVEL), now["level"]) == (0.05, 0.025)
+    compared = 0
+    for before, after in zip(first["comparisons"], now["comparisons"], strict=True):
+        assert (before["trainings"], after["trainings"]) == ([2, 2], [3, 3])
+        if takes[before["score"]] in ("best head", "maskcut"):
+            assert before["scores"] == [side[:2] for side in after["scores"]]
+            compared += 1
+    assert compared == 4
+
+
 class TestScoring:
     def test_untrained_networks_are_of_the_same_kind_and_differ(self, scored, tmp_path):
         there, _ = scored
