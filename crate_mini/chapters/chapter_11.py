@@ -214,7 +214,7 @@ def reading_facts() -> dict[str, Any]:
     return {
         "crate_low": min(lost["CRATE"]), "crate_high": max(lost["CRATE"]),
         "mhsa_low": min(lost["CRATE-MHSA"]), "mhsa_high": max(lost["CRATE-MHSA"]),
-        "mlp_high": max(mlp), "mlps": len(mlp), "of_mlp": lost["CRATE-MLP"][0],
+        "mlp_high": max(mlp), "mlps": len(mlp),
         "images": results.read("reading/crate_mini_animals_s0_val")["images"], "wide": reading_at_width(),
     }  # fmt: skip
 
@@ -533,7 +533,7 @@ def colour(kind: str) -> Any:
 
 def layers_figure() -> Figure:
     """AUROC of the mean map layer by layer, a line a training."""
-    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.7), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.5), sharey=True)
     looks = {CRATES: "-", VITS: "-", "CRATE-MHSA": "--", "CRATE-MLP": ":"}
     for ax, (where, title) in zip(axes, SETS.items(), strict=True):
         for kind, style in looks.items():

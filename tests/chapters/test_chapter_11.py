@@ -95,6 +95,9 @@ class TestTheMeasuredFamily:
         assert facts["crate_low"] > 3 * facts["mhsa_high"]
         assert facts["mhsa_low"] > facts["mlp_high"]
         assert facts["mlps"] == 6
+        assert chapter.reading("crate_mlp_mini_animals_s0")[0] < 0.5, (
+            "rewrite what the page says of CRATE-MLP"
+        )
 
     def test_reading_at_the_papers_width(self, monkeypatch):
         """A kind that nobody measured is left out; without one of the pair nothing is said."""
