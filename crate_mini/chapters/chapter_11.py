@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from crate_mini import figures, results
-from crate_mini.chapters.family import FAMILY, SHOWN_WIDE, WIDE, WIDE_MHSA
+from crate_mini.chapters.family import FAMILY, WIDE, WIDE_MHSA
 from crate_mini.chapters.photographs import SETS, percent, stored
 from crate_mini.stats import mean_interval
 from crate_mini.tables import number
@@ -239,20 +239,8 @@ def reading_at_width() -> str:
         )
     return (
         "At the paper's width ({doc}`09b_is_crate_better`; trainings in brackets) these are the points lost: "
-        f"{', '.join(told)}.{expected}{_other_layers()}"
+        f"{', '.join(told)}.{expected}"
     )
-
-
-def _other_layers() -> str:
-    """What the costliest layer before the last is worth in the first training of each; empty where none was asked."""
-    most = []
-    for name in SHOWN_WIDE.values():
-        alone = [100 * row[0] for row in results.read(f"reading/{name}_val")["reading"]["alone"]]
-        if len(alone) < 2:
-            return ""
-        most.append(number(max(alone[:-1]), ".1f"))
-    costliest = f"{most[0]} (CRATE) and {most[1]} (the ViT)"
-    return f" In the first training of each the costliest other layer is worth {costliest}."
 
 
 def _measured_readings(names: Sequence[str]) -> list[float]:
