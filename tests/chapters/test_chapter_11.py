@@ -108,19 +108,7 @@ class TestTheMeasuredFamily:
                 raise FileNotFoundError(name)
             return [lost[name]]
 
-        alone = {
-            "flagship_crate_s0": [[0.01], [0.031], [0.21]],
-            "flagship_vit_s0": [[0.02], [0.005], [0.004]],
-        }
-
-        def read(name):
-            return {"reading": {"alone": alone[name.removeprefix("reading/").removesuffix("_val")]}}
-
         monkeypatch.setattr(chapter, "reading", reading)
-        monkeypatch.setattr(chapter.results, "read", read)
-        told = chapter.reading_at_width()
-        assert told.endswith("the costliest other layer is worth 3.1 (CRATE) and 2.0 (the ViT).")
-        alone["flagship_vit_s0"] = [[0.004]]
         assert chapter.reading_at_width().endswith("points lost: CRATE 20.0 to 21.0 (2), the ViT 0.5 (1).")
         lost["flagship_crate_mhsa_s0"] = 7.25
         told = chapter.reading_at_width()
