@@ -306,22 +306,24 @@ def _compared(folder: str, look: str = "comparisons") -> list[list[str]]:
 
 def _looks(head: Sequence[str]) -> str:
     """The comparisons of the wide networks, with those of the first look beside them where there was a second."""
-    levels = []
-    for look in ("comparisons", "first_look"):
-        path = RESULTS / "flagship" / f"{look}.json"
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        levels.append(f"{100 * kept.get('level', 0.05):g}")
     now = table(head, _compared("flagship"), (1, 2, 3))
-    if not path.is_file():
-        return f"The six comparisons, at {levels[0]} % by Holm's rule for six:\n\n{now}"
+    if not (RESULTS / "flagship" / "first_look.json").is_file():
+        return f"The six comparisons, at {_level('comparisons')} % by Holm's rule for six:\n\n{now}"
     first = table(head, _compared("flagship", "first_look"), (1, 2, 3))
-    return f"""The six comparisons were looked at twice. First, at {levels[1]} % by Holm's rule for six:
+    return f"""The six comparisons were looked at twice. First, at {_level("first_look")} % by Holm's rule for six:
 
 {first}
 
-A third training of each was a second look at the same six. It was written down before it was scored, with its level, {levels[0]} %, and is the last:
+A third training of each was a second look at the same six. It was written down before it was scored, with its level, {_level("comparisons")} %, and is the last:
 
 {now}"""
+
+
+def _level(look: str) -> str:
+    """What the comparisons of the wide networks are held against, all together, in per cent."""
+    path = RESULTS / "flagship" / f"{look}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return f"{100 * kept.get('level', 0.05):g}"
 
 
 def _added() -> str:
