@@ -501,18 +501,24 @@ def _three_in_four() -> Named:
             yield f"{model}_150_s{seed}", RunId("three_in_four", model, seed)
 
 
+SQUARE = ("crate_mini", "crate_mlp_mini", "crate_mhsa_mini", "vit_wide_mini")
+"""MSSA or MHSA, with ISTA or an MLP; three trainings of each cell."""
+
+
 def _animals_family() -> Named:
-    """One recipe for all: CRATE and the ViT of as many parameters; operators; heads; depth; width; more seeds."""
-    for model in (
-        "crate_mini", "vit_mini", "crate_mhsa_mini", "crate_mlp_mini", "vit_wide_mini", "vit_mini_6",
-        "crate_mini_depth2", "crate_mini_depth4", "crate_mini_depth6",
-    ):  # fmt: skip
-        yield f"{model}_animals_s0", RunId("animals", model)
-    for dim in (96, 288):  # 192 is the family's
-        yield f"crate_mini_width{dim}_animals_s0", RunId("animals", "crate_mini", 0, {"dim": dim})
-    for seed in (1, 2):
-        for model in ("crate_mini", "vit_mini", "crate_mhsa_mini", "crate_mlp_mini"):
+    """One recipe for all: CRATE and the ViT of as many parameters; operators; heads; depth; width; all seeds again."""
+    shapes = ("crate_mini_depth2", "crate_mini_depth4", "crate_mini_depth6")
+    for seed in range(3):
+        for model in (
+            "crate_mini",
+            "vit_mini",
+            *SQUARE[1:],
+            *(("vit_mini_6",) if seed == 0 else ()),
+            *shapes,
+        ):
             yield f"{model}_animals_s{seed}", RunId("animals", model, seed)
+        for dim in (96, 288):  # 192 is the family's
+            yield f"crate_mini_width{dim}_animals_s{seed}", RunId("animals", "crate_mini", seed, {"dim": dim})
 
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

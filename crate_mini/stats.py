@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
 Interval = tuple[float, float, float]
@@ -326,13 +326,7 @@ def welch_interval(a: Sequence[float], b: Sequence[float]) -> Interval:
     For a few trainings of one network against a few of another, each training one value. Low and high are NaN if
     either side has one only.
     """
-    x, y = (torch.tensor(list(side), dtype=torch.float64) for side in (a, b))
-    refuse_nan(torch.cat([x, y]), "values")
-    difference = float(x.mean() - y.mean())
-    if min(len(x), len(y)) < 2:
-        return difference, float("nan"), float("nan")
-    parts = [(float(side.var()) / len(side), len(side) - 1) for side in (x, y)]
-    return _t_about(difference, sum(v for v, _ in parts), parts)
+    return contrast_interval([a, b], [1, -1])
 
 
 def welch_test(a: Sequence[float], b: Sequence[float]) -> float:
@@ -341,16 +335,59 @@ def welch_test(a: Sequence[float], b: Sequence[float]) -> float:
     Raises:
         ValueError: fewer than two values on a side, NaN, or values that do not spread on either side.
     """
-    refuse_nan(torch.tensor([*a, *b], dtype=torch.float64), "values")
-    if min(len(a), len(b)) < 2:
-        raise ValueError(f"a test needs two values a side at least, got {len(a)} and {len(b)}")
-    if len({*a}) == len({*b}) == 1:
-        raise ValueError(
-            "the values of neither side spread, so there is nothing to hold a difference against"
-        )
-    from scipy.stats import ttest_ind  # takes a second, and few ask for it
+    return contrast_test([a, b], [1, -1])
 
-    return float(ttest_ind(a, b, equal_var=False).pvalue)
+
+def contrast_interval(groups: Sequence[Sequence[float]], weights: Sequence[float | int]) -> Interval:
+    r"""A weighted sum of the means of several groups, with its 95 % interval: :func:`welch_interval` for more than two.
+
+    .. math:: \sum_g w_g \bar x_g \pm t_\nu \sqrt{\textstyle\sum_g v_g}, \qquad
+        v_g = w_g^2 s_g^2 / n_g, \qquad \nu = \frac{(\sum_g v_g)^2}{\sum_g v_g^2 / (n_g - 1)}
+
+    The degrees of freedom are Satterthwaite's (1946), as in Welch (1947); no two groups need spread alike.
+
+    Args:
+        groups: each training of a kind of network one value.
+        weights: one a group; they usually add up to 0.
+
+    Returns:
+        Low and high are NaN where a group has one value only.
+
+    Raises:
+        ValueError: as many weights as groups were expected; or NaN.
+    """
+    value, parts = _contrast(groups, weights)
+    if any(free < 1 for _, free in parts):
+        return value, float("nan"), float("nan")
+    return _t_about(value, sum(v for v, _ in parts), parts)
+
+
+def contrast_test(groups: Sequence[Sequence[float]], weights: Sequence[float | int]) -> float:
+    """Two-sided p-value of :func:`contrast_interval`'s value against 0.
+
+    Raises:
+        ValueError: fewer than two values in a group, NaN, or values that do not spread in any group.
+    """
+    value, parts = _contrast(groups, weights)
+    if any(free < 1 for _, free in parts):
+        sizes = " and ".join(str(len(group)) for group in groups)
+        raise ValueError(f"a test needs two values a side at least, got {sizes}")
+    if all(len({*group}) == 1 for group in groups):
+        raise ValueError("the values of no side spread, so there is nothing to hold a difference against")
+    return float(2 * stdtr(_freedom(parts), -abs(value) / sum(v for v, _ in parts) ** 0.5))
+
+
+def _contrast(
+    groups: Sequence[Sequence[float]], weights: Sequence[float | int]
+) -> tuple[float, list[tuple[float, int]]]:
+    """The value, and of every group the variance that it brings, with its degrees of freedom."""
+    if len(groups) != len(weights):
+        raise ValueError(f"expected a weight for each of {len(groups)} groups, got {len(weights)}")
+    values = [torch.tensor(list(group), dtype=torch.float64) for group in groups]
+    refuse_nan(torch.cat(values), "values")
+    value = sum(w * float(x.mean()) for w, x in zip(weights, values, strict=True))
+    spread = [0.0 if len(x) < 2 else float(x.var()) / len(x) for x in values]
+    return value, [(w * w * v, len(x) - 1) for w, v, x in zip(weights, spread, values, strict=True)]
 
 
 def holm(p_values: Sequence[float], level: float = 0.05, tests: int | None = None) -> list[bool]:
@@ -381,46 +418,63 @@ def holm(p_values: Sequence[float], level: float = 0.05, tests: int | None = Non
 def hierarchical_interval(
     a: Float[Tensor, "A n"], b: Float[Tensor, "B n"], *, draws: int = 2000, seed: int = 0
 ) -> Interval:
-    r"""Difference of two kinds of network over new trainings *and* new images: ``(a - b, low, high)``, 95 %.
+    """Difference of two kinds of network over new trainings *and* new images: ``(a - b, low, high)``, 95 %.
 
-    Every draw takes trainings anew, each side its own, and images anew, the same for both sides. The draws give the
-    standard error; the interval is a t interval about the difference, its degrees of freedom by Satterthwaite from the
-    two spreads over trainings and the one over images. (The quantiles of the draws themselves would be too narrow:
-    three trainings have ten different draws. For the same reason each training's distance from its side's mean is
-    stretched by :math:`\sqrt{S / (S - 1)}`, which makes the drawn variance that of a mean of ``S``.)
+    :func:`hierarchical_contrast` of two kinds, with the weights 1 and -1.
 
     Args:
         a: one row a training, one column an image; two trainings or more.
         b: of the other kind, on the same images; not necessarily as many trainings.
         draws: of the bootstrap.
         seed: of the draws.
+    """
+    return hierarchical_contrast([a, b], [1, -1], draws=draws, seed=seed)
+
+
+def hierarchical_contrast(
+    groups: Sequence[Float[Tensor, "_ _"]],
+    weights: Sequence[float | int],
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    r"""A weighted sum of the means of kinds of network, over new trainings *and* new images: ``(value, low, high)``.
+
+    Every draw takes trainings anew, each kind its own, and images anew, the same for all. The draws give the standard
+    error; the 95 % interval is a t interval about the value, its degrees of freedom by Satterthwaite from the spreads
+    over trainings and the one over images. (The quantiles of the draws themselves would be too narrow: three trainings
+    have ten different draws. For the same reason each training's distance from its kind's mean is stretched by
+    :math:`\sqrt{S / (S - 1)}`, which makes the drawn variance that of a mean of ``S``.)
+
+    Args:
+        groups: a kind of network each: one row a training, one column an image, the same images for all; two trainings
+            or more, not necessarily as many of each.
+        weights: one a kind; they usually add up to 0.
+        draws: of the bootstrap.
+        seed: of the draws.
 
     Returns:
-        Low and high are NaN if either side has one training only: :func:`mean_interval` of the difference then speaks
-        of these two networks, and nothing speaks of others.
+        Low and high are NaN if any kind has one training only: :func:`mean_interval` of the sum then speaks of these
+        networks, and nothing speaks of others.
 
     Raises:
-        ValueError: different numbers of images, or NaN.
+        ValueError: different numbers of images, as many weights as kinds were expected, or NaN.
     """
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"both sides need the same images, got {a.shape[1]} and {b.shape[1]}")
-    sides, n = [side.double() for side in (a, b)], a.shape[1]
-    for side in sides:
-        refuse_nan(side, "values")
-    difference = float(sides[0].mean() - sides[1].mean())
-    if min(len(side) for side in sides) < 2:
-        return difference, float("nan"), float("nan")
+    if len(counts := {group.shape[1] for group in groups}) > 1:
+        raise ValueError(f"all sides need the same images, got {' and '.join(map(str, sorted(counts)))}")
+    kinds, n = [group.double() for group in groups], groups[0].shape[1]
+    value, parts = _contrast([kind.mean(1).tolist() for kind in kinds], weights)
+    if any(free < 1 for _, free in parts):
+        return value, float("nan"), float("nan")
     images = _times_drawn(resamples(n, draws, seed)) / n
     drawn = torch.zeros(draws, dtype=torch.float64)
-    for sign, side, own in ((1, sides[0], 1), (-1, sides[1], 2)):
-        S, mean = len(side), side.mean(0)
-        stretched = mean + (S / (S - 1)) ** 0.5 * (side - mean)
-        trainings = _times_drawn(resamples(S, draws, 3 * seed + own)) / S
-        drawn += sign * ((trainings @ stretched) * images).sum(1)
+    for own, (weight, kind) in enumerate(zip(weights, kinds, strict=True), start=1):
+        S, mean = len(kind), kind.mean(0)
+        stretched = mean + (S / (S - 1)) ** 0.5 * (kind - mean)
+        trainings = _times_drawn(resamples(S, draws, (len(kinds) + 1) * seed + own)) / S
+        drawn += weight * ((trainings @ stretched) * images).sum(1)
     total = float(drawn.var())
-    parts = [(float(side.mean(1).var()) / len(side), len(side) - 1) for side in sides]
-    parts.append((max(0.0, total - sum(v for v, _ in parts)), n - 1))
-    return _t_about(difference, total, parts)
+    return _t_about(value, total, [*parts, (max(0.0, total - sum(v for v, _ in parts)), n - 1)])
 
 
 def variance_shares(values: Float[Tensor, "a b d"]) -> tuple[float, float, float]:
@@ -474,9 +528,12 @@ def _t_about(value: float, variance: float, parts: Sequence[tuple[float, int]]) 
     """A t interval, its degrees of freedom from variances and their own degrees (Satterthwaite)."""
     if variance == 0:
         return value, value, value
-    freedom = sum(v for v, _ in parts) ** 2 / sum(v**2 / max(1, f) for v, f in parts)
-    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * variance**0.5
+    half = float(stdtrit(_freedom(parts), (1 + LEVEL) / 2)) * variance**0.5
     return value, value - half, value + half
+
+
+def _freedom(parts: Sequence[tuple[float, int]]) -> float:
+    return sum(v for v, _ in parts) ** 2 / sum(v**2 / max(1, f) for v, f in parts)
 
 
 def simultaneous(

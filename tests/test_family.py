@@ -34,6 +34,7 @@ from crate_mini.weights import load_model, save_model
 
 PLAN = json.loads((score_family.RESULTS / "plan.json").read_text(encoding="utf-8"))
 PHOTOGRAPHS = score_family.ROOT / "results" / "views" / "photographs"
+OPERATORS = score_family.ROOT / "results" / "square"
 FLAGSHIP = score_family.ROOT / "results" / "flagship"
 DRAWN = {"data": "embedded", "split": "test", "grid": 4, "letterbox": False, "resolution": "pixel"}
 SMALL = {
@@ -81,7 +82,9 @@ def _four_drawings(real):
 
 
 @pytest.mark.parametrize(
-    "folder", [score_family.RESULTS, FLAGSHIP, PHOTOGRAPHS], ids=["family", "flagship", "photographs"]
+    "folder",
+    [score_family.RESULTS, FLAGSHIP, PHOTOGRAPHS, OPERATORS],
+    ids=["family", "flagship", "photographs", "square"],
 )
 class TestEveryPlan:
     @pytest.fixture
@@ -97,20 +100,28 @@ class TestEveryPlan:
             assert like in plan["networks"]
 
     def test_no_comparison_is_scored_where_layers_are_chosen(self, plan):
-        chosen = (plan["choice"]["data"], plan["choice"]["split"])
+        chosen = tuple(plan["choice"][k] for k in ("data", "split")) if "choice" in plan else None
         for how in plan["scores"].values():
             assert (how["data"], how["split"]) != chosen
             assert how["take"] in ("best head", "best head of the layer", "mean map", "maskcut")
         for asked in plan["comparisons"]:
             assert asked["score"] in plan["scores"]
             assert {asked["a"], asked["b"]} <= set(plan["networks"]) | set(fresh(plan))
+        for asked in plan.get("contrasts", ()):
+            assert asked["score"] in plan["scores"]
+            assert set(asked["weights"]) <= set(plan["networks"])
+            assert sum(asked["weights"].values()) == 0
 
     def test_what_lies_in_the_folder_is_what_the_plan_asks_for(self, plan, folder):
         for file in folder.glob("*.json"):
             kept = json.loads(file.read_text(encoding="utf-8"))
             if file.stem in ("comparisons", "first_look"):
-                told = [{k: line[k] for k in ("a", "b", "score")} for line in kept["comparisons"]]
-                assert told == plan["comparisons"]
+                asked = [*plan["comparisons"], *plan.get("contrasts", ())]
+                assert [one | line for one, line in zip(asked, kept["comparisons"], strict=True)] == kept[
+                    "comparisons"
+                ]
+                told = [[line[k] for k in one] for one, line in zip(asked, kept["comparisons"], strict=True)]
+                assert told == [[*one.values()] for one in asked]
                 told = [line["what"] for line in kept.get("predictions", [])]
                 assert told == [line["what"] for line in plan.get("predictions", [])]
             elif file.stem == "on_the_way":
@@ -236,6 +247,31 @@ class TestScoring:
         assert lines[1]["p"] == pytest.approx(welch_test(*mean), rel=1e-2)
         assert lines[1]["over_trainings_and_images"][1] < lines[1]["over_trainings_and_images"][2]
         assert "over_trainings_and_images" not in lines[2], "of AP there is no value for an image"
+
+    def test_a_contrast_weighs_several_kinds(self, scored):
+        """Of two kinds with 1 and -1 it is the comparison; a third that is as the first halves with it."""
+        there, found = scored
+        there = there | {"again": there["one"]}
+        layers = {"one": 1, "two": 0, "again": 1}
+        halves = {"one": 0.5, "again": 0.5, "two": -1}
+        plan = SMALL | {
+            "comparisons": SMALL["comparisons"][1:2],
+            "contrasts": [
+                {"of": "width", "score": "mean", "weights": w} for w in ({"one": 1, "two": -1}, halves)
+            ],
+        }
+        plain_one, same, thirds = compare(plan, there, found, layers)
+        assert same == {"of": "width", "weights": {"one": 1, "two": -1}} | {
+            k: v for k, v in plain_one.items() if k not in "ab"
+        }
+        assert thirds["trainings"] == [2, 2, 2]
+        assert thirds["over_trainings"][0] == pytest.approx(same["over_trainings"][0], abs=1e-4)
+        assert len(thirds["scores"]) == 3
+
+    def test_a_list_without_a_choice_is_scored_at_the_last_layer(self, scored):
+        _, found = scored
+        told = row(SMALL["scores"]["mean"], found["two_s1"]["mean"], -1)
+        assert told["score"][0] == told["mean_map_by_layer"][-1]
 
     def test_one_training_a_side_waits(self, scored):
         there, found = scored

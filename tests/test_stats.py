@@ -20,9 +20,12 @@ from crate_mini.stats import (
     Running,
     auroc,
     bootstrap_interval,
+    contrast_interval,
+    contrast_test,
     curve_average_precision,
     curve_best_iou,
     expected_best_of,
+    hierarchical_contrast,
     hierarchical_interval,
     holm,
     iou_from_counts,
@@ -259,6 +262,36 @@ class TestIntervals:
         assert np.isnan(ends).all()
         assert welch_interval([0.5, 0.5], [0.25, 0.25]) == (0.25, 0.25, 0.25)
 
+    def test_a_contrast_of_two_is_scipys_test(self):
+        a, b = (torch.rand(n, generator=dice(i), dtype=torch.float64).tolist() for i, n in enumerate((3, 5)))
+        assert contrast_test([a, b], [1, -1]) == pytest.approx(
+            scipy.stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-9
+        )
+        assert contrast_test([b, a], [-2, 2]) == pytest.approx(welch_test(a, b)), "a scale changes nothing"
+        assert contrast_interval([a, b], [2, -2]) == pytest.approx([2 * v for v in welch_interval(a, b)])
+
+    def test_a_contrast_covers_with_three_a_group_of_uneven_spread(self):
+        """The interaction of a square of cells that have none: 0 lies within in about 95 of 100, and p agrees."""
+        g, inside, weights = dice(3), 0, (1, -1, -1, 1)
+        for _ in range(800):
+            cells = [
+                (mean + spread * torch.randn(3, generator=g)).tolist()
+                for mean, spread in zip((3, 1, 5, 3), (1, 0.5, 2, 1), strict=True)
+            ]
+            _, low, high = contrast_interval(cells, weights)
+            inside += low <= 0 <= high
+            assert (contrast_test(cells, weights) < 0.05) == (not low <= 0 <= high)
+        assert 0.93 * 800 <= inside <= 0.99 * 800
+
+    def test_a_contrast_needs_a_weight_each_and_two_values(self):
+        with pytest.raises(ValueError, match="a weight for each of 2 groups, got 3"):
+            contrast_interval([[1.0, 2.0], [1.0, 3.0]], [1, -1, 1])
+        with pytest.raises(ValueError, match="two values a side at least, got 2 and 1 and 3"):
+            contrast_test([[1.0, 2.0], [1.0], [1.0, 2.0, 3.0]], [1, 1, -2])
+        value, *ends = contrast_interval([[1.0, 2.0], [1.0]], [1, -1])
+        assert value == 0.5
+        assert np.isnan(ends).all()
+
     def test_resamples_leave_the_global_random_state_alone(self):
         torch.manual_seed(0)
         before = torch.random.get_rng_state()
@@ -322,6 +355,19 @@ class TestHierarchical:
             hits += low <= 0 <= high
         assert 182 <= hits <= 200
 
+    def test_a_contrast_of_four_has_the_error_of_its_parts(self):
+        g, weights = dice(1), (0.5, 0.5, -0.5, -0.5)
+        shared = torch.randn(300, generator=g)
+        kinds = [family(3, 300, (0.3, 0.5), shared, g) for _ in weights]
+        value, low, high = hierarchical_contrast(kinds, weights, draws=20000)
+        of_images = sum(w * kind.mean(0) for w, kind in zip(weights, kinds, strict=True))
+        parts = [(w * w * float(kind.mean(1).var()) / 3, 2) for w, kind in zip(weights, kinds, strict=True)]
+        parts.append((float(of_images.var()) / 300, 299))
+        total = sum(v for v, _ in parts)
+        half = scipy.stats.t.ppf(0.975, total**2 / sum(v * v / f for v, f in parts)) * total**0.5
+        assert value == pytest.approx(float(of_images.mean()))
+        assert (high - low) / 2 == pytest.approx(half, rel=0.05)
+
     def test_one_training_says_nothing_of_others(self):
         a, b = torch.rand(1, 8, generator=dice()), torch.rand(3, 8, generator=dice(1))
         value, low, high = hierarchical_interval(a, b)
@@ -350,7 +396,7 @@ class TestSeveralTests:
     def test_p_needs_spread_and_two_a_side(self):
         with pytest.raises(ValueError, match="two values a side at least, got 1 and 3"):
             welch_test([1.0], [1.0, 2.0, 3.0])
-        with pytest.raises(ValueError, match="neither side spread"):
+        with pytest.raises(ValueError, match="no side spread"):
             welch_test([1.0, 1.0], [2.0, 2.0])
         with pytest.raises(ValueError, match="NaN"):
             welch_test([1.0, float("nan")], [2.0, 2.0])

@@ -6,8 +6,10 @@
     python tools/score_family.py --check               say what the list asks for, and what is there
 
 The list is ``plan.json`` in the folder: which scores, on which sets, by which rule, and which kinds of network are held
-against each other. This tool scores what the list names, with untrained networks beside, and nothing else. Trainings
-are those of ``runs/`` and of the package. It refuses to go on if the list differs from the one in the last commit. A
+against each other; under ``contrasts``, which weighted sums of several kinds are held against nothing. This tool scores
+what the list names, with untrained networks beside, and nothing else. Mean maps are those of one layer, the one that is
+best on the images of the list's ``choice``, or the last where it has none. Trainings are those of ``runs/`` and of the
+package. It refuses to go on if the list differs from the one in the last commit. A
 comparison with fewer than two trainings on a side waits, and says so. Under ``on_the_way`` a list may ask the weights
 that trainings wrote before their end, too. Under ``predictions`` it may say what was seen in its first trainings and is
 expected of later ones; only these are asked whether it holds. Under ``second_look`` it says with how many trainings a
@@ -35,7 +37,7 @@ from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
 from crate_mini.results import add_dirty, plain, provenance, require_clean, write
 from crate_mini.segmentation import Scores, score_images
-from crate_mini.stats import hierarchical_interval, holm, mean_interval, welch_interval, welch_test
+from crate_mini.stats import contrast_interval, contrast_test, hierarchical_contrast, holm, mean_interval
 from crate_mini.training import default_device
 from crate_mini.weights import list_pretrained, load_model, save_model
 
@@ -83,7 +85,11 @@ def main() -> None:
     for names in there.values():
         for name, weights in names.items():
             found[name] = score(plan, load_model(weights), images, cache / name, weights, a.root)
-    layers = {kind: chosen_layer([found[name] for name in names]) for kind, names in there.items() if names}
+    layers = {
+        kind: chosen_layer([found[name] for name in names]) if "choice" in plan else -1
+        for kind, names in there.items()
+        if names
+    }
     for kind, names in there.items():
         for name in names:
             digest = hashlib.sha256(names[name].read_bytes()).hexdigest()
@@ -268,35 +274,48 @@ def compare(
     found: Found,
     layers: Mapping[str, int],
 ) -> list[dict[str, Any]]:
-    """The comparisons of the list, all of them and in its order."""
-    lines: list[dict[str, Any]] = []
-    for asked in plan["comparisons"]:
-        how, line = plan["scores"][asked["score"]], dict(asked)
-        sides = [[found[name][asked["score"]] for name in there[asked[side]]] for side in "ab"]
-        line["trainings"] = [len(side) for side in sides]
-        if min(line["trainings"]) < 2:
-            lines.append(line | {"waits": "two trainings a side at least"})
-            continue
-        if how["take"] == "maskcut":
-            means = [[row(how, one, 0)["score"][0] for one in side] for side in sides]
-        else:
-            images = [
-                torch.stack([values(how, one, layers[asked[kind]]) for one in side])
-                for side, kind in zip(sides, "ab", strict=True)
-            ]
-            means = [side.mean(1).tolist() for side in images]
-            line["over_trainings_and_images"] = plain(list(hierarchical_interval(*images)), 4)
-        line |= {
-            "scores": plain(means, 4),
-            "over_trainings": plain(list(welch_interval(*means)), 4),
-            "p": plain(welch_test(*means), 4),
-        }
-        lines.append(line)
+    """The comparisons of the list, then its contrasts, all of them and in its order.
+
+    A comparison is the contrast of two kinds with the weights 1 and -1.
+    """
+    asked_for = [(asked, {asked["a"]: 1, asked["b"]: -1}) for asked in plan["comparisons"]]
+    asked_for += [(asked, asked["weights"]) for asked in plan.get("contrasts", ())]
+    lines = [
+        dict(asked) | _held(plan["scores"][asked["score"]], asked["score"], weights, there, found, layers)
+        for asked, weights in asked_for
+    ]
     tested = [line for line in lines if "p" in line]
     found_by_holm = holm([line["p"] for line in tested], level(plan, there), len(lines))
     for line, differs in zip(tested, found_by_holm, strict=True):
         line["differs"] = differs
     return lines
+
+
+def _held(
+    how: Plan,
+    score: str,
+    weights: Mapping[str, float],
+    there: Mapping[str, Mapping[str, Path]],
+    found: Found,
+    layers: Mapping[str, int],
+) -> dict[str, Any]:
+    """One weighted sum of kinds: the scores of all trainings, its intervals, and how often luck does as much."""
+    kinds = {kind: [found[name][score] for name in there[kind]] for kind in weights}
+    line: dict[str, Any] = {"trainings": [len(of) for of in kinds.values()]}
+    if min(line["trainings"]) < 2:
+        return line | {"waits": "two trainings a side at least"}
+    if how["take"] == "maskcut":
+        means = [[row(how, one, 0)["score"][0] for one in of] for of in kinds.values()]
+    else:
+        images = [torch.stack([values(how, one, layers[kind]) for one in of]) for kind, of in kinds.items()]
+        means = [of.mean(1).tolist() for of in images]
+        both = hierarchical_contrast(images, [*weights.values()])
+        line["over_trainings_and_images"] = plain(list(both), 4)
+    return line | {
+        "scores": plain(means, 4),
+        "over_trainings": plain(list(contrast_interval(means, [*weights.values()])), 4),
+        "p": plain(contrast_test(means, [*weights.values()]), 4),
+    }
 
 
 def second_look(plan: Plan, there: Mapping[str, Mapping[str, Path]]) -> bool:

@@ -27,7 +27,7 @@ from typing import Any
 from crate_mini import data
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.recipes import RunId, get_sweep
+from crate_mini.recipes import SQUARE, RunId, get_sweep
 from crate_mini.results import add_dirty, provenance, require_clean
 from crate_mini.results import write as write_result
 from crate_mini.segmentation import (
@@ -64,12 +64,6 @@ TWINS = MAIN
 BOXED = MAIN
 SWEEPS = ("animals_family", "all_classes")
 RUNS = {name: run for sweep in SWEEPS for name, run in get_sweep(sweep).items()}
-SQUARE = (
-    "crate_mini",
-    "crate_mlp_mini",
-    "crate_mhsa_mini",
-    "vit_wide_mini",
-)  # MSSA or MHSA, with ISTA or MLP
 
 
 def main() -> None:
