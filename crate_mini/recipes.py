@@ -502,22 +502,19 @@ def _three_in_four() -> Named:
 
 
 SQUARE = ("crate_mini", "crate_mlp_mini", "crate_mhsa_mini", "vit_wide_mini")
-"""MSSA or MHSA, with ISTA or an MLP; three trainings of each cell."""
+"""MSSA or MHSA, with ISTA or an MLP: CRATE, one operator exchanged, or both."""
 
 
 def _animals_family() -> Named:
-    """One recipe for all: CRATE and the ViT of as many parameters; operators; heads; depth; width; all seeds again."""
-    shapes = ("crate_mini_depth2", "crate_mini_depth4", "crate_mini_depth6")
-    for seed in range(3):
-        for model in (
-            "crate_mini",
-            "vit_mini",
-            *SQUARE[1:],
-            *(("vit_mini_6",) if seed == 0 else ()),
-            *shapes,
-        ):
+    """One recipe for all. The square of operators with five seeds; narrow ViTs, depths and widths with three."""
+    narrow, depths = (
+        ("vit_mini", "vit_mini_6"),
+        ("crate_mini_depth2", "crate_mini_depth4", "crate_mini_depth6"),
+    )
+    for seed in range(5):
+        for model in (*SQUARE, *(narrow + depths if seed < 3 else ())):
             yield f"{model}_animals_s{seed}", RunId("animals", model, seed)
-        for dim in (96, 288):  # 192 is the family's
+        for dim in (96, 288) if seed < 3 else ():  # 192 is the family's
             yield f"crate_mini_width{dim}_animals_s{seed}", RunId("animals", "crate_mini", seed, {"dim": dim})
 
 

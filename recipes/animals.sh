@@ -8,7 +8,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 
 # the family under one recipe, 20 epochs on three patches in ten: CRATE, the ViT of as many parameters, operators
-# exchanged, heads, depth, width; three seeds
+# exchanged, heads, depth, width; three seeds at least
 sweep animals_family
 
 # one setting changed at a time; scored by tools/score_variants.py, not shipped
