@@ -163,7 +163,7 @@ def test_the_headlines_hold_in_every_training():
         place, part = (chapter.mean_of(firing["units"], key) for key in ("place", "part"))
         assert place > 3 * part
         assert chapter.mean_of(firing["directions"], "part") > part
-        assert holding["units"][-1]["correlation"] < 0.3, "what it does is hardly what it fired for"
+        assert holding["units"][-1]["correlation"] < 0.5, "it goes only loosely with what it fired for"
         untrained = chapter.mean_of(row["untrained"]["units"], "part")
         assert row["kind"] != "CRATE" or untrained < part, "after training more than before"
     told = chapter.atom_facts(held)
