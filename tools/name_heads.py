@@ -36,7 +36,7 @@ SEED = 12  # of the drawings
 SIZE, PICTURES, NAMED = 128, 240, 400  # pixels; drawings whose parts are scored, and that are to be named
 RANDOM = 48  # subspaces a layer
 UNTRAINED = 2  # seeds of each network
-SHOWN = "crate_nano_embedded"  # whose random subspaces the page draws from
+SHOWN = "crate_nano_embedded_s2"  # whose random subspaces the page draws from
 FEW = 120  # drawings on which maps of two networks are compared
 DRAWS = 20  # sets of random subspaces there
 

@@ -28,13 +28,13 @@ from crate_mini.chapters.photographs import SETS, percent, stored
 from crate_mini.stats import mean_interval
 from crate_mini.tables import number
 
-KINDS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "CRATE": ("MSSA", "ISTA", ("crate_mini",)),
-    "CRATE-MLP": ("MSSA", "MLP", ("crate_mlp_mini",)),
-    "CRATE-MHSA": ("MHSA", "ISTA", ("crate_mhsa_mini",)),
-    "ViT": ("MHSA", "MLP", ("vit_mini",)),
-    "ViT, six heads": ("MHSA", "MLP", ("vit_mini_6",)),
-    "ViT, wide": ("MHSA", "MLP", ("vit_wide_mini",)),
+KINDS: Mapping[str, tuple[str, str, str]] = {
+    "CRATE": ("MSSA", "ISTA", "crate_mini"),
+    "CRATE-MLP": ("MSSA", "MLP", "crate_mlp_mini"),
+    "CRATE-MHSA": ("MHSA", "ISTA", "crate_mhsa_mini"),
+    "ViT": ("MHSA", "MLP", "vit_mini"),
+    "ViT, six heads": ("MHSA", "MLP", "vit_mini_6"),
+    "ViT, wide": ("MHSA", "MLP", "vit_wide_mini"),
 }
 """Networks of the ablation family: attention, second operator, and the stem of the weights' names."""
 CRATES, VITS = "CRATE", "ViT"
@@ -54,17 +54,15 @@ TAKES: Mapping[str, str] = {
     "one head": "one head, chosen on the other half",
 }
 """Which map is scored."""
-SHARES: Mapping[float, str] = {
-    0.02: "crate_mini_animals_s0_at02", 0.05: "crate_mini_animals_s0_at05", 0.2: "crate_mini_animals_s0_at20",
-    0.5: "crate_mini_animals_s0_at50", 1.0: "crate_mini_animals_s0",
+SHARES: Mapping[float, str] = {0.02: "_at02", 0.05: "_at05", 0.2: "_at20", 0.5: "_at50", 1.0: ""}
+"""What the weights on a training's way are called, by how much of it lies behind them."""
+DEPTHS: Mapping[int, str] = {
+    2: "crate_mini_depth2", 4: "crate_mini_depth4", 6: "crate_mini_depth6", 8: "crate_mini",
 }  # fmt: skip
-"""One training of CRATE on its way."""
-DEPTHS: Mapping[int, tuple[str, ...]] = {
-    2: ("crate_mini_depth2_animals_s0",), 4: ("crate_mini_depth4_animals_s0",), 6: ("crate_mini_depth6_animals_s0",),
-}  # fmt: skip
-WIDTHS: Mapping[int, tuple[str, ...]] = {
-    96: ("crate_mini_width96_animals_s0",), 288: ("crate_mini_width288_animals_s0",),
-}  # fmt: skip
+WIDTHS: Mapping[int, str] = {96: "crate_mini_width96", 192: "crate_mini", 288: "crate_mini_width288"}
+"""CRATE by layers and by width: stems of the weights' names."""
+NEW_SETS: Mapping[str, str] = {"voc_auroc": "VOC", "coco_auroc": "COCO"}
+"""Scores of ``results/square``, on sets on which none of its networks had been scored."""
 CHANGES: Mapping[str, str] = {
     "lion": "Lion, with a smaller step and ten times the weight decay",
     "classes": "the same, and 200 classes for as many steps",
@@ -89,8 +87,22 @@ def scored(name: str) -> dict[str, Any]:
 
 def names_of(kind: str) -> list[str]:
     """The scored trainings of a kind, by seed."""
-    stems = KINDS[kind][2]
-    return [name for stem in stems for seed in range(9) if scored(name := f"{stem}_animals_s{seed}")]
+    return trained(KINDS[kind][2])
+
+
+def trained(stem: str) -> list[str]:
+    """Those of the weights that are called so."""
+    return [name for seed in range(9) if scored(name := f"{stem}_animals_s{seed}")]
+
+
+def on_the_way() -> list[str]:
+    """The trainings of CRATE of which weights were kept on the way, and scored."""
+    return [name for name in names_of(CRATES) if all(scored(name + at) for at in SHARES.values())]
+
+
+def square() -> dict[str, Any]:
+    """``results/square``: what the list says of VOC and COCO, and the scores of every training."""
+    return results.read("square/comparisons")
 
 
 def interval(name: str, where: str) -> list[float]:
@@ -279,68 +291,87 @@ def names_sentence() -> str:
 
 
 def shape_facts() -> dict[str, Any]:
-    """Depth, width and time, one training a point, beside what seeds of one network span."""
-    crates = names_of(CRATES)
-    others = [*DEPTHS.values(), *WIDTHS.values()]
-    ends_of = {where: values(crates, where) for where in SETS}
-    above = below = 0
-    for (name,) in others:
-        for where, kept in ends_of.items():
-            mean, low, high = interval(name, where)
-            half = (high - low) / 2
-            above += mean - half > max(kept)
-            below += mean + half < min(kept)
-    start = auroc("crate_mini_untrained", "pets")
-    ends = [auroc(name, "pets") for name in SHARES.values()]
-    tops = [scored(name)["top1"] for name in SHARES.values()]
-    outline = [(v - start) / (ends[-1] - start) for v in ends[:-1]]
-    guess = 1 / 25
-    naming = [(v - guess) / (tops[-1] - guess) for v in tops[:-1]]
+    """Depth, width and time: whether all trainings of one size lie above all of a smaller one; what comes first."""
+    ways = on_the_way()
+    start, guess = auroc("crate_mini_untrained", "pets"), 1 / 25
+    ahead = 0
+    for name in ways:
+        end, named = auroc(name, "pets"), scored(name)["top1"] - guess
+        for at in [*SHARES.values()][:-1]:
+            outline = (auroc(name + at, "pets") - start) / (end - start)
+            ahead += outline > (scored(name + at)["top1"] - guess) / named
     return {
-        "outside": above + below,
-        "above": above,
-        "below": below,
-        "cases": len(others) * len(SETS),
-        "ahead": sum(o > n for o, n in zip(outline, naming, strict=True)),
-        "stops": len(outline),
-        "seeds": len(crates),
+        "deeper": larger(DEPTHS),
+        "wider": larger(WIDTHS),
+        "sizes": " to ".join(
+            str(n) for n in sorted({len(trained(stem)) for stem in (*DEPTHS.values(), *WIDTHS.values())})
+        ),
+        "ways": len(ways),
+        "ahead": ahead,
+        "stops": len(ways) * (len(SHARES) - 1),
     }
+
+
+def larger(stems: Mapping[int, str]) -> str:
+    """On which sets every training of the largest size lies above every one of the smallest."""
+    smallest, largest = (trained(stems[pick(stems)]) for pick in (min, max))
+    return holds_on(largest, smallest)
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
 def square_rows() -> list[dict[str, Any]]:
-    """Table 2 of the paper, with all trainings there are."""
+    """Table 2 of the paper, with all trainings there are; on VOC and COCO, three of each of its four networks."""
+    new = new_scores()
     rows = []
     for kind, (attention, feed, _) in KINDS.items():
         names = names_of(kind)
         rows.append(
             {
-                "network": kind,
-                "operators": f"{attention}, {feed}",
-                "trainings": len(names),
+                "network": f"{kind} ({attention}, {feed})",
                 "size, M": scored(names[0])["parameters"] / 1e6,
+                "trainings": len(names),
                 **{title: span(values(names, where)) for where, title in SETS.items()},
+                **{title: span(new[kind][key]) if kind in new else None for key, title in NEW_SETS.items()},
                 "paper: VOC": PAPER.get(kind, (None, None))[0],
             }
         )
     return rows
 
 
-def effect_rows() -> list[dict[str, Any]]:
-    """What each operator is worth in the square of seed 0, image by image, beside the paper's."""
-    kept = {
-        row["data"].removesuffix("/test"): row
-        for row in results.read("masks/comparisons")["effects"]
-        if (row["seed"], row["size"], row["what"], row["rule"]) == (0, 128, "mean_of_heads", "auroc")
+def new_scores() -> dict[str, dict[str, list[float]]]:
+    """AUROC of the last layer's mean map on VOC and COCO: by kind and score, a number a training."""
+    return {
+        kind: {
+            key: [results.read(f"square/{name}")["scores"][key]["score"][0] for name in names]
+            for key in NEW_SETS
+        }
+        for kind, names in square()["seeds"].items()
     }
+
+
+def effect_rows() -> list[dict[str, Any]]:
+    """What each operator is worth on VOC and COCO, over trainings and images, beside the paper's."""
     paper = effects([PAPER[kind][0] for kind in SQUARE])
-    return [
-        {"worth of": which} | {f"AUROC, {title}": percent(kept[where][which]) for where, title in SETS.items()}
-        | {"paper: IoU on VOC": worth}
-        for which, worth in paper.items()
-    ]  # fmt: skip
+    lines = {(line["of"], line["score"]): line for line in square()["comparisons"]}
+    rows = []
+    for which, worth in paper.items():
+        row: dict[str, Any] = {"worth of": which}
+        for key, title in NEW_SETS.items():
+            line = lines[which, key]
+            row |= {f"AUROC, {title}": percent(line["over_trainings_and_images"]), f"p, {title}": line["p"]}
+        rows.append(row | {"paper: IoU on VOC": worth})
+    return rows
+
+
+def stands(which: str) -> str:
+    """On which of the new sets a contrast of the list differs from nothing; ``open`` where it does on none."""
+    lines = [line for line in square()["comparisons"] if line["of"] == which and line["differs"]]
+    if any(line["over_trainings"][0] < 0 for line in lines):
+        return f"the reverse, on {' and '.join(NEW_SETS[line['score']] for line in lines)}"
+    sets = [NEW_SETS[line["score"]] for line in lines]
+    return {0: "open", len(NEW_SETS): "on both sets"}.get(len(sets), f"on {' and '.join(sets)} alone")
 
 
 def box_rows() -> list[dict[str, Any]]:
@@ -463,6 +494,7 @@ def known_rows() -> list[dict[str, str]]:
     many = {kind: [name for name in names if scored(name)] for kind, names in FAMILY.items()}
     least = min(map(len, many.values()))
     wide = f"{len(many['CRATE'])} and {len(many['ViT'])}"
+    shape, a_cell = shape_facts(), f"{min(square()['comparisons'][0]['trainings'])} a cell"
     return [
         {"sentence": "Every CRATE shows the animal better than every ViT of its size, in the last layer.",
          "trainings": against, "holds": holds_on(crates, vits)},
@@ -475,9 +507,17 @@ def known_rows() -> list[dict[str, str]]:
          "holds": "yes" if separation(lost[CRATES], lost[VITS]) == "above" else "not in every training"},
         {"sentence": "With MSSA, whatever follows, the last layer is above that of every network with MHSA.",
          "trainings": f"{facts['mssa']} and {facts['mhsa']}", "holds": facts["mssa_holds"]},
-        {"sentence": "ISTA is worth half of what MSSA is.", "trainings": "1 a cell", "holds": "not known"},
-        {"sentence": "A deeper or a wider CRATE shows more.", "trainings": "1 a size", "holds": "not known"},
-        {"sentence": "Outlines come before names in training.", "trainings": "1", "holds": "not known"},
+        {"sentence": "On VOC and COCO MSSA shows more than MHSA, whatever follows.",
+         "trainings": a_cell, "holds": stands("MSSA")},
+        {"sentence": "On VOC and COCO ISTA shows more than an MLP, whatever comes before.",
+         "trainings": a_cell, "holds": stands("ISTA")},
+        {"sentence": "The one brings more where the other is.", "trainings": a_cell, "holds": stands("interaction")},
+        {"sentence": "A CRATE of eight layers shows more than one of two.",
+         "trainings": shape["sizes"], "holds": shape["deeper"]},
+        {"sentence": "A CRATE of width 288 shows more than one of 96.",
+         "trainings": shape["sizes"], "holds": shape["wider"]},
+        {"sentence": "Outlines come before names in training.", "trainings": str(shape["ways"]),
+         "holds": "yes" if shape["ahead"] == shape["stops"] else f"at {shape['ahead']} of {shape['stops']} stops"},
     ]  # fmt: skip
 
 
@@ -547,11 +587,11 @@ def _tints() -> list[Any]:
 
 def shape_figure() -> Figure:
     """Depth, width and time of CRATE, a dot a training: the last layer's mean map."""
-    crates = tuple(names_of(CRATES))
+    ways = on_the_way()
     panels: list[tuple[str, Mapping[float, Sequence[str]]]] = [
-        ("layers", DEPTHS | {8: crates}),
-        ("width", {96: WIDTHS[96], 192: crates, 288: WIDTHS[288]}),
-        ("share of one training", {share: (name,) for share, name in SHARES.items()}),
+        ("layers", {size: trained(stem) for size, stem in DEPTHS.items()}),
+        ("width", {size: trained(stem) for size, stem in WIDTHS.items()}),
+        ("share of the training", {share: [name + at for name in ways] for share, at in SHARES.items()}),
     ]
     fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.5), sharey=True)
     for ax, (label, points) in zip(axes, panels, strict=True):
@@ -587,7 +627,8 @@ def maskcut_figure() -> Figure:
             left.plot(range(len(curve)), curve, marker=".", color=figures.COLOURS[kind.lower()], lw=1.2,
                       label=None if i else kind)  # fmt: skip
     left.set(xlabel="layer", ylabel="IoU of the first mask (%)", ylim=(0, None))
-    shares = {share: name for share, name in SHARES.items() if stored(name, "pets")}
+    first = names_of(CRATES)[0]
+    shares = {share: first + at for share, at in SHARES.items() if stored(first + at, "pets")}
     for (where, title), marker, tint in zip(SETS.items(), "o^", _tints(), strict=True):
         points = [100 * float(_located(stored(name, where)).mean()) for name in shares.values()]
         right.plot([*shares], points, marker=marker, ms=5, lw=1, color=tint, label=title)

@@ -6,6 +6,8 @@ the page looks at one of them live.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +22,8 @@ from crate_mini import figures, heads, results
 from crate_mini.data.imageset import ImageSet
 from crate_mini.tables import number
 
-NETWORK = "crate_nano_embedded"
-"""The training that the page looks at; the others enter through their measurements."""
+NETWORK, OTHER = "crate_nano_embedded_s2", "crate_nano_embedded"
+"""The training that the page looks at, one that has names to show, and another; all enter by their measurements."""
 ANIMALS = ("horse", "unicorn", "elephant")
 """Of the first picture."""
 TESTS = {
@@ -54,48 +56,48 @@ def names_of(row: Row, *, earned: bool = True) -> set[str]:
 
 
 def answer_facts(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Which names are earned in all trainings of CRATE and of the ViT, in some, and without any training."""
+    """How many trainings of CRATE and of the ViT have a head with a name, which names, and without any training."""
     crates, vits = (networks(found, model) for model in ("crate_nano", "vit_nano"))
     untrained = [row for row in found["networks"] if not row["trained"]]
     trained = [*crates, *vits]
-    in_all = set.intersection(*map(names_of, crates))
-    in_some = set.union(*map(names_of, crates)) - in_all
-    vit_all, vit_some = (how(*map(names_of, vits)) for how in (set.intersection, set.union))
-    legs = [n for row in crates for n in row["named"] if n["earned"] and n["part"] in in_all]
+    of_crate = [n for row in crates for n in row["named"] if n["earned"]]
     earned = [len({(n["layer"], n["head"]) for n in row["named"] if n["earned"]}) for row in crates]
-    everything = [n for row in trained for n in row["named"]]
-    lost = [n for n in everything if not n["earned"]]
-    heads_each = found["networks"][0]["pairs"] // len(found["parts"])
+    counts = how_often(crates)
+    often = max(counts, key=lambda part: counts[part])
     return {
         "crates": len(crates),
         "vits": len(vits),
         "fresh": len(untrained),
-        "heads": heads_each,
+        "heads": found["networks"][0]["pairs"] // len(found["parts"]),
         "parts": len(found["parts"]),
         "pictures": found["drawings"]["pictures"],
-        "in_all": _words(in_all),
-        "in_some": _words(in_some),
-        "vit_all": _words(vit_all),
-        "vit_some": _words(vit_some - vit_all),
-        "earned_low": min(earned),
-        "earned_high": max(earned),
+        "with_names": sum(n > 0 for n in earned),
+        "vits_with_names": sum(bool(names_of(row)) for row in vits),
+        "most_names": max(earned),
+        "often": often,
+        "often_in": counts[often],
+        "vit_often_in": max(how_often(vits).values(), default=0),
         "fresh_named": sum(row["earned"] for row in untrained),
         "above_low": min(row["above"] / row["pairs"] for row in trained),
         "above_high": max(row["above"] / row["pairs"] for row in trained),
         "fresh_above_low": min(row["above"] / row["pairs"] for row in untrained),
         "fresh_above_high": max(row["above"] / row["pairs"] for row in untrained),
-        "kept_low": min(row["earned"] / row["pairs"] for row in trained),
-        "kept_high": max(row["earned"] / row["pairs"] for row in trained),
         "correlation_low": min(row["correlation"] for row in trained),
         "correlation_high": max(row["correlation"] for row in trained),
-        "on_low": min(n["strongest_on"] for n in legs),
-        "on_high": max(n["strongest_on"] for n in legs),
-        "ground_low": min(n["strongest_ground"] for n in legs),
-        "ground_high": max(n["strongest_ground"] for n in legs),
-        "lift_low": min(n["mass"] / n["area"] for n in legs),
-        "lift_high": max(n["mass"] / n["area"] for n in legs),
-        "lost": len(lost),
+        "on_low": min(n["strongest_on"] for n in of_crate),
+        "on_high": max(n["strongest_on"] for n in of_crate),
+        "ground_low": min(n["strongest_ground"] for n in of_crate),
+        "ground_high": max(n["strongest_ground"] for n in of_crate),
+        "lift_low": min(n["mass"] / n["area"] for n in of_crate),
+        "lift_high": max(n["mass"] / n["area"] for n in of_crate),
+        "lost": sum(not n["earned"] for row in trained for n in row["named"]),
     }
+
+
+def how_often(rows: Sequence[Row]) -> dict[str, int]:
+    """Each part that a head is called by, and in how many of these trainings; the most frequent first."""
+    counts = Counter(part for row in rows for part in sorted(names_of(row)))
+    return dict(counts.most_common())
 
 
 def stay_facts(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,9 +144,11 @@ def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:
     needed = [sum(v > 0 for layer in row["without"]["low"] for v in layer) for row in trained]
     most = [max(v for layer in row["without"]["cost"] for v in layer) for row in trained]
     rho = [row["without"]["rho"] for row in trained]
-    named = [
-        row["without"]["cost"][n["layer"]][n["head"]] for row in trained for n in row["named"] if n["earned"]
-    ]
+    named = {
+        row["name"]: {row["without"]["cost"][n["layer"]][n["head"]] for n in row["named"] if n["earned"]}
+        for row in trained
+    }
+    missed = {row["name"]: max(v for layer in row["without"]["cost"] for v in layer) for row in trained}
     return {
         "trained": len(trained),
         "heads": found["networks"][0]["pairs"] // len(found["parts"]),
@@ -155,8 +159,10 @@ def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         "needed_high": max(needed),
         "most_low": 100 * min(most),
         "most_high": 100 * max(most),
-        "named_low": 100 * min(named),
-        "named_high": 100 * max(named),
+        "named_low": 100 * min(min(of) for of in named.values() if of),
+        "named_high": 100 * max(max(of) for of in named.values() if of),
+        "with_names": sum(bool(of) for of in named.values()),
+        "missed_named": sum(missed[name] in of for name, of in named.items()),
         "telling": _words(trained[0]["without"]["telling"]),
         "rho_low": min(rho),
         "rho_high": max(rho),
@@ -165,27 +171,24 @@ def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table of names: a row a trained network, and one for all that learned nothing."""
-    kinds = {"crate_nano": "CRATE", "vit_nano": "ViT"}
-    fresh = [row for row in found["networks"] if not row["trained"]]
+    """The table of names: a row a part, in how many trainings a head is called by it, and how well it finds it."""
+    kinds = {"CRATE": networks(found, "crate_nano"), "ViT": networks(found, "vit_nano")}
+    counts = {kind: how_often(rows) for kind, rows in kinds.items()}
     rows = []
-    for row in found["networks"]:
-        if not row["trained"]:
-            continue
-        said = [
-            f"{n['part']} {number(n['auroc'], '.2f')} (layer {n['layer']}, head {n['head']})"
-            for n in sorted(row["named"], key=lambda n: -n["auroc"])
-            if n["earned"]
-        ]
+    for part in dict.fromkeys([*counts["CRATE"], *counts["ViT"]]):
+        scores = [
+            n["auroc"] for of in kinds.values() for row in of for n in row["named"] if n["earned"] and n["part"] == part
+        ]  # fmt: skip
+        low, high = (number(end, ".2f") for end in (min(scores), max(scores)))
         rows.append(
-            {
-                "network": f"{kinds[row['model']]} {row['seed']}",
-                "names earned, with their AUROC within the animal": ", ".join(said) or "none",
-            }
+            {"name": part}
+            | {f"{kind}, of {len(of)} trainings": counts[kind].get(part, 0) for kind, of in kinds.items()}
+            | {"AUROC within the animal": low if low == high else f"{low} to {high}"}
         )
-    named = sum(any(n["earned"] for n in row["named"]) for row in fresh)
-    told = "none" if not named else f"some in {named} of them"
-    return [*rows, dict(zip(rows[0], (f"{len(fresh)} untrained", told), strict=True))]
+    none = {
+        f"{kind}, of {len(of)} trainings": sum(not names_of(row) for row in of) for kind, of in kinds.items()
+    }
+    return [*rows, {"name": "*no name at all*"} | none | {"AUROC within the animal": None}]
 
 
 def photograph_rows() -> list[dict[str, Any]]:
@@ -345,7 +348,7 @@ def tests_figure(found: Mapping[str, Any]) -> Figure:
     for (model, trained), (label, look) in looks.items():
         for i, row in enumerate(networks(found, model, trained=trained)):
             counts = [row[test] for test in TESTS]
-            ax.plot(range(len(TESTS)), counts, lw=1.4, ms=5, mfc="none" if not trained else None,
+            ax.plot(range(len(TESTS)), counts, lw=1, ms=4, alpha=0.7, mfc="none" if not trained else None,
                     label=None if i else label, **look)  # fmt: skip
     ax.set_yscale("symlog", linthresh=1)
     ax.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
@@ -393,9 +396,9 @@ def alike_figure(found: Mapping[str, Any]) -> Figure:
     for ax, (title, pairs) in zip(axes, groups.items(), strict=True):
         for i, a in enumerate(pairs):
             layers = range(len(a["matched"]))
-            ax.plot(layers, a["random_high"], color="0.6", ls="--", lw=1.2,
+            ax.plot(layers, a["random_high"], color="0.6", ls="--", lw=0.8, alpha=0.6,
                     label=None if i else "random subspaces, 97.5 %")  # fmt: skip
-            ax.plot(layers, a["matched"], color=figures.COLOURS["crate"], marker="o", ms=5, lw=1.2,
+            ax.plot(layers, a["matched"], color=figures.COLOURS["crate"], marker="o", ms=3, lw=0.8, alpha=0.6,
                     label=None if i else "heads, matched")  # fmt: skip
         ax.set(xlabel="layer", xticks=layers, ylim=(-0.2, 1))
         ax.set_title(title, fontsize=9)
@@ -408,8 +411,14 @@ def alike_figure(found: Mapping[str, Any]) -> Figure:
 def cost_figure(found: Mapping[str, Any]) -> Figure:
     """Points of accuracy lost without each head, a column a training; filled where it is needed for sure."""
     rows, colour = networks(found, "crate_nano"), figures.COLOURS["crate"]
-    fig, axes = plt.subplots(1, len(rows), figsize=(figures.WIDTH, 2.2), sharey=True)
-    for ax, row in zip(axes, rows, strict=True):
+    across = min(4, len(rows))
+    down = math.ceil(len(rows) / across)
+    fig, axes = plt.subplots(
+        down, across, figsize=(figures.WIDTH, 1.7 * down), sharey=True, sharex=True, squeeze=False
+    )
+    for ax in axes.flat[len(rows) :]:
+        ax.remove()
+    for ax, row in zip(axes.flat, rows, strict=False):
         named = {(n["layer"], n["head"]) for n in row["named"] if n["earned"]}
         for layer, (costs, lows) in enumerate(
             zip(row["without"]["cost"], row["without"]["low"], strict=True)
@@ -420,8 +429,9 @@ def cost_figure(found: Mapping[str, Any]) -> Figure:
                 if (layer, head) in named:
                     ax.plot(x, 100 * cost, "o", ms=11, mfc="none", mec="black", mew=1.2)
         ax.axhline(0, color="0.6", lw=0.8)
-        ax.set(xlabel="layer", xticks=range(len(row["without"]["cost"])))
-        ax.set_title(f"CRATE, seed {row['seed']}", fontsize=9)
-    axes[0].set_ylabel("points lost without it")
+        ax.set(xticks=range(len(row["without"]["cost"])))
+        ax.set_title(f"seed {row['seed']}", fontsize=9)
+    fig.supxlabel("layer", fontsize=9)
+    fig.supylabel("points lost without it", fontsize=9)
     plt.close(fig)
     return fig
