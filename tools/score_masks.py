@@ -27,8 +27,8 @@ from typing import Any
 from crate_mini import data
 from crate_mini.data import ImageSet
 from crate_mini.model import CRATE
-from crate_mini.recipes import SQUARE, RunId, get_sweep
-from crate_mini.results import add_dirty, provenance, require_clean
+from crate_mini.recipes import RunId, get_sweep
+from crate_mini.results import add_dirty, plain, provenance, require_clean
 from crate_mini.results import write as write_result
 from crate_mini.segmentation import (
     RULES,
@@ -42,6 +42,7 @@ from crate_mini.segmentation import (
 )
 from crate_mini.segmentation.evaluation import untrained_twin
 from crate_mini.training import default_device
+from crate_mini.training import evaluate as accuracy_on
 from crate_mini.weights import list_pretrained, load_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,23 +106,25 @@ def main() -> None:
                 results[name][f"{where}/{split}", size] = result
         boxed = _letterboxed(network, name, sets, a.cache) if name in found and name in BOXED else {}
         facts = _facts(name, found.get(name), results[name], boxed)
+        if name in found:
+            facts["top1"] = _top1(found[name], network, a.root)
         write_result(RESULTS / f"{name}.json", facts, allow_dirty=a.dirty)
         print(_line(name, results[name]), flush=True)
     write_result(RESULTS / "comparisons.json", _comparisons(results), allow_dirty=a.dirty)
 
 
 def _networks(runs: Path) -> dict[str, dict[str, Any]]:
-    """Card and weights file, ``weights``, of the networks that are here."""
+    """Card and weights file, ``weights``, of the networks that are here, trained to the end or on their way."""
     found = {
         name: card | {"weights": WEIGHTS / f"{name}.safetensors"}
         for name, card in list_pretrained().items()
         if run_of(name)
     }
     for name in RUNS:
-        weights = runs / name / "model.safetensors"
-        if name not in found and weights.is_file():
-            card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
-            found[name] = card | {"weights": weights}
+        for weights in sorted((runs / name).glob("*.safetensors")):
+            label = name if weights.stem == "model" else f"{name}_{weights.stem}"  # ..._at20, on its way
+            if label not in found and run_of(label) and (card := weights.with_suffix(".json")).is_file():
+                found[label] = json.loads(card.read_text(encoding="utf-8")) | {"weights": weights}
     return found
 
 
@@ -203,11 +206,19 @@ def _facts(
         scores.setdefault(where, {})[str(size)] = result.summary()
     facts = provenance(default_device(), weights=name, sha256=(card or {}).get("sha256"))
     if card is not None:
-        held_out = card.get("held_out_as_shipped") or card["held_out"]
-        facts |= {"parameters": card["parameters"], "recipe": card["recipe"], "top1": held_out["top1"]}
+        facts |= {"parameters": card["parameters"], "recipe": card["recipe"]}
     if boxed:
         facts["letterboxed"] = boxed
     return facts | {"scores": scores}
+
+
+def _top1(card: dict[str, Any], network: CRATE, root: Path | None) -> float:
+    """Accuracy on held-out pictures, as the card has it; weights from the way there have none yet."""
+    if known := card.get("held_out_as_shipped") or card.get("held_out"):
+        return known["top1"]
+    name, _, split = card["data"]["held_out"].partition("/")
+    images = data.load(name, split, image_size=network.config.image_size, root=root)
+    return plain(accuracy_on(network, images)["top1"], 4)
 
 
 def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[str, Any]:
@@ -236,13 +247,11 @@ def _comparisons(results: dict[str, dict[tuple[str, int], Evaluation]]) -> dict[
     for name, found in results.items():
         sizes.setdefault(name, set()).update(size for _, size in found)
     sizes = {name: sorted(known) for name, known in sorted(sizes.items())}
-    effects = _effects(results) or earlier["effects"]
     return provenance(
         default_device(),
         networks=sizes,
         rows=sorted(rows, key=order),
         trainings=sorted(_trainings(results, earlier), key=order),
-        effects=effects,
     )
 
 
@@ -288,32 +297,7 @@ def _earlier() -> dict[str, Any]:
     """What the file says, also of networks that are not here any more or were not scored this time."""
     path = RESULTS / "comparisons.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {"networks": {}, "rows": [], "trainings": [], "effects": []} | kept
-
-
-def _effects(results: dict[str, dict[tuple[str, int], Evaluation]]) -> list[dict[str, Any]]:
-    """What each operator is worth on the same images, by seed, where all four of :data:`SQUARE` are there.
-
-    With a, b, c, d the scores in the order of SQUARE: MSSA (a + b - c - d) / 2, ISTA (a - b + c - d) / 2, and the
-    interaction a - b - c + d.
-    """
-    rows = []
-    for seed in range(9):
-        names = [RunId("animals", model, seed).name for model in SQUARE]
-        if not set(names) <= set(results):
-            continue
-        for place in results[names[0]]:
-            for rule in RULES:
-                for what in ("fixed", "cross_fitted", "mean_of_heads"):
-                    a, b, c, d = (results[name][place].values(rule, what) for name in names)
-                    found = {
-                        "MSSA": (a + b - c - d) / 2,
-                        "ISTA": (a - b + c - d) / 2,
-                        "interaction": a - b - c + d,
-                    }
-                    row = {"seed": seed, "data": place[0], "size": place[1], "rule": rule, "what": what}
-                    rows.append(row | {k: _round(mean_interval(v)) for k, v in found.items()})
-    return rows
+    return {"networks": {}, "rows": [], "trainings": []} | kept
 
 
 def _last_layer(a: Evaluation, b: Evaluation, rule: str, heads: int) -> tuple[float, float, float]:

@@ -50,6 +50,11 @@ def networks(found: Mapping[str, Any], model: str, *, trained: bool = True) -> l
     return [row for row in found["networks"] if row["model"] == model and row["trained"] == trained]
 
 
+def row_of(found: Mapping[str, Any], name: str) -> Row:
+    """What was measured of one network."""
+    return next(row for row in found["networks"] if row["name"] == name)
+
+
 def names_of(row: Row, *, earned: bool = True) -> set[str]:
     """Parts that a head of this network is called by; or, with ``earned=False``, that pass all tests but the last."""
     return {named["part"] for named in row["named"] if named["earned"] or not earned}

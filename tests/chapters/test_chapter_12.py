@@ -57,22 +57,29 @@ def found():
     }  # fmt: skip
 
 
-def test_a_name_of_all_is_one_that_every_training_has(found):
+def test_names_are_counted_over_trainings(found):
     facts = chapter.answer_facts(found)
-    assert (facts["in_all"], facts["in_some"]) == ("leg", "neck")
-    assert (facts["vit_all"], facts["vit_some"]) == ("ear", "leg")
-    assert (facts["earned_low"], facts["earned_high"], facts["heads"]) == (1, 2, 4)
+    assert (facts["often"], facts["often_in"], facts["vit_often_in"]) == ("leg", 2, 2)
+    assert (facts["with_names"], facts["vits_with_names"], facts["most_names"], facts["heads"]) == (
+        2,
+        2,
+        2,
+        4,
+    )
     assert facts["lost"] == 1, "the fin"
     assert (facts["above_low"], facts["above_high"]) == (0.5, 0.75)
     assert facts["fresh_above_high"] == 0.25
-    assert (facts["on_low"], facts["on_high"]) == (0.4, 0.5), "of the names that all CRATE have"
+    assert (facts["on_low"], facts["on_high"]) == (0.4, 0.5), "of all names that CRATE has"
     assert facts["lift_high"] == pytest.approx(4)
+    assert chapter.how_often(found["networks"][2:4]) == {"ear": 2, "leg": 1}
 
 
-def test_no_name_in_common_is_said(found):
+def test_a_training_without_a_name_counts(found):
     other = copy.deepcopy(found)
-    other["networks"][3]["named"] = [named("leg")]
-    assert chapter.answer_facts(other)["vit_all"] == "none"
+    other["networks"][1]["named"] = [named("neck", earned=False)]
+    facts = chapter.answer_facts(other)
+    assert (facts["crates"], facts["with_names"], facts["often_in"]) == (2, 1, 1)
+    assert chapter.name_rows(other)[-1]["CRATE, of 2 trainings"] == 1
 
 
 def test_heads_of_two_trainings_and_of_none(found):
@@ -89,15 +96,15 @@ def test_what_silence_costs(found):
     assert (facts["needed_low"], facts["needed_high"]) == (1, 1)
     assert facts["most_high"] == pytest.approx(10)
     assert (facts["named_low"], facts["named_high"]) == (pytest.approx(-1), pytest.approx(10))
+    assert (facts["with_names"], facts["missed_named"]) == (2, 2)
     assert (facts["rho_low"], facts["rho_sure"]) == (-0.3, 1)
 
 
 def test_rows(found):
-    rows = {r["network"]: r for r in chapter.name_rows(found)}
-    said = {name: list(row.values())[1] for name, row in rows.items()}
-    assert said["CRATE 0"] == "leg 0.80 (layer 0, head 0)", "what is not earned is not named"
-    assert list(said)[-1].endswith(" untrained"), "what learned nothing stands in one row"
-    assert said[list(said)[-1]] == "none"
+    rows = {r["name"]: list(r.values())[1:] for r in chapter.name_rows(found)}
+    assert rows == {
+        "leg": [2, 1, "0.80"], "neck": [1, 0, "0.80"], "ear": [0, 2, "0.80"], "*no name at all*": [0, 0, None],
+    }, "what is not earned, the fin, is not named"  # fmt: skip
 
 
 def test_figures_of_measurements(found):
@@ -149,17 +156,18 @@ class TestOfThePage:
 
     def test_there_are_trainings_to_speak_of(self):
         facts = chapter.answer_facts(chapter.measured())
-        assert facts["crates"] >= 3
-        assert facts["vits"] >= 2
+        assert facts["crates"] == facts["vits"] == 8, "the page says eight times each"
         assert facts["fresh"] == 4
-        assert facts["in_all"] != "none"
-        assert facts["vit_all"] == "none", "the page says that they have no name in common"
+        assert 0 < facts["with_names"] < facts["crates"], "in one training legs, in another no name"
+        assert facts["often"] == "leg", "of which the page speaks"
         assert facts["lost"] == 0, "the page says that the fourth test had nothing to refuse"
+        row, other = (chapter.row_of(chapter.measured(), name) for name in (chapter.NETWORK, chapter.OTHER))
+        assert chapter.names_of(row)
+        assert not chapter.names_of(other), "the page says that it has none"
 
     def test_where_a_head_looks_does_not_say_what_it_is_for(self):
         facts = chapter.silence_facts(chapter.measured())
         assert facts["rho_sure"] == 0
-        assert facts["named_high"] < facts["most_low"], "the head that is missed most has no name"
 
     def test_heads_are_known_again(self):
         facts = chapter.stay_facts(chapter.measured())
