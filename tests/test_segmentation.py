@@ -901,6 +901,28 @@ class TestComparisons:
             found = compare_trainings(*sides, row["rule"], "cross_fitted")
             assert row["cross_fitted"]["images"] == pytest.approx(found["images"], abs=1e-4)
 
+    def test_networks_are_those_of_the_package_and_of_runs_also_on_their_way(self, tmp_path):
+        run = tmp_path / "crate_mlp_mini_animals_s4"
+        for folder in (run, tmp_path / "a_run_of_somebody"):
+            folder.mkdir()
+            for stem in ("model", "at20"):
+                (folder / f"{stem}.safetensors").touch()
+                (folder / f"{stem}.json").write_text('{"parameters": 1}')
+        (run / "state.safetensors").touch()
+        found = score_masks._networks(tmp_path)
+        shipped = {name for name in list_pretrained() if score_masks.run_of(name)}
+        assert set(found) == shipped | {run.name, f"{run.name}_at20"}
+        assert found[f"{run.name}_at20"] == {"parameters": 1, "weights": run / "at20.safetensors"}
+
+    def test_weights_without_an_accuracy_on_their_card_are_asked_for_it(self, monkeypatch):
+        drawn = load("embedded", "val", image_size=32, n=6)
+        network = create_model("crate_nano", image_size=32, depth=1, num_classes=10).eval()
+        monkeypatch.setattr(score_masks.data, "load", lambda *place, **how: drawn)
+        card = {"data": {"held_out": "embedded/val"}}
+        right = (network(drawn.images).argmax(1) == drawn.labels).double().mean()
+        assert score_masks._top1(card, network, None) == pytest.approx(float(right), abs=1e-4)
+        assert score_masks._top1(card | {"held_out": {"top1": 0.25}}, network, None) == 0.25
+
     def test_one_seed_is_no_family(self, scored):
         assert scored[1]([self.CRATES[0], self.VITS[0]])["trainings"] == []
 

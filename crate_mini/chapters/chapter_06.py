@@ -52,7 +52,7 @@ ON_THE_WAY = {
     1.0: "crate_mini_animals_s0",
 }
 """One training on photographs: share of its steps -> scores (in ``results/masks``) of the weights kept there."""
-OTHERS = ("crate_mini_animals_s1", "crate_mini_animals_s2")
+OTHERS = tuple(f"crate_mini_animals_s{seed}" for seed in (1, 2, 3, 4))
 """Other trainings of the same network on the same photographs."""
 LONGEST = ("crate_mini_all_lion_s0", "crate_mini_all_lion_s1", "crate_mini_all_lion_s2")
 """The longest trainings of the same network, on eight times as many photographs and names, one for each seed."""

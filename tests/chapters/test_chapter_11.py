@@ -119,14 +119,12 @@ class TestTheMeasuredFamily:
         del lost["flagship_vit_s1"]
         assert chapter.reading_at_width() == ""
 
-    def test_the_way(self, monkeypatch):
+    def test_depth_width_and_time(self):
         facts = chapter.shape_facts()
-        assert facts["outside"] == facts["above"] + facts["below"] <= facts["cases"]
-        monkeypatch.setattr(chapter, "interval", lambda name, where: [0.99, 0.98, 1.0])
-        assert chapter.shape_facts()["above"] == facts["cases"]
-        monkeypatch.undo()
-        assert facts["cases"] == 10
-        assert facts["seeds"] == 3
+        assert facts["stops"] == 4 * facts["ways"]
+        assert 0 <= facts["ahead"] <= facts["stops"]
+        for sizes in (chapter.DEPTHS, chapter.WIDTHS):
+            assert min(len(chapter.trained(stem)) for stem in sizes.values()) >= 3
 
     def test_what_is_known(self):
         rows = chapter.known_rows()
@@ -138,6 +136,59 @@ class TestTheMeasuredFamily:
 def test_effects_of_the_papers_table():
     found = chapter.effects([chapter.PAPER[kind][0] for kind in chapter.SQUARE])
     assert found == pytest.approx({"MSSA": 6.7, "ISTA": 3.1, "interaction": -2.4})
+
+
+class TestTheListOfTheSquare:
+    """Six contrasts, made up: three operators' worth, on two sets."""
+
+    @pytest.fixture
+    def lines(self, monkeypatch):
+        kept = [
+            {"of": of, "score": score, "p": 0.2, "differs": False, "trainings": [3, 3, 3, 3],
+             "over_trainings": [0.1, 0.05, 0.15], "over_trainings_and_images": [0.1, 0.02, 0.18]}
+            for of in ("MSSA", "ISTA", "interaction") for score in chapter.NEW_SETS
+        ]  # fmt: skip
+        monkeypatch.setattr(chapter, "square", lambda: {"comparisons": kept})
+        return kept
+
+    def test_what_stands(self, lines):
+        assert [chapter.stands(of) for of in ("MSSA", "ISTA")] == ["open", "open"]
+        lines[0]["differs"] = lines[2]["differs"] = lines[3]["differs"] = True
+        assert [chapter.stands(of) for of in ("MSSA", "ISTA")] == ["on VOC alone", "on both sets"]
+        lines[3]["over_trainings"] = [-0.1, -0.2, -0.05]
+        lines[2]["differs"] = False
+        assert chapter.stands("ISTA") == "the reverse, on COCO"
+
+    def test_its_table(self, lines):
+        lines[1] |= {"p": 0.004, "over_trainings_and_images": [0.25, 0.2, 0.3]}
+        rows = chapter.effect_rows()
+        assert [row["worth of"] for row in rows] == ["MSSA", "ISTA", "interaction"]
+        assert (rows[0]["AUROC, COCO"].value, rows[0]["AUROC, COCO"].by) == pytest.approx((25, 5))
+        assert rows[0]["p, COCO"] == 0.004
+        assert rows[0]["paper: IoU on VOC"] == pytest.approx(6.7)
+
+
+def test_sizes_hold_where_every_training_does(family):
+    for stem, last in (("crate_mini_width96", 0.5), ("crate_mini_width288", 0.9)):
+        family |= {f"{stem}_animals_s{i}": network(last + 0.01 * i) for i in range(3)}
+    assert chapter.larger(chapter.WIDTHS) == "on both sets"
+    family["crate_mini_width288_animals_s1"] = network(0.51)
+    assert chapter.larger(chapter.WIDTHS) == "on neither set"
+
+
+def test_outlines_before_names_is_counted_at_every_stop(family):
+    """Of s0 all stops are there, and the outline is halfway where the name is at a quarter; s1 has no stops."""
+    family["crate_mini_untrained"] = network(0.5)
+    family["crate_mini_animals_s0"] = network(0.7, top1=0.44)
+    for at in [*chapter.SHARES.values()][:-1]:
+        family[f"crate_mini_animals_s0{at}"] = network(0.6, top1=0.14)
+    for sizes in (chapter.DEPTHS, chapter.WIDTHS):
+        family |= {f"{stem}_animals_s0": network(0.7) for stem in sizes.values() if stem != "crate_mini"}
+    assert chapter.on_the_way() == ["crate_mini_animals_s0"]
+    facts = chapter.shape_facts()
+    assert (facts["ways"], facts["ahead"], facts["stops"]) == (1, 4, 4)
+    family["crate_mini_animals_s0_at50"] = network(0.52, top1=0.14)
+    assert chapter.shape_facts()["ahead"] == 3
 
 
 def test_boxes_one_training_each(monkeypatch):
