@@ -45,6 +45,11 @@ def measured() -> dict[str, Any]:
     return results.read("names/heads")
 
 
+def first_edition() -> dict[str, Any]:
+    """The same of the three trainings that this page once had, ``results/names/first_edition.json``."""
+    return results.read("names/first_edition")
+
+
 def networks(found: Mapping[str, Any], model: str, *, trained: bool = True) -> list[Row]:
     """The measured networks of one kind."""
     return [row for row in found["networks"] if row["model"] == model and row["trained"] == trained]

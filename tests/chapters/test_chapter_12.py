@@ -165,6 +165,11 @@ class TestOfThePage:
         assert chapter.names_of(row)
         assert not chapter.names_of(other), "the page says that it has none"
 
+    def test_what_the_page_says_of_its_first_edition(self):
+        before = chapter.networks(chapter.first_edition(), "crate_nano")
+        assert len(before) == 3
+        assert all("leg" in chapter.names_of(row) for row in before)
+
     def test_where_a_head_looks_does_not_say_what_it_is_for(self):
         facts = chapter.silence_facts(chapter.measured())
         assert facts["rho_sure"] == 0
