@@ -154,6 +154,7 @@ def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:
     needed = [sum(v > 0 for layer in row["without"]["low"] for v in layer) for row in trained]
     most = [max(v for layer in row["without"]["cost"] for v in layer) for row in trained]
     rho = [row["without"]["rho"] for row in trained]
+    sure = [row["without"]["rho"] for row in trained if row["without"]["p"] < 0.05 / len(trained)]
     named = {
         row["name"]: {row["without"]["cost"][n["layer"]][n["head"]] for n in row["named"] if n["earned"]}
         for row in trained
@@ -176,7 +177,9 @@ def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         "telling": _words(trained[0]["without"]["telling"]),
         "rho_low": min(rho),
         "rho_high": max(rho),
-        "rho_sure": sum(row["without"]["p"] < 0.05 / len(trained) for row in trained),
+        "rho_positive": sum(v > 0 for v in rho),
+        "rho_above": sum(v > 0 for v in sure),
+        "rho_below": sum(v < 0 for v in sure),
     }
 
 

@@ -97,7 +97,12 @@ def test_what_silence_costs(found):
     assert facts["most_high"] == pytest.approx(10)
     assert (facts["named_low"], facts["named_high"]) == (pytest.approx(-1), pytest.approx(10))
     assert (facts["with_names"], facts["missed_named"]) == (2, 2)
-    assert (facts["rho_low"], facts["rho_sure"]) == (-0.3, 1)
+    assert (facts["rho_low"], facts["rho_positive"], facts["rho_above"], facts["rho_below"]) == (
+        -0.3,
+        1,
+        0,
+        1,
+    )
 
 
 def test_rows(found):
@@ -172,7 +177,8 @@ class TestOfThePage:
 
     def test_where_a_head_looks_does_not_say_what_it_is_for(self):
         facts = chapter.silence_facts(chapter.measured())
-        assert facts["rho_sure"] == 0
+        assert facts["rho_above"] == 0
+        assert 0 < facts["rho_positive"] < facts["trained"], "in some above nothing, in others below"
 
     def test_heads_are_known_again(self):
         facts = chapter.stay_facts(chapter.measured())
