@@ -374,6 +374,21 @@ def stands(which: str) -> str:
     return {0: "open", len(NEW_SETS): "on both sets"}.get(len(sets), f"on {' and '.join(sets)} alone")
 
 
+def worth_sentence() -> str:
+    """What MSSA and ISTA are worth on the new sets, in points, and whether luck of the training could do as much."""
+    beyond = {"open": "which may be luck", "on both sets": "beyond the luck of trainings on both"}
+    said = []
+    for which in ("MSSA", "ISTA"):
+        points = [
+            f"{number(100 * line['over_trainings'][0], '+.0f')} on {NEW_SETS[line['score']]}"
+            for line in square()["comparisons"]
+            if line["of"] == which
+        ]
+        known = stands(which)
+        said.append(f"{which} {' and '.join(points)} ({beyond.get(known, f'beyond luck {known}')})")
+    return ", ".join(said)
+
+
 def box_rows() -> list[dict[str, Any]]:
     """MaskCut at the last layer of the square and of the narrow ViT: first box right, and how far from CRATE's."""
     labels = {kind: names_of(kind)[0] for kind in (*SQUARE, VITS)}

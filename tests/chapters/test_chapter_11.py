@@ -159,6 +159,15 @@ class TestTheListOfTheSquare:
         lines[2]["differs"] = False
         assert chapter.stands("ISTA") == "the reverse, on COCO"
 
+    def test_what_they_are_worth(self, lines):
+        lines[0]["differs"] = lines[1]["differs"] = lines[3]["differs"] = True
+        assert chapter.worth_sentence() == (
+            "MSSA +10 on VOC and +10 on COCO (beyond the luck of trainings on both), "
+            "ISTA +10 on VOC and +10 on COCO (beyond luck on COCO alone)"
+        )
+        lines[3]["differs"] = False
+        assert chapter.worth_sentence().endswith("COCO (which may be luck)")
+
     def test_its_table(self, lines):
         lines[1] |= {"p": 0.004, "over_trainings_and_images": [0.25, 0.2, 0.3]}
         rows = chapter.effect_rows()
