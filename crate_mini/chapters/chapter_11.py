@@ -333,11 +333,11 @@ def square_rows() -> list[dict[str, Any]]:
     """Table 2 of the paper, with all trainings there are; on VOC and COCO, three of each of its four networks."""
     new = new_scores()
     rows = []
-    for kind, (attention, feed, _) in KINDS.items():
+    for kind in KINDS:
         names = names_of(kind)
         rows.append(
             {
-                "network": f"{kind} ({attention}, {feed})",
+                "network": kind,
                 "size, M": scored(names[0])["parameters"] / 1e6,
                 "trainings": len(names),
                 **{title: span(values(names, where)) for where, title in SETS.items()},

@@ -184,24 +184,20 @@ def silence_facts(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table of names: a row a part, in how many trainings a head is called by it, and how well it finds it."""
-    kinds = {"CRATE": networks(found, "crate_nano"), "ViT": networks(found, "vit_nano")}
-    counts = {kind: how_often(rows) for kind, rows in kinds.items()}
-    rows = []
-    for part in dict.fromkeys([*counts["CRATE"], *counts["ViT"]]):
-        scores = [
-            n["auroc"] for of in kinds.values() for row in of for n in row["named"] if n["earned"] and n["part"] == part
-        ]  # fmt: skip
-        low, high = (number(end, ".2f") for end in (min(scores), max(scores)))
-        rows.append(
-            {"name": part}
-            | {f"{kind}, of {len(of)} trainings": counts[kind].get(part, 0) for kind, of in kinds.items()}
-            | {"AUROC within the animal": low if low == high else f"{low} to {high}"}
-        )
-    none = {
-        f"{kind}, of {len(of)} trainings": sum(not names_of(row) for row in of) for kind, of in kinds.items()
+    """The table of names: a row a kind of network, each name with the number of trainings in which it is earned."""
+    kinds = {
+        "CRATE": networks(found, "crate_nano"),
+        "ViT": networks(found, "vit_nano"),
+        "untrained": [row for row in found["networks"] if not row["trained"]],
     }
-    return [*rows, {"name": "*no name at all*"} | none | {"AUROC within the animal": None}]
+    return [
+        {
+            "network": kind,
+            "names, and in how many": ", ".join(f"{part} {n}" for part, n in how_often(rows).items()) or "–",
+            "without a name": f"{sum(not names_of(row) for row in rows)} of {len(rows)}",
+        }
+        for kind, rows in kinds.items()
+    ]
 
 
 def photograph_rows() -> list[dict[str, Any]]:
@@ -427,7 +423,7 @@ def cost_figure(found: Mapping[str, Any]) -> Figure:
     across = min(4, len(rows))
     down = math.ceil(len(rows) / across)
     fig, axes = plt.subplots(
-        down, across, figsize=(figures.WIDTH, 1.7 * down), sharey=True, sharex=True, squeeze=False
+        down, across, figsize=(figures.WIDTH, 1.4 * down), sharey=True, sharex=True, squeeze=False
     )
     for ax in axes.flat[len(rows) :]:
         ax.remove()
