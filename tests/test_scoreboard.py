@@ -193,3 +193,29 @@ def test_what_transfers(tmp_path, monkeypatch):
     assert "| *the pixels, 16 × 16* | 30.0 | — |" in told
     assert "298 images to learn from, 298 asked; chance is 25 %" in told
     assert "ViT" not in told, "of which there is none here"
+
+
+def test_the_square_moves_its_rows(tmp_path, monkeypatch):
+    (tmp_path / "square").mkdir()
+    for path in (scoreboard.RESULTS / "square").glob("*.json"):
+        (tmp_path / "square" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    before = scoreboard.page().splitlines()
+    path = tmp_path / "square" / "comparisons.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["comparisons"][0] |= {
+        "p": 0.001,
+        "differs": True,
+        "over_trainings_and_images": [0.0821, 0.04, 0.12],
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    name = content["seeds"]["CRATE-MLP"][0]
+    one = tmp_path / "square" / f"{name}.json"
+    scores = json.loads(one.read_text(encoding="utf-8"))
+    scores["scores"]["voc_auroc"]["score"] = [0.9876, 0.98, 0.99]
+    one.write_text(json.dumps(scores), encoding="utf-8")
+    changed = [b for a, b in zip(before, scoreboard.page().splitlines(), strict=True) if a != b]
+    assert len(changed) == 2
+    assert changed[0].startswith("| CRATE-MLP | 3 |")
+    assert "to 98.8)" in changed[0]
+    assert changed[1].startswith("| MSSA | +8.2 (+4.0 to +12.0) | 0.001 | differs |")

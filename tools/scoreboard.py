@@ -617,6 +617,8 @@ def _kept(name: str) -> dict:
 
 def _square() -> str:
     """The same four over several trainings, on sets on which none of them had been scored; and the list's contrasts."""
+    if not (RESULTS / "square" / "comparisons.json").is_file():
+        return f"Several trainings of each, on VOC and COCO: {NONE}"
     found = _kept("square/comparisons.json")
     sets = {"voc_auroc": "VOC", "coco_auroc": "COCO, by object"}
     files = {

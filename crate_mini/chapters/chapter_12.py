@@ -20,7 +20,6 @@ from torch import Tensor
 
 from crate_mini import figures, heads, results
 from crate_mini.data.imageset import ImageSet
-from crate_mini.tables import number
 
 NETWORK, OTHER = "crate_nano_embedded_s2", "crate_nano_embedded"
 """The training that the page looks at, one that has names to show, and another; all enter by their measurements."""
@@ -423,7 +422,7 @@ def cost_figure(found: Mapping[str, Any]) -> Figure:
     across = min(4, len(rows))
     down = math.ceil(len(rows) / across)
     fig, axes = plt.subplots(
-        down, across, figsize=(figures.WIDTH, 1.4 * down), sharey=True, sharex=True, squeeze=False
+        down, across, figsize=(figures.WIDTH, 1.3 * down), sharey=True, sharex=True, squeeze=False
     )
     for ax in axes.flat[len(rows) :]:
         ax.remove()
