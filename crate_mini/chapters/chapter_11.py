@@ -376,11 +376,16 @@ def effect_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def effect_facts() -> dict[str, float]:
-    """How far luck of trainings and images reaches about the worth of an operator, in points; the smallest p."""
+def effect_facts() -> dict[str, Any]:
+    """What the operators are worth, how far luck of trainings and images reaches, in points, and the smallest p."""
     lines = [line for line in square()["comparisons"] if line["of"] != "interaction"]
     halves = [percent(line["over_trainings_and_images"]).by for line in lines]
-    return {"by_low": min(halves), "by_high": max(halves), "p_low": min(line["p"] for line in lines)}
+    return {
+        "worth": worth_sentence(),
+        "by_low": min(halves),
+        "by_high": max(halves),
+        "p_low": min(line["p"] for line in lines),
+    }
 
 
 def stands(which: str) -> str:
