@@ -15,6 +15,7 @@ from score_family import (
     compare,
     fresh,
     keep_first_look,
+    layers_of,
     on_the_way,
     predicted,
     require_written_before,
@@ -269,7 +270,11 @@ class TestScoring:
         assert len(thirds["scores"]) == 3
 
     def test_a_list_without_a_choice_is_scored_at_the_last_layer(self, scored):
-        _, found = scored
+        there, found = scored
+        chosen = {kind: chosen_layer([found[name] for name in names]) for kind, names in there.items()}
+        assert layers_of(SMALL, there | {"none": {}}, found) == chosen
+        without = {key: value for key, value in SMALL.items() if key != "choice"}
+        assert layers_of(without, there, found) == {"one": -1, "two": -1}
         told = row(SMALL["scores"]["mean"], found["two_s1"]["mean"], -1)
         assert told["score"][0] == told["mean_map_by_layer"][-1]
 

@@ -85,11 +85,7 @@ def main() -> None:
     for names in there.values():
         for name, weights in names.items():
             found[name] = score(plan, load_model(weights), images, cache / name, weights, a.root)
-    layers = {
-        kind: chosen_layer([found[name] for name in names]) if "choice" in plan else -1
-        for kind, names in there.items()
-        if names
-    }
+    layers = layers_of(plan, there, found)
     for kind, names in there.items():
         for name in names:
             digest = hashlib.sha256(names[name].read_bytes()).hexdigest()
@@ -227,6 +223,15 @@ def maskcut(
         if code := crate_mini([str(word) for word in line]):
             raise SystemExit(code)
     return json.loads(out.read_text(encoding="utf-8"))
+
+
+def layers_of(plan: Plan, there: Mapping[str, Mapping[str, Path]], found: Found) -> dict[str, int]:
+    """The layer at which the mean maps of a kind are scored: the chosen one, or the last of a list without a choice."""
+    return {
+        kind: chosen_layer([found[name] for name in names]) if "choice" in plan else -1
+        for kind, names in there.items()
+        if names
+    }
 
 
 def chosen_layer(found: Sequence[Mapping[str, Scores]]) -> int:
