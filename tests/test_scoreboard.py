@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import scoreboard
+
+
+def only(tmp_path, monkeypatch, *folders):
+    """Of the results these folders alone, copied, to be changed."""
+    for folder in folders:
+        shutil.copytree(scoreboard.RESULTS / folder, tmp_path / folder)
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
 
 
 def test_the_page_is_what_the_results_give():
@@ -15,11 +23,7 @@ def test_the_page_is_what_the_results_give():
 def test_a_result_moves_its_cells(tmp_path, monkeypatch):
     """With one number of one file changed, that network's rows change and no other's."""
     name = "crate_mini_animals_s0"
-    for folder in ("masks", "maskcut"):
-        (tmp_path / folder).mkdir()
-        for path in (scoreboard.RESULTS / folder).glob("*.json"):
-            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    only(tmp_path, monkeypatch, "masks", "maskcut")
     before = scoreboard.page().splitlines()
     path = tmp_path / "masks" / f"{name}.json"
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -127,10 +131,7 @@ def test_wide_networks_have_rows_of_their_own(tmp_path, monkeypatch):
 
 
 def test_floors_move_their_rows(tmp_path, monkeypatch):
-    (tmp_path / "floors").mkdir()
-    for path in (scoreboard.RESULTS / "floors").glob("*.json"):
-        (tmp_path / "floors" / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    only(tmp_path, monkeypatch, "floors")
     before = scoreboard.page().splitlines()
     path = tmp_path / "floors" / "voc2012.json"
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -196,10 +197,7 @@ def test_what_transfers(tmp_path, monkeypatch):
 
 
 def test_the_square_moves_its_rows(tmp_path, monkeypatch):
-    (tmp_path / "square").mkdir()
-    for path in (scoreboard.RESULTS / "square").glob("*.json"):
-        (tmp_path / "square" / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path)
+    only(tmp_path, monkeypatch, "square")
     before = scoreboard.page().splitlines()
     path = tmp_path / "square" / "comparisons.json"
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from crate_mini import data, heads
+from crate_mini.chapters.chapter_12 import NETWORK
 from crate_mini.data import ImageSet
 from crate_mini.data.embedded import describe
 from crate_mini.model import CRATE
@@ -36,7 +37,6 @@ SEED = 12  # of the drawings
 SIZE, PICTURES, NAMED = 128, 240, 400  # pixels; drawings whose parts are scored, and that are to be named
 RANDOM = 48  # subspaces a layer
 UNTRAINED = 2  # seeds of each network
-SHOWN = "crate_nano_embedded_s2"  # whose random subspaces the page draws from
 FEW = 120  # drawings on which maps of two networks are compared
 DRAWS = 20  # sets of random subspaces there
 
@@ -60,7 +60,7 @@ def main() -> None:
         row = about | found | {"without": without(model, small, mean, pictures.part_names[1:])}
         rows.append(row)
         models[about["name"]] = model
-        if about["name"] == SHOWN:
+        if about["name"] == NETWORK:  # whose random subspaces the page draws from
             shown = plain(pool.flatten(0, 1).T.tolist(), 4)
         print(about["name"], [(n["layer"], n["head"], n["part"]) for n in row["named"]], flush=True)
     trained = [r["name"] for r in rows if r["model"] == "crate_nano" and r["trained"]]

@@ -105,9 +105,8 @@ def main() -> None:
                 result = Evaluation(scores, choose(chosen), chosen.facts["data"])
                 results[name][f"{where}/{split}", size] = result
         boxed = _letterboxed(network, name, sets, a.cache) if name in found and name in BOXED else {}
-        facts = _facts(name, found.get(name), results[name], boxed)
-        if name in found:
-            facts["top1"] = _top1(found[name], network, a.root)
+        top1 = _top1(found[name], network, a.root) if name in found else None
+        facts = _facts(name, found.get(name), top1, results[name], boxed)
         write_result(RESULTS / f"{name}.json", facts, allow_dirty=a.dirty)
         print(_line(name, results[name]), flush=True)
     write_result(RESULTS / "comparisons.json", _comparisons(results), allow_dirty=a.dirty)
@@ -197,6 +196,7 @@ def _letterboxed(network: CRATE, name: str, sets: _Sets, cache: Path) -> dict[st
 def _facts(
     name: str,
     card: dict[str, Any] | None,
+    top1: float | None,
     found: dict[tuple[str, int], Evaluation],
     boxed: dict[str, Any],
 ) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _facts(
         scores.setdefault(where, {})[str(size)] = result.summary()
     facts = provenance(default_device(), weights=name, sha256=(card or {}).get("sha256"))
     if card is not None:
-        facts |= {"parameters": card["parameters"], "recipe": card["recipe"]}
+        facts |= {"parameters": card["parameters"], "recipe": card["recipe"], "top1": top1}
     if boxed:
         facts["letterboxed"] = boxed
     return facts | {"scores": scores}

@@ -156,6 +156,12 @@ TEXT = chapter("16_text", "Text: a causal CRATE on characters")
 MASKED = chapter("18_masked_autoencoding", "Masked autoencoding")
 
 
+def result(name: str) -> dict | None:
+    """A file of the results; None where it has not been made."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
 def masks(name: str, where: str) -> dict | None:
     """Scores of a network on a set, by rule; None if it was not scored."""
     path = RESULTS / "masks" / f"{name}.json"
@@ -325,9 +331,7 @@ A third training of each was a second look at the same six. It was written down 
 
 def _level(look: str) -> str:
     """What the comparisons of the wide networks are held against, all together, in per cent."""
-    path = RESULTS / "flagship" / f"{look}.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return f"{100 * kept.get('level', 0.05):g}"
+    return f"{100 * (result(f'flagship/{look}') or {}).get('level', 0.05):g}"
 
 
 def _added() -> str:
@@ -442,8 +446,7 @@ Recipe, optimiser and classes were chosen while looking at these photographs of 
 
 def floors(name: str) -> dict | None:
     """What scored without an image; None if nothing did."""
-    path = RESULTS / "floors" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return result(f"floors/{name}")
 
 
 def _floors() -> str:
@@ -613,19 +616,13 @@ Size S/8 in the paper. Boxes of MaskCut on COCO; mean IoU on VOC as above. The f
 {_square()}"""
 
 
-def _kept(name: str) -> dict:
-    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
-
-
 def _square() -> str:
     """The same four over several trainings, on sets on which none of them had been scored; and the list's contrasts."""
-    if not (RESULTS / "square" / "comparisons.json").is_file():
+    found = result("square/comparisons")
+    if found is None:
         return f"Several trainings of each, on VOC and COCO: {NONE}"
-    found = _kept("square/comparisons.json")
     sets = {"voc_auroc": "VOC", "coco_auroc": "COCO, by object"}
-    files = {
-        name: _kept(f"square/{name}.json")["scores"] for names in found["seeds"].values() for name in names
-    }
+    files = {name: result(f"square/{name}")["scores"] for names in found["seeds"].values() for name in names}
     rows = [
         [
             kind,

@@ -105,11 +105,6 @@ def square() -> dict[str, Any]:
     return results.read("square/comparisons")
 
 
-def interval(name: str, where: str) -> list[float]:
-    """AUROC of the last layer's mean map, with its interval over images."""
-    return _rule(name, where)["mean_of_heads"]["last"]
-
-
 def auroc(name: str, where: str, take: str = "last") -> float:
     """AUROC of one map of a network, at 128 pixels, mean over all images of a set.
 

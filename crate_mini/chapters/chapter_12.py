@@ -22,7 +22,7 @@ from crate_mini import figures, heads, results
 from crate_mini.data.imageset import ImageSet
 
 NETWORK, OTHER = "crate_nano_embedded_s2", "crate_nano_embedded"
-"""The training that the page looks at, one that has names to show, and another; all enter by their measurements."""
+"""The training that the page looks at, which has names to show, and one that has none."""
 ANIMALS = ("horse", "unicorn", "elephant")
 """Of the first picture."""
 TESTS = {
@@ -78,14 +78,12 @@ def answer_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         "vits": len(vits),
         "fresh": len(untrained),
         "heads": found["networks"][0]["pairs"] // len(found["parts"]),
-        "parts": len(found["parts"]),
         "pictures": found["drawings"]["pictures"],
         "with_names": sum(n > 0 for n in earned),
         "vits_with_names": sum(bool(names_of(row)) for row in vits),
         "most_names": max(earned),
         "often": often,
         "often_in": counts[often],
-        "vit_often_in": max(how_often(vits).values(), default=0),
         "fresh_named": sum(row["earned"] for row in untrained),
         "above_low": min(row["above"] / row["pairs"] for row in trained),
         "above_high": max(row["above"] / row["pairs"] for row in trained),
@@ -368,27 +366,26 @@ def tests_figure(found: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def strongest_figure(
-    pictures: ImageSet, networks: Sequence[tuple[Float[Tensor, "b L K n"], Row]], count: int = 9
-) -> Figure:
+def strongest_figure(pictures: ImageSet, maps: Float[Tensor, "b L K n"], row: Row, count: int = 9) -> Figure:
     """For each head with a name, the patches to which it gives most, one a picture that shows the part.
 
     Args:
         pictures: with parts.
-        networks: maps of each, and what was measured of it.
+        maps: of a network.
+        row: what was measured of it.
         count: pictures a head.
     """
     pixels = heads.pixel_counts(pictures.parts, 8, len(pictures.part_names))
-    named = [(maps, row["seed"], n) for maps, row in networks for n in row["named"] if n["earned"]]
+    named = [n for n in row["named"] if n["earned"]]
     fig, axes = plt.subplots(len(named), count, figsize=(figures.WIDTH, 1.05 * len(named)), squeeze=False)
-    for cells, (maps, seed, n) in zip(axes, named, strict=True):
+    for cells, n in zip(axes, named, strict=True):
         part = pictures.part_names.index(n["part"])
         index = (pixels[:, part].sum(-1) >= 16).nonzero().flatten()
         found = heads.strongest_patches(maps[index, n["layer"], n["head"]], count)
         for ax, (i, patch, _) in zip(cells, found, strict=True):
             cut = heads.cut_out(pictures.images[index[i]], patch, 8, around=2)
             figures.bare(ax).imshow(figures.to_pixels(cut))
-        cells[0].set_ylabel(f"seed {seed}, {n['part']}\nlayer {n['layer']}, head {n['head']}", fontsize=8)
+        cells[0].set_ylabel(f"{n['part']}\nlayer {n['layer']}, head {n['head']}", fontsize=8)
     plt.close(fig)
     return fig
 

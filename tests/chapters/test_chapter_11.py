@@ -125,7 +125,7 @@ class TestTheMeasuredFamily:
     def test_depth_width_and_time(self):
         facts = chapter.shape_facts()
         assert (facts["ways"], facts["stops"]) == (3, 12)
-        assert 3 <= facts["ahead"] <= 9, "neither the one nor the other comes first, the page says"
+        assert 3 <= facts["ahead"] <= 9, "they do not say which comes first, says the page"
         assert facts["deeper"] == "on cats and dogs alone"
         assert facts["wider"] == "not known"
 
